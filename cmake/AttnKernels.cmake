@@ -1,0 +1,22 @@
+# Which kernel sets are built, and with which flags: the only place with -m flags.
+
+set(ATTN_KERNEL_DEFINITIONS)
+set(kernel_flags -O3)
+
+function(attn_kernel_set name definition)
+  set(file src/kernel/isa_${name}.c)
+  set(sources ${sources} ${file} PARENT_SCOPE)
+  set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${kernel_flags};${ARGN}")
+  if(definition)
+    set(ATTN_KERNEL_DEFINITIONS ${ATTN_KERNEL_DEFINITIONS} ${definition} PARENT_SCOPE)
+  endif()
+endfunction()
+
+attn_kernel_set(scalar "")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
+  attn_kernel_set(avx2 HAVE_AVX2 -mavx2 -mfma)
+  attn_kernel_set(avx512 HAVE_AVX512
+    -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+  attn_kernel_set(neon HAVE_NEON)
+endif()

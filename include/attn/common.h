@@ -1,0 +1,227 @@
+/*
+ * attn/common.h - status codes, tensors, and the context that work runs in.
+ */
+#ifndef ATTN_COMMON_H
+#define ATTN_COMMON_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "version.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * A pointer member of a public struct takes 8 bytes on every platform, so that
+ * a struct has the same layout for 32-bit and 64-bit programs.
+ */
+#if UINTPTR_MAX == 0xffffffffu
+#define ATTN_PAD_POINTER(n) uint32_t pad##n;
+#else
+#define ATTN_PAD_POINTER(n)
+#endif
+
+/* ------------------------------------------------------------------ status */
+
+/**
+ * What a call came to. Values are pinned. Every function that can fail returns
+ * one, and whatever it returns other than ATTN_OK, attn_last_error() of the
+ * same thread says which rule was broken, with the numbers.
+ *
+ * A failed call has changed nothing, wherever its arguments point, with one
+ * exception: after ATTN_ERR_CANCELLED the output tensors hold unspecified
+ * values.
+ */
+typedef int32_t attn_status;
+enum {
+    ATTN_OK = 0,
+    ATTN_ERR_INVALID = 1,            /* an argument breaks a rule of this header */
+    ATTN_ERR_UNSUPPORTED = 2,        /* sensible, but this library cannot do it */
+    ATTN_ERR_NOT_DIFFERENTIABLE = 3, /* no gradient exists */
+    ATTN_ERR_NO_MEMORY = 4,          /* an allocation failed */
+    ATTN_ERR_CANCELLED = 5,          /* should_stop asked to stop */
+    ATTN_ERR_IO = 6                  /* a file could not be read or written */
+};
+
+/** The name of a status, "ATTN_ERR_INVALID"; "unknown status" for any other. Since 0.1. */
+ATTN_API const char *attn_status_string(attn_status status);
+
+/**
+ * One sentence about the last call that failed on this thread; "" if none has.
+ * A call that succeeds leaves it alone. The text stays valid until the next
+ * call that fails on the same thread. Since 0.1.
+ */
+ATTN_API const char *attn_last_error(void);
+
+/* ------------------------------------------------------------------ tensor */
+
+/** Element types. Values are pinned. 0 is no type. */
+enum {
+    ATTN_F32 = 1,
+    ATTN_F16 = 2,  /* IEEE binary16; storage only */
+    ATTN_BF16 = 3, /* bfloat16; storage only */
+    ATTN_BOOL = 4, /* one byte, 0 is false, any other value is true */
+    ATTN_I32 = 5,
+    ATTN_I64 = 6
+};
+
+/**
+ * A view of caller's memory: never owned, never kept beyond the call it is
+ * passed to. Element (i0, i1, ...) lies at data + (i0 * stride[0] + i1 *
+ * stride[1] + ...) * (size of an element). The layout is frozen.
+ *
+ * Strides are free, so (batch, heads, sequence, dim) may lie in memory in any
+ * order of the first three. Rules, unless a field says otherwise:
+ *   - the last stride is 1 (any value where the last dimension is 0 or 1);
+ *   - no stride is negative; the stride of a dimension of size 1 is ignored;
+ *   - stride 0 repeats an input; an output must not overlap itself, and its
+ *     byte range, first to last element, must not meet that of an input or of
+ *     another output;
+ *   - data is aligned to its element; NULL only if some dimension is 0;
+ *   - the reserved words are 0.
+ */
+typedef struct attn_tensor {
+    void *data;
+    ATTN_PAD_POINTER(0)
+    int64_t shape[6];
+    int64_t stride[6]; /* in elements */
+    int32_t dtype;     /* ATTN_F32 ... */
+    int32_t rank;      /* 1 to 6: entries of shape and stride in use */
+    int64_t reserved[2];
+} attn_tensor;
+
+/**
+ * Fills *tensor with a contiguous view of data (last dimension fastest).
+ *
+ * dtype is one of ATTN_F32 ... ATTN_I64; rank 1 to 6; shape holds rank sizes,
+ * each 0 or more. ATTN_ERR_INVALID for anything else and where the number of
+ * bytes exceeds what ptrdiff_t holds. Since 0.1.
+ */
+ATTN_API attn_status attn_tensor_init(attn_tensor *tensor, int32_t dtype, int32_t rank,
+                                      const int64_t *shape, void *data);
+
+/* ----------------------------------------------------------------- context */
+
+/**
+ * Where work runs: threads, memory, instruction set, BLAS policy. Create one
+ * per application or one per thread, as you like; nothing is global.
+ *
+ * The setters must not run at the same time as other calls on the same
+ * context, and fail with ATTN_ERR_INVALID once a plan has been made with it. Everything else
+ * may be called from any thread at any time. Work of two threads on one
+ * context is safe: the one that finds the context's threads busy runs entirely
+ * on its own thread.
+ */
+typedef struct attn_context attn_context;
+
+/**
+ * A new context: one thread per processor this process may run on (started
+ * when first needed, asleep when idle), memory from malloc, the best kernels
+ * of this processor, ATTN_BLAS_SAFE.
+ *
+ * The environment variable ATTN_ISA (scalar, avx2, avx512, neon), read once,
+ * is an upper limit on the kernels used. ATTN_ERR_NO_MEMORY. Since 0.1.
+ */
+ATTN_API attn_status attn_context_create(attn_context **context);
+
+/**
+ * Gives up the caller's hold on a context. It lives on until the last plan
+ * made with it is destroyed. NULL is allowed. Since 0.1.
+ */
+ATTN_API void attn_context_destroy(attn_context *context);
+
+/**
+ * At most this many threads, the caller's included: 1 to 1024, or 0 for one per
+ * processor this process may run on. The number of threads never changes a bit
+ * of any result. If threads cannot be created, fewer are used. Since 0.1.
+ */
+ATTN_API attn_status attn_context_set_threads(attn_context *context, int32_t threads);
+
+/** One piece of work: run(argument, index) for one index. */
+typedef void attn_task(void *argument, int32_t index);
+
+/**
+ * Runs task(argument, i) once for every i in 0 <= i < count, in any order, on
+ * any threads, at the same time or not, and returns when all are done.
+ */
+typedef void attn_parallel_for(void *user, int32_t count, attn_task *task,
+                               void *argument);
+
+/**
+ * Uses the application's threads instead of the context's own. count is never
+ * more than the number of threads of attn_context_set_threads(); no task waits
+ * for another. parallel_for must be safe to call from every thread that uses the context. NULL
+ * goes back to the context's own threads. Since 0.1.
+ */
+ATTN_API attn_status attn_context_set_parallel_for(attn_context *context,
+                                                   attn_parallel_for *parallel_for,
+                                                   void *user);
+
+/**
+ * bytes (more than 0) of memory aligned to alignment (a power of two, 64 or
+ * less), or NULL. Must be safe to call from any thread.
+ */
+typedef void *attn_allocate(void *user, size_t bytes, size_t alignment);
+
+/** Frees what attn_allocate returned. Never NULL. */
+typedef void attn_release(void *user, void *memory);
+
+/**
+ * Memory for plans and workspace made with this context. Both functions or,
+ * for malloc and free, neither. The context itself and descriptors use malloc.
+ * Since 0.1.
+ */
+ATTN_API attn_status attn_context_set_allocator(attn_context *context,
+                                                attn_allocate *allocate,
+                                                attn_release *release, void *user);
+
+/** Kernel sets. Values are pinned. */
+enum {
+    ATTN_ISA_AUTO = 0,   /* the best that this processor runs */
+    ATTN_ISA_SCALAR = 1, /* plain C */
+    ATTN_ISA_AVX2 = 2,   /* x86: AVX2 and FMA */
+    ATTN_ISA_AVX512 = 3, /* x86: AVX-512 F, BW, DQ, VL */
+    ATTN_ISA_NEON = 4    /* 64-bit ARM */
+};
+
+/**
+ * Uses this kernel set. ATTN_ERR_UNSUPPORTED if the processor, the build or
+ * ATTN_ISA rules it out. BLAS chooses its own kernels. Since 0.1.
+ */
+ATTN_API attn_status attn_context_set_isa(attn_context *context, int32_t isa);
+
+/** What libattn may assume of the BLAS library. Values are pinned. */
+enum {
+    ATTN_BLAS_SAFE = 0,       /* nothing: products stay within what the provider
+                                 computes in the calling thread */
+    ATTN_BLAS_SINGLE = 1,     /* the caller promises that BLAS runs with one
+                                 thread as long as the context lives */
+    ATTN_BLAS_SET_SINGLE = 2  /* libattn may set BLAS to one thread, for the
+                                 whole process; it does so in this call */
+};
+
+/**
+ * ATTN_BLAS_SAFE is right everywhere. The others allow larger products, which
+ * are faster with OpenBLAS on processors without AVX-512. ATTN_BLAS_SET_SINGLE
+ * is ATTN_ERR_UNSUPPORTED where the BLAS in use offers no such setting. The
+ * policy is part of what decides the bits of a result. Since 0.1.
+ */
+ATTN_API attn_status attn_context_set_blas_policy(attn_context *context, int32_t policy);
+
+/**
+ * Describes the context for people, a "name: value" line each: threads, isa,
+ * blas, policy, whether products are reproducible. Works like snprintf: writes
+ * at most size bytes with the terminating 0, returns the length of the whole
+ * text without it. context may be NULL: a new context's values. Names and
+ * order of the lines may grow. Since 0.1.
+ */
+ATTN_API size_t attn_context_explain(const attn_context *context, char *text,
+                                     size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,338 @@
+/*
+ * attn/sdpa.h - scaled dot-product attention.
+ *
+ * Vaswani et al., "Attention Is All You Need" (2017), computed by tiles with an
+ * online softmax (Milakov and Gimelshein 2018; Dao et al. 2022), so that memory
+ * is linear in the sequence length. For every batch element b and query head h
+ *
+ *     score[i,j] = scale * sum_c query[b,h,i,c] * key[b,g,j,c]
+ *     score      = softcap * tanh(score / softcap)                if asked for
+ *     score     += bias[b,h,i,j] - slope[h] * |p - j|             if given
+ *     weight     = softmax over the keys j that query i attends, and the sink
+ *     out[b,h,i] = sum_j weight[i,j] * value[b,g,j]
+ *
+ * with g = h / (query heads / kv heads), rounded down, and p = i + offset[b] the
+ * position of query i. Query i attends key j if all of this holds:
+ *
+ *     j <= p, or j < prefix_length[b]        with causal
+ *     p - left <= j <= p + right             with a window
+ *     j < kv_length[b]                       with lengths
+ *     q_document[b,i] == k_document[b,j]     with documents
+ *     block_mask[b,h,i/bq,j/bk]              with a block mask
+ *     mask[b,h,i,j]                          with a mask (true = attend)
+ *     bias[b,h,i,j] > -infinity              with a bias
+ *
+ * None of it takes memory of the size of query length times key length, and
+ * causal, window, lengths, documents and block masks cost only what they keep.
+ *
+ * What holds for every call:
+ *   - A query with nothing to attend to gives out 0, weights 0, LSE -infinity
+ *     (with a sink: LSE = sink).
+ *   - What is masked never arrives: a key, value, bias or query that a mask
+ *     excludes cannot influence the result, NaN and infinity included, and
+ *     memory beyond the lengths is never read. A NaN that is attended reaches
+ *     the queries that attend it and no others.
+ *   - The same call gives the same bits for any number of threads, whatever the
+ *     other batch elements are, and whichever extra outputs are asked for; on
+ *     one machine, with one BLAS that attn_plan_explain() calls reproducible,
+ *     and data at the same alignment modulo 64 bytes.
+ *   - Arithmetic is float32. A query whose scores contain +infinity or NaN gives
+ *     NaN.
+ */
+#ifndef ATTN_SDPA_H
+#define ATTN_SDPA_H
+
+#include "common.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------- one call */
+
+/**
+ * Attention on contiguous float32 arrays in one call, no objects needed:
+ *
+ *     query (batch, query_heads, q_length, key_dim)
+ *     key   (batch, kv_heads, kv_length, key_dim)
+ *     value (batch, kv_heads, kv_length, value_dim)
+ *     out   (batch, query_heads, q_length, value_dim)
+ *
+ * scale is 1 / sqrt(key_dim). causal 1: query i attends keys j <= i; 0: all.
+ * With context NULL the work runs on the calling thread and its workspace comes
+ * from malloc and is freed before return.
+ *
+ * Safe from any thread. ATTN_ERR_INVALID, ATTN_ERR_NO_MEMORY. Since 0.1.
+ */
+ATTN_API attn_status attn_sdpa(attn_context *context, int64_t batch, int64_t query_heads,
+                               int64_t kv_heads, int64_t q_length, int64_t kv_length,
+                               int64_t key_dim, int64_t value_dim, int32_t causal,
+                               const float *query, const float *key, const float *value,
+                               float *out);
+
+/* -------------------------------------------------------------- descriptor */
+
+/**
+ * Which attention to compute: plain facts, no tensors. Setters check their own
+ * arguments and leave the descriptor as it was when they fail
+ * (ATTN_ERR_INVALID); attn_plan_create() checks the whole. A plan copies the
+ * descriptor, which may then be changed or destroyed. One thread at a time.
+ */
+typedef struct attn_desc attn_desc;
+
+/** A new descriptor: heads and dims unset, no masks. ATTN_ERR_NO_MEMORY. Since 0.1. */
+ATTN_API attn_status attn_desc_create(attn_desc **desc);
+
+/** NULL is allowed. Since 0.1. */
+ATTN_API void attn_desc_destroy(attn_desc *desc);
+
+/**
+ * Heads of query and of key and value, each 1 or more, query_heads a multiple of
+ * kv_heads: kv_heads = query_heads is multi-head, 1 is multi-query, between them
+ * grouped-query attention (Ainslie et al. 2023). Required. Since 0.1.
+ */
+ATTN_API attn_status attn_desc_set_heads(attn_desc *desc, int32_t query_heads,
+                                         int32_t kv_heads);
+
+/** Last dimension of query and key, and of value and out: 1 to 65536. Required. Since 0.1. */
+ATTN_API attn_status attn_desc_set_dims(attn_desc *desc, int32_t key_dim,
+                                        int32_t value_dim);
+
+/** Factor of query.key, finite. Unset: 1 / sqrt(key_dim). Since 0.1. */
+ATTN_API attn_status attn_desc_set_scale(attn_desc *desc, float scale);
+
+/** Limits scores to (-softcap, softcap) by tanh. Finite and positive, or 0: off. Since 0.1. */
+ATTN_API attn_status attn_desc_set_softcap(attn_desc *desc, float softcap);
+
+/** 1: key j only for queries at positions p >= j. 0: off. Since 0.1. */
+ATTN_API attn_status attn_desc_set_causal(attn_desc *desc, int32_t causal);
+
+/** What offset[b] is, so that query i stands at position p = i + offset[b]. Pinned. */
+enum {
+    ATTN_ALIGN_TOP_LEFT = 0,     /* 0: the first query beside the first key */
+    ATTN_ALIGN_BOTTOM_RIGHT = 1, /* kv_length[b] - q_length[b], or the full sizes
+                                    without lengths: last beside last */
+    ATTN_ALIGN_OFFSETS = 2,      /* query_offsets[b] of the call */
+    ATTN_ALIGN_KV_LENGTHS = 3    /* as BOTTOM_RIGHT where the descriptor has kv
+                                    lengths, else as TOP_LEFT */
+};
+
+/** Position of the queries, for causal, window and ALiBi alike. Default TOP_LEFT. Since 0.1. */
+ATTN_API attn_status attn_desc_set_alignment(attn_desc *desc, int32_t alignment);
+
+/** Keys p - left to p + right, both included. Each 0 or more, or -1: no bound. Since 0.1. */
+ATTN_API attn_status attn_desc_set_window(attn_desc *desc, int64_t left, int64_t right);
+
+/**
+ * Whether calls bring q_lengths and kv_lengths (each 0 or 1): sequences shorter
+ * than the tensors. Rows beyond q_length[b] are written as rows with nothing to
+ * attend to. Since 0.1.
+ */
+ATTN_API attn_status attn_desc_set_lengths(attn_desc *desc, int32_t query, int32_t kv);
+
+/** Whether calls bring q_documents and k_documents (0 or 1). Since 0.1. */
+ATTN_API attn_status attn_desc_set_documents(attn_desc *desc, int32_t documents);
+
+/** Whether calls bring prefix_lengths (0 or 1); needs causal. Since 0.1. */
+ATTN_API attn_status attn_desc_set_prefix(attn_desc *desc, int32_t prefix);
+
+/** Calls bring a block mask of blocks of this many queries by keys; 0, 0: off. Since 0.1. */
+ATTN_API attn_status attn_desc_set_block_mask(attn_desc *desc, int64_t q_block,
+                                              int64_t k_block);
+
+/** Calls bring a boolean mask of this type, ATTN_BOOL; 0: off. Since 0.1. */
+ATTN_API attn_status attn_desc_set_mask(attn_desc *desc, int32_t dtype);
+
+/** Calls bring an additive bias of this type, ATTN_F32; 0: off. Since 0.1. */
+ATTN_API attn_status attn_desc_set_bias(attn_desc *desc, int32_t dtype);
+
+/** Whether calls bring ALiBi slopes (Press et al. 2022). Since 0.1. */
+ATTN_API attn_status attn_desc_set_alibi(attn_desc *desc, int32_t alibi);
+
+/**
+ * Whether calls bring sinks: a logit per query head that takes part in the softmax
+ * and has no value. It is neither scaled nor capped. Since 0.1.
+ */
+ATTN_API attn_status attn_desc_set_sinks(attn_desc *desc, int32_t sinks);
+
+/** Named conventions. Each stands for the setters beside it. Pinned. */
+enum {
+    ATTN_CONVENTION_TORCH_2 = 1, /* PyTorch 2 scaled_dot_product_attention:
+                                    set_alignment(TOP_LEFT) */
+    ATTN_CONVENTION_ONNX_23 = 2, /* ONNX Attention-23: set_alignment(TOP_LEFT); with
+                                    past keys, call set_alignment(OFFSETS) after */
+    ATTN_CONVENTION_ONNX_24 = 3, /* ONNX Attention-24: set_alignment(KV_LENGTHS),
+                                    nonpad_kv_seqlen being kv_lengths; with past
+                                    keys as ONNX_23 */
+    ATTN_CONVENTION_ONNX_25 = 4, /* ONNX Attention-25: as ONNX_24; its window is
+                                    attn_desc_set_window() as it stands */
+    ATTN_CONVENTION_FLASH_2 = 5  /* FlashAttention 2.1 and later:
+                                    set_alignment(BOTTOM_RIGHT) */
+};
+
+/** Calls the setters that the convention stands for. Since 0.1. */
+ATTN_API attn_status attn_desc_set_convention(attn_desc *desc, int32_t convention);
+
+/** Ways to compute. Pinned. */
+enum {
+    ATTN_ENGINE_AUTO = 0,
+    ATTN_ENGINE_DENSE = 1, /* all keys of a query at once, plain softmax */
+    ATTN_ENGINE_FLASH = 2  /* tiles of keys, online softmax */
+};
+
+/** Forces an engine, for tests and experts. Default AUTO. Since 0.1. */
+ATTN_API attn_status attn_desc_set_engine(attn_desc *desc, int32_t engine);
+
+/* -------------------------------------------------------------------- plan */
+
+/** The largest sizes that a plan will be called with. */
+typedef struct attn_bounds {
+    int64_t size; /* sizeof(attn_bounds) */
+    int64_t batch;
+    int64_t q_length;
+    int64_t kv_length;
+} attn_bounds;
+
+/**
+ * A descriptor made ready to run on one context. Immutable: any number of threads
+ * may run one plan at the same time. Any call within the bounds is valid.
+ */
+typedef struct attn_plan attn_plan;
+
+/**
+ * Checks the descriptor and prepares to run it within the bounds (each 0 or
+ * more). The plan keeps the context alive. ATTN_ERR_INVALID,
+ * ATTN_ERR_UNSUPPORTED, ATTN_ERR_NO_MEMORY; *plan is NULL then. Since 0.1.
+ */
+ATTN_API attn_status attn_plan_create(attn_plan **plan, attn_context *context,
+                                      const attn_desc *desc, const attn_bounds *bounds);
+
+/** NULL is allowed. No call on the plan may be under way. Since 0.1. */
+ATTN_API void attn_plan_destroy(attn_plan *plan);
+
+/**
+ * Bytes of workspace that the largest call needs: some megabytes per thread, at
+ * any sequence length. 0 for NULL. Since 0.1.
+ */
+ATTN_API size_t attn_plan_workspace_size(const attn_plan *plan);
+
+/**
+ * Describes the plan for people, a "name: value" line each: engine and why not the
+ * others, tiles, workspace bytes, and the lines of attn_context_explain(). Works
+ * like snprintf, as attn_context_explain() does. Since 0.1.
+ */
+ATTN_API size_t attn_plan_explain(const attn_plan *plan, char *text, size_t size);
+
+/** Returns nonzero to stop a call; user is should_stop_user. May run on any thread of the call. */
+typedef int32_t attn_should_stop(void *user);
+
+/**
+ * What one call works on. Set up with attn_forward_args_init(), then fill in. B, Hq
+ * and Hkv, Sq and Sk, D and Dv are batch, heads, lengths and dims.
+ *
+ * A pointer that is NULL means "not there". Inputs that the descriptor announces
+ * are required, others must be NULL; every output but out is optional.
+ *
+ * mask, bias and block_mask broadcast as in numpy: dimensions are aligned at the
+ * last one, and missing dimensions and dimensions of size 1 repeat. The last stride
+ * of mask and bias may be 0.
+ */
+typedef struct attn_forward_args {
+    int64_t size; /* sizeof(attn_forward_args) as the caller knows it */
+
+    const attn_tensor *query; /* F32 (B, Hq, Sq, D) */
+    ATTN_PAD_POINTER(0)
+    const attn_tensor *key; /* F32 (B, Hkv, Sk, D) */
+    ATTN_PAD_POINTER(1)
+    const attn_tensor *value; /* F32 (B, Hkv, Sk, Dv) */
+    ATTN_PAD_POINTER(2)
+    const attn_tensor *out; /* F32 (B, Hq, Sq, Dv), written */
+    ATTN_PAD_POINTER(3)
+
+    const attn_tensor *q_lengths; /* I32 or I64 (B), 0 to Sq */
+    ATTN_PAD_POINTER(4)
+    const attn_tensor *kv_lengths; /* I32 or I64 (B), 0 to Sk */
+    ATTN_PAD_POINTER(5)
+    const attn_tensor *query_offsets; /* I32 or I64 (B), -2^53 to 2^53 */
+    ATTN_PAD_POINTER(6)
+    const attn_tensor *prefix_lengths; /* I32 or I64 (B), 0 to Sk */
+    ATTN_PAD_POINTER(7)
+    const attn_tensor *q_documents; /* I32 or I64 (B, Sq) or (1, Sq) */
+    ATTN_PAD_POINTER(8)
+    const attn_tensor *k_documents; /* I32 or I64 (B, Sk) or (1, Sk) */
+    ATTN_PAD_POINTER(9)
+    const attn_tensor *block_mask; /* BOOL, broadcasts to (B, Hq, Sq/bq, Sk/bk),
+                                      the quotients rounded up */
+    ATTN_PAD_POINTER(10)
+    const attn_tensor *mask; /* BOOL, broadcasts to (B, Hq, Sq, Sk) */
+    ATTN_PAD_POINTER(11)
+    const attn_tensor *bias; /* F32, broadcasts to (B, Hq, Sq, Sk) */
+    ATTN_PAD_POINTER(12)
+    const attn_tensor *alibi_slopes; /* F32 (Hq) or (B, Hq) */
+    ATTN_PAD_POINTER(13)
+    const attn_tensor *sinks; /* F32 (Hq) */
+    ATTN_PAD_POINTER(14)
+
+    const attn_tensor *lse; /* F32 (B, Hq, Sq): natural logarithm of the sum of
+                               exp(score), the sink included */
+    ATTN_PAD_POINTER(15)
+    const attn_tensor *row_max; /* F32 (B, Hq, Sq): largest score, the sink
+                                   included; -infinity for an empty row */
+    ATTN_PAD_POINTER(16)
+    const attn_tensor *row_sum; /* F32 (B, Hq, Sq): sum of exp(score - row_max),
+                                   the sink included; 0 for an empty row */
+    ATTN_PAD_POINTER(17)
+    const attn_tensor *weights; /* F32 (B, Hq, Sq, Sk): what multiplies the values */
+    ATTN_PAD_POINTER(18)
+    const attn_tensor *mean_weights; /* F32 (B, Sq, Sk): weights averaged over heads */
+    ATTN_PAD_POINTER(19)
+    const attn_tensor *key_sums; /* F32 (B, Hq, Sk): weights summed over queries */
+    ATTN_PAD_POINTER(20)
+    const attn_tensor *raw_scores; /* F32 (B, Hq, Sq, Sk): scale * query.key, masked
+                                      pairs included; -infinity beyond the lengths */
+    ATTN_PAD_POINTER(21)
+    const attn_tensor *capped_scores; /* the same after the softcap */
+    ATTN_PAD_POINTER(22)
+    const attn_tensor *biased_scores; /* after softcap, bias and ALiBi; -infinity
+                                         where masked */
+    ATTN_PAD_POINTER(23)
+
+    void *workspace; /* at a multiple of 64, or NULL: borrowed from the context,
+                        which keeps one and allocates more when it is in use */
+    ATTN_PAD_POINTER(24)
+    int64_t workspace_size; /* bytes at workspace: attn_plan_workspace_size() or more */
+
+    attn_should_stop *should_stop; /* polled about once a tile, or NULL */
+    ATTN_PAD_POINTER(25)
+    void *should_stop_user;
+    ATTN_PAD_POINTER(26)
+} attn_forward_args;
+
+/**
+ * Zeroes size bytes at args and notes the size; call it as
+ * attn_forward_args_init(&args, sizeof args). Later releases append members: a
+ * program compiled against an older header passes a smaller size, and what it
+ * does not know counts as not there. ATTN_ERR_INVALID where size does not cover
+ * the size member. Since 0.1.
+ */
+ATTN_API attn_status attn_forward_args_init(attn_forward_args *args, size_t size);
+
+/**
+ * Computes. Safe from any thread, also on one plan at the same time. With workspace
+ * given a call allocates nothing, but for the first on a context that uses several
+ * threads, which starts them.
+ *
+ * ATTN_ERR_INVALID: a tensor missing, of the wrong shape, type or stride, or not
+ * within the plan's bounds; overlapping outputs; lengths out of range; workspace
+ * too small or misaligned. ATTN_ERR_UNSUPPORTED: args has a nonzero member that this library
+ * does not know; sizes beyond what BLAS takes. ATTN_ERR_NO_MEMORY: no workspace to borrow.
+ * ATTN_ERR_CANCELLED: should_stop said so. Since 0.1.
+ */
+ATTN_API attn_status attn_plan_forward(const attn_plan *plan,
+                                       const attn_forward_args *args);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

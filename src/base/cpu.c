@@ -1,0 +1,69 @@
+/*
+ * Processor features. The compiler's own run-time check covers what the system
+ * must save on a context switch too. ATTN_ISA is an upper limit: it is read here
+ * and nowhere else, once per question, and contexts ask once.
+ */
+#ifdef __linux__
+#define _GNU_SOURCE /* sched_getaffinity */
+#include <sched.h>
+#endif
+
+#include "base/cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const names[] = {"auto", "scalar", "avx2", "avx512", "neon"};
+
+const char *attn_cpu_isa_name(int32_t isa) {
+    return isa >= 0 && isa < (int32_t)COUNT_OF(names) ? names[isa] : "unknown";
+}
+
+static bool cpu_has(int32_t isa) {
+    switch (isa) {
+    case ATTN_ISA_SCALAR:
+        return true;
+#if defined(__x86_64__)
+    case ATTN_ISA_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case ATTN_ISA_AVX512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("fma");
+#elif defined(__aarch64__)
+    case ATTN_ISA_NEON:
+        return true;
+#endif
+    default:
+        return false;
+    }
+}
+
+/* The limit from the environment; a value that is no name limits nothing. */
+static int32_t isa_limit(void) {
+    const char *text = getenv("ATTN_ISA");
+    for (int32_t isa = ATTN_ISA_SCALAR; text != NULL && isa < (int32_t)COUNT_OF(names);
+         isa++) {
+        if (strcmp(text, names[isa]) == 0) {
+            return isa;
+        }
+    }
+    return (int32_t)COUNT_OF(names);
+}
+
+bool attn_cpu_allows(int32_t isa) {
+    return isa <= isa_limit() && cpu_has(isa);
+}
+
+int32_t attn_cpu_count(void) {
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        int count = CPU_COUNT(&set);
+        return count > 0 ? count : 1;
+    }
+#endif
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 && online < 1024 ? (int32_t)online : 1;
+}

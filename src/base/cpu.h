@@ -1,0 +1,19 @@
+/*
+ * What this processor can run and how many of them there are.
+ */
+#ifndef ATTN_BASE_CPU_H
+#define ATTN_BASE_CPU_H
+
+#include "attn/common.h"
+#include "base/compiler.h"
+
+/* True if the processor, the system and ATTN_ISA allow a kernel set. */
+bool attn_cpu_allows(int32_t isa);
+
+/* The name of a kernel set as in ATTN_ISA: "scalar", "avx2", ... */
+const char *attn_cpu_isa_name(int32_t isa);
+
+/* Processors that this process may run on, 1 or more. */
+int32_t attn_cpu_count(void);
+
+#endif

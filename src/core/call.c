@@ -1,0 +1,62 @@
+/*
+ * From a call to the view of one head.
+ */
+#include "core/call.h"
+
+int64_t attn_call_rows(const struct call *call, int64_t b) {
+    return call->q_lengths.data != NULL ? integer_at(&call->q_lengths, b, 0)
+                                        : call->q_length;
+}
+
+int64_t attn_call_keys(const struct call *call, int64_t b) {
+    return call->kv_lengths.data != NULL ? integer_at(&call->kv_lengths, b, 0)
+                                         : call->kv_length;
+}
+
+/* The position of row 0: see ATTN_ALIGN_... in attn/sdpa.h. */
+static int64_t first_position(const struct call *call, int64_t b, int64_t rows,
+                              int64_t keys) {
+    switch (call->problem->alignment) {
+    case ALIGN_BOTTOM_RIGHT:
+        return keys - rows;
+    case ALIGN_KV_LENGTHS:
+        return call->problem->kv_lengths ? keys - rows : 0;
+    case ALIGN_OFFSETS:
+        return integer_at(&call->offsets, b, 0);
+    default:
+        return 0;
+    }
+}
+
+/* The matrix of one head in a view whose elements have this many bytes. */
+static struct rows matrix(const struct view *view, int64_t b, int64_t h, int64_t bytes) {
+    struct rows rows = {view->data, view->stride[ROW], view->stride[COLUMN]};
+    if (rows.data != NULL) {
+        rows.data += (b * view->stride[BATCH] + h * view->stride[HEAD]) * bytes;
+    }
+    return rows;
+}
+
+void attn_head_bind(struct head *head, const struct call *call, int64_t b, int64_t h) {
+    const struct problem *problem = call->problem;
+    const int64_t kv_head = h / problem->group;
+    head->call = call;
+    head->problem = problem;
+    head->b = b;
+    head->h = h;
+    head->rows = attn_call_rows(call, b);
+    head->keys = attn_call_keys(call, b);
+    head->offset = first_position(call, b, head->rows, head->keys);
+    head->prefix = problem->prefix ? integer_at(&call->prefixes, b, 0) : 0;
+    head->slope = problem->alibi ? *view_at(&call->slopes, b, h, 0, 0) : 0.0f;
+    head->sink = problem->sinks ? *view_at(&call->sinks, b, h, 0, 0) : 0.0f;
+    head->query = view_at(&call->query, b, h, 0, 0);
+    head->key = view_at(&call->key, b, kv_head, 0, 0);
+    head->value = view_at(&call->value, b, kv_head, 0, 0);
+    head->query_stride = call->query.stride[ROW];
+    head->key_stride = call->key.stride[ROW];
+    head->value_stride = call->value.stride[ROW];
+    head->mask = matrix(&call->mask, b, h, 1);
+    head->block_mask = matrix(&call->block_mask, b, h, 1);
+    head->bias = matrix(&call->bias, b, h, (int64_t)sizeof(float));
+}

@@ -1,0 +1,88 @@
+/*
+ * The call: the tensors of one attn_plan_forward(), checked and reduced to pointers and
+ * strides, and the view of one head that engines work on.
+ */
+#ifndef ATTN_CORE_CALL_H
+#define ATTN_CORE_CALL_H
+
+#include "core/problem.h"
+
+/* Where the four indices of attention go. A tensor without one has stride 0 there. */
+enum { BATCH, HEAD, ROW, COLUMN, AXES };
+
+struct view {
+    void *data; /* NULL: not there */
+    int64_t stride[AXES];
+};
+
+/* A tensor of int32 or int64. */
+struct integers {
+    const void *data; /* NULL: not there */
+    bool wide;        /* int64 */
+    int64_t stride[AXES];
+};
+
+struct call {
+    const struct problem *problem;
+    int64_t batch, q_length, kv_length;
+    /* inputs */
+    struct view query, key, value, mask, block_mask, bias, slopes, sinks;
+    struct integers q_lengths, kv_lengths, offsets, prefixes, q_documents, k_documents;
+    /* outputs */
+    struct view out, lse, row_max, row_sum;
+    struct view weights, mean_weights, key_sums, raw_scores, capped_scores, biased_scores;
+    int32_t (*should_stop)(void *user);
+    void *should_stop_user;
+};
+
+/* A matrix of one head. */
+struct rows {
+    char *data;
+    int64_t row, column; /* strides in elements */
+};
+
+/*
+ * One query head of one batch element. Lengths are those that count: rows and keys
+ * beyond them are not there.
+ */
+struct head {
+    const struct call *call;
+    const struct problem *problem;
+    int64_t b, h;
+    int64_t rows, keys;
+    int64_t offset; /* position of row 0 */
+    int64_t prefix;
+    float slope, sink;
+    const float *query, *key, *value;
+    int64_t query_stride, key_stride, value_stride; /* between rows, in floats */
+    struct rows mask, block_mask, bias;
+};
+
+/* One rectangle of a head's scores. */
+struct tile {
+    int64_t row, key; /* the first */
+    int rows, keys;
+};
+
+/* The view of query head h of batch element b. */
+void attn_head_bind(struct head *head, const struct call *call, int64_t b, int64_t h);
+
+/* The number of rows and keys that count in batch element b. */
+int64_t attn_call_rows(const struct call *call, int64_t b);
+int64_t attn_call_keys(const struct call *call, int64_t b);
+
+/* The address of an element of a view of floats. */
+static inline float *view_at(const struct view *view, int64_t b, int64_t h, int64_t row,
+                             int64_t column) {
+    return (float *)view->data + b * view->stride[BATCH] + h * view->stride[HEAD] +
+           row * view->stride[ROW] + column * view->stride[COLUMN];
+}
+
+/* An element of a tensor of integers that has a batch and a column axis. */
+static inline int64_t integer_at(const struct integers *integers, int64_t b, int64_t i) {
+    int64_t at = b * integers->stride[BATCH] + i * integers->stride[COLUMN];
+    return integers->wide ? ((const int64_t *)integers->data)[at]
+                          : ((const int32_t *)integers->data)[at];
+}
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * The list of masks. The order is by cost of asking: a mask that excludes a tile
+ * spares the others.
+ */
+#include "core/mask.h"
+
+static const struct mask *const all_masks[MASKS_MAX] = {
+    &attn_mask_band, &attn_mask_blocks, &attn_mask_documents, &attn_mask_boolean,
+    &attn_mask_bias,
+};
+
+void attn_masks_select(struct mask_list *list, const struct problem *problem) {
+    list->count = 0;
+    for (int i = 0; i < MASKS_MAX; i++) {
+        if (all_masks[i]->present(problem)) {
+            list->mask[list->count++] = all_masks[i];
+        }
+    }
+}
+
+enum cover attn_masks_cover(const struct mask_list *list, const struct head *head,
+                            const struct tile *tile, const struct kernels *kernels,
+                            unsigned *todo) {
+    *todo = 0;
+    for (int i = 0; i < list->count; i++) {
+        switch (list->mask[i]->cover(head, tile, kernels)) {
+        case COVER_NONE:
+            return COVER_NONE;
+        case COVER_SOME:
+            *todo |= 1u << i;
+            break;
+        case COVER_ALL:
+            break;
+        }
+    }
+    return *todo == 0 ? COVER_ALL : COVER_SOME;
+}
+
+void attn_masks_apply(const struct mask_list *list, const struct head *head,
+                      const struct tile *tile, const struct kernels *kernels,
+                      unsigned todo, float *scores, int64_t ld) {
+    for (int i = 0; i < list->count; i++) {
+        if ((todo >> i & 1) != 0) {
+            list->mask[i]->apply(head, tile, kernels, scores, ld);
+        }
+    }
+}
+
+bool attn_masks_attend(const struct mask_list *list, const struct head *head, int64_t i,
+                       int64_t j) {
+    for (int m = 0; m < list->count; m++) {
+        if (!list->mask[m]->attends(head, i, j)) {
+            return false;
+        }
+    }
+    return true;
+}

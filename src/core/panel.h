@@ -1,0 +1,39 @@
+/*
+ * The panel: tiles of one key-value head's keys and values, made ready for products and
+ * kept while rows of several tiles and heads use them. Slot t mod slots holds tile t.
+ */
+#ifndef ATTN_CORE_PANEL_H
+#define ATTN_CORE_PANEL_H
+
+#include "core/call.h"
+#include "kernel/kernel.h"
+
+struct panel_slot {
+    int64_t tile; /* -1: empty */
+    bool keys, values, scanned;
+    bool finite; /* once scanned: no value of the tile is infinite or NaN */
+};
+
+struct panel {
+    const struct kernels *kernels;
+    int slots, tile_k;
+    float *keys, *values;
+    struct panel_slot *slot;
+    /* the head that the slots belong to */
+    const float *key, *value;
+    int64_t length;
+};
+
+/* Drops what the slots hold unless it belongs to the head's keys and values. */
+void attn_panel_bind(struct panel *panel, const struct head *head);
+
+/* The transposed keys of tile t: key_dim rows, tile_k floats apart. */
+const float *attn_panel_keys(struct panel *panel, const struct head *head, int64_t t);
+
+/* The values of tile t: value_dim floats apart. */
+const float *attn_panel_values(struct panel *panel, const struct head *head, int64_t t);
+
+/* True if all values of tile t are finite. */
+bool attn_panel_finite(struct panel *panel, const struct head *head, int64_t t);
+
+#endif

@@ -1,0 +1,28 @@
+/*
+ * The problem: what a descriptor says once defaults are filled in and the rules
+ * checked. Facts only, the same for every call of a plan.
+ */
+#ifndef ATTN_CORE_PROBLEM_H
+#define ATTN_CORE_PROBLEM_H
+
+#include "base/compiler.h"
+
+/* Values as in attn/sdpa.h, which this floor does not know. */
+enum alignment { ALIGN_TOP_LEFT, ALIGN_BOTTOM_RIGHT, ALIGN_OFFSETS, ALIGN_KV_LENGTHS };
+
+struct problem {
+    int32_t query_heads, kv_heads;
+    int32_t group; /* query heads for each key-value head */
+    int32_t key_dim, value_dim;
+    float scale;
+    float softcap; /* 0: none */
+    bool causal;
+    int32_t alignment;
+    int64_t left, right; /* window; -1: no bound */
+    bool q_lengths, kv_lengths;
+    bool documents, prefix;
+    int64_t q_block, k_block; /* 0: no block mask */
+    bool mask, bias, alibi, sinks;
+};
+
+#endif

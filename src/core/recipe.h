@@ -1,0 +1,17 @@
+/*
+ * The recipe: everything that decides the bits of a sequence's result. It depends on the
+ * problem, the sequence's own lengths, the kernels and the BLAS build and policy; never
+ * on threads, batch, padding or the outputs asked for.
+ */
+#ifndef ATTN_CORE_RECIPE_H
+#define ATTN_CORE_RECIPE_H
+
+#include "base/compiler.h"
+
+struct recipe {
+    int tile_q; /* rows of a tile; rows are cut at multiples of it */
+    int tile_k; /* keys of a tile; keys are cut at multiples of it */
+    int depth;  /* the most columns of query, key and value in one product */
+};
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * The softmax normaliser: its state for a tile of rows from the first score to the
+ * finished output. Order of use: start, any number of steps (each before the values of
+ * its keys are added), finish.
+ */
+#ifndef ATTN_CORE_SOFTMAX_H
+#define ATTN_CORE_SOFTMAX_H
+
+#include "core/call.h"
+#include "kernel/kernel.h"
+
+struct softmax {
+    int rows, dim;
+    bool begun;     /* a step was made */
+    float *maximum; /* largest score so far; -inf: none */
+    float *sum;     /* of exp(score - maximum) */
+    float *values;  /* rows x dim: weighted sums of values */
+    float *factor;  /* scratch of a step; 1 / sum after finish, 0 for an empty row */
+};
+
+void attn_softmax_start(struct softmax *softmax);
+
+/* Turns rows x n scores into weights relative to the new maximum. */
+void attn_softmax_step(struct softmax *softmax, const struct kernels *kernels,
+                       float *scores, int64_t ld, int n);
+
+/* Takes in the sink and writes out, lse, row_max and row_sum from this row on. */
+void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,
+                         const struct head *head, int64_t row);
+
+/* Writes rows [row, end) as rows with nothing to attend to. */
+void attn_softmax_empty_rows(const struct head *head, int64_t row, int64_t end);
+
+#endif

@@ -1,0 +1,85 @@
+/*
+ * Work: what one thread has at hand while it computes, and the steps that all engines
+ * are made of. An engine is a loop over them.
+ *
+ * Order of use for a tile of query rows: attn_query_tile(); then for each tile of keys
+ * attn_scores_tile(), a step of the softmax, attn_values_add().
+ */
+#ifndef ATTN_CORE_WORK_H
+#define ATTN_CORE_WORK_H
+
+#include <stdatomic.h>
+
+#include "core/call.h"
+#include "core/mask.h"
+#include "core/panel.h"
+#include "core/recipe.h"
+#include "core/term.h"
+#include "core/workspace.h"
+
+/* Facts of a plan that every thread reads. */
+struct toolbox {
+    const struct problem *problem;
+    const struct kernels *kernels;
+    struct mask_list masks;
+    struct term_list terms;
+    struct layout layout;
+    struct recipe recipe;
+    int block_rows;  /* rows whose softmax is kept open at a time */
+    int panel_slots; /* tiles of keys kept packed */
+};
+
+struct work {
+    const struct toolbox *tools;
+    void *memory; /* laid out by tools->layout */
+    struct panel panel;
+    atomic_bool *stop; /* shared by the threads of a call */
+};
+
+/* A work that starts with nothing packed. */
+void attn_work_setup(struct work *work, const struct toolbox *tools, void *memory,
+                     atomic_bool *stop);
+
+/* Asks the caller whether to stop. True from then on, in all threads of the call. */
+bool attn_work_stopped(struct work *work, const struct call *call);
+
+static inline float *work_floats(const struct work *work, enum region region) {
+    return layout_at(&work->tools->layout, work->memory, region);
+}
+
+/* A matrix with contiguous rows of floats. */
+struct matrix {
+    const float *data;
+    int64_t ld;
+};
+
+/* Rows of the query, copied where they are not contiguous. */
+struct matrix attn_query_tile(const struct work *work, const struct head *head,
+                              int64_t row, int rows);
+
+/* scores = scale * query key^T for a tile. */
+void attn_scores_product(struct work *work, const struct head *head,
+                         const struct tile *tile, struct matrix query, float *scores,
+                         int64_t ld);
+
+/*
+ * The finished scores of a tile: product, terms, masks. COVER_NONE: the tile is masked
+ * whole and scores was not written.
+ */
+enum cover attn_scores_tile(struct work *work, const struct head *head,
+                            const struct tile *tile, struct matrix query, float *scores,
+                            int64_t ld);
+
+/* sums += weights values for a tile whose scores had this cover. */
+void attn_values_add(struct work *work, const struct head *head, const struct tile *tile,
+                     enum cover cover, const float *weights, int64_t ld, float *sums);
+
+/* The tiles [*first, *end) of keys that these rows may attend, and the last key + 1. */
+void attn_tiles_of_rows(const struct work *work, const struct head *head, int64_t row,
+                        int rows, int64_t *first, int64_t *end, int64_t *end_key);
+
+/* Tile t of keys for these rows, cut off at end_key. */
+struct tile attn_tile_at(const struct work *work, int64_t row, int rows, int64_t t,
+                         int64_t end_key);
+
+#endif

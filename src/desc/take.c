@@ -1,0 +1,30 @@
+/*
+ * Public structs that grow: the caller's copy may be older (smaller) or newer (larger)
+ * than the library's.
+ */
+#include <string.h>
+
+#include "base/status.h"
+#include "desc/bind.h"
+
+attn_status attn_struct_take(void *mine, size_t mine_size, const void *theirs,
+                             const char *name) {
+    REQUIRE(theirs != NULL, ATTN_ERR_INVALID, "%s is NULL", name);
+    int64_t size;
+    memcpy(&size, theirs, sizeof size);
+    REQUIRE(size >= (int64_t)sizeof size && (uint64_t)size <= SIZE_MAX / 2,
+            ATTN_ERR_INVALID,
+            "%s says its size is %lld bytes: was it not set up by its init function?",
+            name, (long long)size);
+    const size_t common = (size_t)size < mine_size ? (size_t)size : mine_size;
+    const unsigned char *bytes = theirs;
+    for (size_t i = common; i < (size_t)size; i++) {
+        REQUIRE(bytes[i] == 0, ATTN_ERR_UNSUPPORTED,
+                "%s has a nonzero byte at offset %zu, in a member that this library, which "
+                "knows %zu bytes, does not have",
+                name, i, mine_size);
+    }
+    memset(mine, 0, mine_size);
+    memcpy(mine, theirs, common);
+    return ATTN_OK;
+}

@@ -1,0 +1,203 @@
+/*
+ * The rules of attn_tensor in attn/common.h, one after the other.
+ */
+#include "desc/tensor.h"
+
+#include "base/arith.h"
+#include "base/status.h"
+#include "base/text.h"
+
+enum { RANK_MAX = 6, SHAPE_TEXT = 160 };
+
+static const struct {
+    const char *name;
+    int64_t size;
+} types[] = {
+    [ATTN_F32] = {"f32", 4},   [ATTN_F16] = {"f16", 2}, [ATTN_BF16] = {"bf16", 2},
+    [ATTN_BOOL] = {"bool", 1}, [ATTN_I32] = {"i32", 4}, [ATTN_I64] = {"i64", 8},
+};
+
+static bool is_type(int32_t dtype) {
+    return dtype > 0 && dtype < (int32_t)COUNT_OF(types);
+}
+
+int64_t attn_dtype_size(int32_t dtype) {
+    return is_type(dtype) ? types[dtype].size : 0;
+}
+
+const char *attn_dtype_name(int32_t dtype) {
+    return is_type(dtype) ? types[dtype].name : "unknown type";
+}
+
+static const char *shape_text(char text[SHAPE_TEXT], const int64_t *shape, int rank) {
+    struct text t = attn_text_start(text, SHAPE_TEXT);
+    for (int i = 0; i < rank; i++) {
+        attn_text_add(&t, "%s%lld", i == 0 ? "(" : ", ", (long long)shape[i]);
+    }
+    attn_text_add(&t, ")");
+    return text;
+}
+
+static const char *axis_name(char axis) {
+    static const struct {
+        char axis;
+        const char *name;
+    } names[] = {
+        {'b', "batch"},     {'h', "query_heads"}, {'g', "kv_heads"},
+        {'i', "q_length"},  {'j', "kv_length"},   {'d', "key_dim"},
+        {'v', "value_dim"}, {'p', "q_blocks"},    {'r', "k_blocks"},
+    };
+    size_t i = 0;
+    while (names[i].axis != axis) {
+        i++;
+    }
+    return names[i].name;
+}
+
+/* Says what the shape is and what it should be, in numbers and names. */
+static attn_status refuse_shape(const attn_tensor *tensor,
+                                const struct expected *expected) {
+    char have[SHAPE_TEXT], want[SHAPE_TEXT], names[SHAPE_TEXT];
+    struct text t = attn_text_start(names, sizeof names);
+    for (int i = 0; i < expected->rank; i++) {
+        attn_text_add(&t, "%s%s", i == 0 ? "" : ", ", axis_name(expected->axes[i]));
+    }
+    return attn_fail(ATTN_ERR_INVALID, "%s has shape %s, should be %s = (%s)%s",
+                     expected->name, shape_text(have, tensor->shape, tensor->rank),
+                     shape_text(want, expected->shape, expected->rank), names,
+                     expected->optional > 0 ? " or broadcast to it" : "");
+}
+
+static attn_status check_form(const attn_tensor *tensor, const char *name) {
+    REQUIRE(tensor->rank >= 1 && tensor->rank <= RANK_MAX, ATTN_ERR_INVALID,
+            "%s has rank %d, which is not within 1 to %d", name, (int)tensor->rank,
+            (int)RANK_MAX);
+    REQUIRE(is_type(tensor->dtype), ATTN_ERR_INVALID, "%s has dtype %d, which is no type",
+            name, (int)tensor->dtype);
+    REQUIRE(tensor->reserved[0] == 0 && tensor->reserved[1] == 0, ATTN_ERR_UNSUPPORTED,
+            "%s has nonzero reserved words", name);
+    for (int i = 0; i < tensor->rank; i++) {
+        REQUIRE(tensor->shape[i] >= 0, ATTN_ERR_INVALID,
+                "%s has size %lld in dimension %d", name, (long long)tensor->shape[i], i);
+        REQUIRE(tensor->stride[i] >= 0 || tensor->shape[i] <= 1, ATTN_ERR_INVALID,
+                "%s has stride %lld in dimension %d: strides must not be negative", name,
+                (long long)tensor->stride[i], i);
+    }
+    return ATTN_OK;
+}
+
+static attn_status check_dtype(const attn_tensor *tensor, const struct expected *expected) {
+    if (tensor->dtype == expected->dtype || tensor->dtype == expected->dtype2) {
+        return ATTN_OK;
+    }
+    /* 16-bit storage makes sense for what is f32, but is not there yet */
+    bool sensible = expected->dtype == ATTN_F32 &&
+                    (tensor->dtype == ATTN_F16 || tensor->dtype == ATTN_BF16);
+    return attn_fail(sensible ? ATTN_ERR_UNSUPPORTED : ATTN_ERR_INVALID,
+                     "%s has dtype %s, should be %s%s%s", expected->name,
+                     attn_dtype_name(tensor->dtype), attn_dtype_name(expected->dtype),
+                     expected->dtype2 != 0 ? " or " : "",
+                     expected->dtype2 != 0 ? attn_dtype_name(expected->dtype2) : "");
+}
+
+static bool shape_fits(const attn_tensor *tensor, const struct expected *expected) {
+    const int missing = expected->rank - tensor->rank;
+    if (missing < 0 || missing > expected->optional) {
+        return false;
+    }
+    for (int i = missing; i < expected->rank; i++) {
+        const int64_t size = tensor->shape[i - missing];
+        if (size != expected->shape[i] && !(size == 1 && i < expected->optional)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The extent, with every sum checked. */
+static attn_status find_extent(const attn_tensor *tensor, const char *name,
+                               struct extent *extent) {
+    const int64_t size = attn_dtype_size(tensor->dtype);
+    int64_t last = 0;
+    *extent = (struct extent){.name = name};
+    for (int i = 0; i < tensor->rank; i++) {
+        if (tensor->shape[i] == 0) {
+            return ATTN_OK;
+        }
+    }
+    for (int i = 0; i < tensor->rank; i++) {
+        int64_t step = 0;
+        bool fits = tensor->shape[i] == 1 ||
+                    (checked_mul(tensor->shape[i] - 1, tensor->stride[i], &step) &&
+                     checked_add(last, step, &last));
+        REQUIRE(fits, ATTN_ERR_INVALID,
+                "%s is too large: size %lld with stride %lld in dimension %d overflows",
+                name, (long long)tensor->shape[i], (long long)tensor->stride[i], i);
+    }
+    int64_t bytes;
+    REQUIRE(checked_add(last, 1, &last) && checked_mul(last, size, &bytes) &&
+                bytes <= PTRDIFF_MAX,
+            ATTN_ERR_INVALID, "%s is too large: its strides reach %lld elements", name,
+            (long long)last);
+    REQUIRE(tensor->data != NULL, ATTN_ERR_INVALID, "%s has elements but data is NULL",
+            name);
+    extent->begin = (uintptr_t)tensor->data;
+    REQUIRE(extent->begin % (uintptr_t)size == 0, ATTN_ERR_INVALID,
+            "%s: data is not aligned to its elements of %lld bytes", name,
+            (long long)size);
+    REQUIRE(extent->begin <= UINTPTR_MAX - (uintptr_t)bytes, ATTN_ERR_INVALID,
+            "%s reaches beyond the end of memory", name);
+    extent->end = extent->begin + (uintptr_t)bytes;
+    return ATTN_OK;
+}
+
+attn_status attn_tensor_check(const attn_tensor *tensor, const struct expected *expected,
+                              int64_t stride[4], struct extent *extent) {
+    const char *name = expected->name;
+    TRY(check_form(tensor, name));
+    TRY(check_dtype(tensor, expected));
+    if (!shape_fits(tensor, expected)) {
+        return refuse_shape(tensor, expected);
+    }
+    TRY(find_extent(tensor, name, extent));
+    const int last = tensor->rank - 1;
+    const int64_t last_stride = tensor->stride[last];
+    REQUIRE(last_stride == 1 || tensor->shape[last] <= 1 ||
+                (last_stride == 0 && expected->repeat_last),
+            ATTN_ERR_INVALID, "%s has last stride %lld, should be 1%s", name,
+            (long long)last_stride, expected->repeat_last ? " or 0" : "");
+    const int missing = expected->rank - tensor->rank;
+    for (int i = 0; i < expected->rank; i++) {
+        stride[i] = i < missing || tensor->shape[i - missing] <= 1
+                        ? 0
+                        : tensor->stride[i - missing];
+    }
+    return ATTN_OK;
+}
+
+attn_status attn_tensor_check_distinct(const attn_tensor *tensor, const char *name) {
+    /* Dimensions in ascending order of stride: each must step over the ones before. */
+    int order[RANK_MAX], count = 0;
+    for (int i = 0; i < tensor->rank; i++) {
+        if (tensor->shape[i] == 0) {
+            return ATTN_OK;
+        }
+        if (tensor->shape[i] == 1) {
+            continue;
+        }
+        int at = count++;
+        for (; at > 0 && tensor->stride[order[at - 1]] > tensor->stride[i]; at--) {
+            order[at] = order[at - 1];
+        }
+        order[at] = i;
+    }
+    int64_t reach = 0; /* the last element of the dimensions so far; fits by its extent */
+    for (int k = 0; k < count; k++) {
+        const int i = order[k];
+        REQUIRE(tensor->stride[i] > reach, ATTN_ERR_INVALID,
+                "%s overlaps itself: stride %lld in dimension %d, below it %lld elements",
+                name, (long long)tensor->stride[i], i, (long long)(reach + 1));
+        reach += (tensor->shape[i] - 1) * tensor->stride[i];
+    }
+    return ATTN_OK;
+}

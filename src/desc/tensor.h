@@ -1,0 +1,46 @@
+/*
+ * Rules that every tensor of a call must keep.
+ */
+#ifndef ATTN_DESC_TENSOR_H
+#define ATTN_DESC_TENSOR_H
+
+#include "attn/common.h"
+#include "base/compiler.h"
+
+/*
+ * What a tensor is expected to be. Axes are letters: b batch, h query heads, g key-value
+ * heads, i queries, j keys, d key dim, v value dim, p blocks of queries, r blocks of keys.
+ */
+struct expected {
+    const char *name;
+    const char *axes; /* a letter each, slowest first */
+    int rank;
+    int64_t shape[4];
+    int optional;     /* so many leading axes may be missing or have size 1 */
+    int32_t dtype, dtype2; /* either; dtype2 may be 0 */
+    bool repeat_last; /* the last stride may be 0 */
+};
+
+/* The bytes from the first to the end of the last element. */
+struct extent {
+    const char *name;
+    uintptr_t begin, end; /* equal: no elements */
+};
+
+/*
+ * Checks a tensor, writes to stride[] its strides along the expected axes (0 where
+ * it is repeated or has one element) and to *extent the bytes it covers.
+ */
+attn_status attn_tensor_check(const attn_tensor *tensor, const struct expected *expected,
+                              int64_t stride[4], struct extent *extent);
+
+/* Fails if two different indices of an output share an element. */
+attn_status attn_tensor_check_distinct(const attn_tensor *tensor, const char *name);
+
+/* Bytes of an element, 0 for what is no type. */
+int64_t attn_dtype_size(int32_t dtype);
+
+/* "f32", "bool"; "unknown type" for what is no type. */
+const char *attn_dtype_name(int32_t dtype);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * Engines: loops over tiles. An engine computes one block of rows and leaves the
+ * row statistics where the observer finds them.
+ */
+#ifndef ATTN_ENGINE_ENGINE_H
+#define ATTN_ENGINE_ENGINE_H
+
+#include "core/softmax.h"
+#include "core/work.h"
+
+/* Rows [row, end) of query heads [head, head_end) that share keys and values. */
+struct block {
+    int64_t b;
+    int64_t head, head_end;
+    int64_t row, row_end;
+};
+
+struct engine {
+    const char *name;
+    /* Books the scratch it needs for at most this many keys. */
+    bool (*book)(struct layout *layout, const struct toolbox *tools, int64_t keys);
+    /*
+     * Computes a block of at most tools->block_rows rows over all heads, within the rows
+     * that count; returns early if the call was stopped.
+     */
+    void (*run)(struct work *work, const struct call *call, const struct block *block);
+};
+
+extern const struct engine attn_engine_dense;
+extern const struct engine attn_engine_flash;
+
+/* Books what all engines need. */
+bool attn_engine_book(struct layout *layout, const struct toolbox *tools);
+
+/* The softmax of the tile of rows that starts this many rows into the block. */
+struct softmax attn_engine_softmax(const struct work *work, int64_t rows_before, int rows);
+
+/*
+ * The second pass over a block that an engine has finished: weights, their means and
+ * sums, and scores, as far as the call asks for them. It changes no other output.
+ */
+void attn_observe(struct work *work, const struct call *call, const struct block *block);
+
+/* True if the call asks for anything that attn_observe() writes. */
+bool attn_observe_wanted(const struct call *call);
+
+/* The same for rows [row, end) that have nothing to attend to. */
+void attn_observe_empty_rows(const struct call *call, int64_t b, int64_t h, int64_t row,
+                             int64_t end);
+
+#endif

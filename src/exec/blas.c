@@ -1,0 +1,156 @@
+/*
+ * The gateway to BLAS.
+ *
+ * Facts this rests on (OpenBLAS sources, interface/gemm.c and common_thread.h):
+ *   - sgemm runs in the calling thread, without the lock that serialises threaded
+ *     calls, if m n k <= 64^3 = 262144; on some arm64 models below 125000. Larger
+ *     products of several threads queue behind that lock, and in releases 0.3.28 to
+ *     0.3.30 they can return wrong numbers.
+ *   - On x86-64 with AVX-512, releases from 0.3.21 on compute products of m n k <= 10^6
+ *     without transposes in the calling thread by kernels that neither pack nor lock.
+ *   - A build without threads guards its buffers only if made with USE_LOCKING (named
+ *     in the configuration text since 0.3.28). Debian's is made without.
+ * The thread setting of BLAS is never asked for: it may change at any time, and the
+ * bits of a result must not change with it.
+ *
+ * BLIS (one thread by default, safe for concurrent calls) and the reference BLAS have
+ * no such limits. A library that is none of these is called by one thread at a time.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* dladdr, RTLD_DEFAULT */
+#endif
+
+#include "exec/blas.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Declared here, with int for its enums as in every C ABI, since the header's name and
+ * place differ between distributions.
+ */
+enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111 };
+void cblas_sgemm(int layout, int transpose_a, int transpose_b, int m, int n, int k,
+                 float alpha, const float *a, int lda, const float *b, int ldb, float beta,
+                 float *c, int ldc);
+
+static struct blas found;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t one_caller = PTHREAD_MUTEX_INITIALIZER;
+
+/* A function of the library that cblas_sgemm comes from, or of one it needs. */
+static void *symbol(const char *name) {
+    union {
+        void (*function)(int, int, int, int, int, int, float, const float *, int,
+                         const float *, int, float, float *, int);
+        void *address;
+    } sgemm = {cblas_sgemm};
+    Dl_info info;
+    if (dladdr(sgemm.address, &info) != 0 && info.dli_fname != NULL) {
+        void *library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+        if (library != NULL) {
+            void *address = dlsym(library, name);
+            dlclose(library); /* the count of RTLD_NOLOAD; the library stays */
+            if (address != NULL) {
+                return address;
+            }
+        }
+    }
+    /* In a program linked statically or not as PIE the address was the program's. */
+    return dlsym(RTLD_DEFAULT, name);
+}
+
+/* Calls `const char *name(void)` of the BLAS library; "" if there is none. */
+static const char *text_of(const char *name) {
+    union {
+        void *address;
+        const char *(*function)(void);
+    } query = {symbol(name)};
+    const char *text = query.address != NULL ? query.function() : NULL;
+    return text != NULL ? text : "";
+}
+
+static bool core_has_avx512(const char *core) {
+    return strcmp(core, "SkylakeX") == 0 || strcmp(core, "Cooperlake") == 0 ||
+           strcmp(core, "SapphireRapids") == 0;
+}
+
+static void describe_openblas(const char *config) {
+    union {
+        void *address;
+        int (*function)(void);
+    } parallel = {symbol("openblas_get_parallel")};
+    static const char *const flavours[] = {"serial", "pthread", "OpenMP"};
+    int flavour = parallel.address != NULL ? parallel.function() : 1;
+    const char *core = text_of("openblas_get_corename");
+    int major = 0, minor = 0, patch = 0;
+    sscanf(config, "OpenBLAS %d.%d.%d", &major, &minor, &patch);
+    int release = major * 10000 + minor * 100 + patch;
+
+#if defined(__x86_64__)
+    found.volume = release >= 321 && core_has_avx512(core) ? 1000000 : 262144;
+#elif defined(__aarch64__)
+    found.volume = 120000;
+#else
+    found.volume = 262144;
+#endif
+    found.one_at_a_time = flavour == 0 && strstr(config, "USE_LOCKING") == NULL;
+    found.reproducible = true;
+    snprintf(found.name, sizeof found.name, "OpenBLAS %d.%d.%d (%s, %s)", major, minor,
+             patch, core, flavours[flavour >= 0 && flavour <= 2 ? flavour : 1]);
+}
+
+static void look(void) {
+    /* The text lives in one static buffer of OpenBLAS: copied before the next query. */
+    char config[256];
+    snprintf(config, sizeof config, "%s", text_of("openblas_get_config"));
+    if (strncmp(config, "OpenBLAS", 8) == 0) {
+        describe_openblas(config);
+        return;
+    }
+    found.volume = INT64_MAX;
+    found.reproducible = true;
+    const char *blis = text_of("bli_info_get_version_str");
+    if (blis[0] != '\0') {
+        snprintf(found.name, sizeof found.name, "BLIS %s", blis);
+    } else if (symbol("RowMajorStrg") != NULL) { /* a variable of the reference CBLAS */
+        snprintf(found.name, sizeof found.name, "reference BLAS");
+    } else {
+        snprintf(found.name, sizeof found.name, "unknown");
+        found.one_at_a_time = true;
+        found.reproducible = false;
+    }
+}
+
+const struct blas *attn_blas(void) {
+    pthread_once(&once, look);
+    return &found;
+}
+
+bool attn_blas_set_single(void) {
+    union {
+        void *address;
+        void (*function)(int);
+    } set_threads = {symbol("openblas_set_num_threads")};
+    if (set_threads.address == NULL) {
+        return false;
+    }
+    set_threads.function(1);
+    return true;
+}
+
+void attn_blas_product(int m, int n, int k, float alpha, const float *a, int lda,
+                       const float *b, int ldb, bool accumulate, float *c, int ldc) {
+    const bool alone = attn_blas()->one_at_a_time;
+    if (alone) {
+        pthread_mutex_lock(&one_caller);
+    }
+    cblas_sgemm(ROW_MAJOR, NO_TRANSPOSE, NO_TRANSPOSE, m, n, k, alpha, a, lda, b, ldb,
+                accumulate ? 1.0f : 0.0f, c, ldc);
+    if (alone) {
+        pthread_mutex_unlock(&one_caller);
+    }
+}

@@ -1,0 +1,101 @@
+/*
+ * The kernel table: everything that is written for an instruction set.
+ *
+ * Kernels see pointers, counts and strides, never a descriptor. A matrix is rows x n
+ * floats with its row stride in floats (`ld`, at least n; 0 repeats a row of an input).
+ * Rows and n may be 0. Pointers need the alignment of float only; outputs do not
+ * overlap inputs unless a kernel works in place. Nothing beyond the n-th element of a
+ * row is read or written. u is 2^-24.
+ */
+#ifndef ATTN_KERNEL_KERNEL_H
+#define ATTN_KERNEL_KERNEL_H
+
+#include "attn/common.h"
+#include "base/compiler.h"
+
+/* What a scan found. */
+enum { SCAN_ATTENDED = 1, SCAN_MASKED = 2 };
+
+struct kernels {
+    int32_t isa;
+    int32_t width; /* floats in a vector */
+
+    /*
+     * c = alpha a b, or c += alpha a b with accumulate: a is m x k, b is k x n. Sums run
+     * over k in ascending order, in the same way for every m and n.
+     */
+    void (*product)(int m, int n, int k, float alpha, const float *a, ptrdiff_t lda,
+                    const float *b, ptrdiff_t ldb, bool accumulate, float *c,
+                    ptrdiff_t ldc);
+
+    /* to[c][r] = from[r][c] for rows x n elements of from. */
+    void (*transpose)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
+                      int rows, int n);
+
+    /* s = cap tanh(s / cap); relative error of tanh at most 4u; NaN stays NaN. */
+    void (*softcap)(float *s, ptrdiff_t ld, int rows, int n, float cap);
+
+    /* s += bias; column_step is 1, or 0 where a row has one value for all its columns. */
+    void (*add_bias)(float *s, ptrdiff_t ld, int rows, int n, const float *bias,
+                     ptrdiff_t ld_bias, int column_step);
+
+    /* s -= slope |distance + r - c| for row r and column c. */
+    void (*add_alibi)(float *s, ptrdiff_t ld, int rows, int n, float slope,
+                      int64_t distance);
+
+    /* s = -inf where bias is -inf. */
+    void (*mask_bias)(float *s, ptrdiff_t ld, int rows, int n, const float *bias,
+                      ptrdiff_t ld_bias, int column_step);
+
+    /* s = -inf where the byte is 0. */
+    void (*mask_bytes)(float *s, ptrdiff_t ld, int rows, int n, const uint8_t *bytes,
+                       ptrdiff_t ld_bytes);
+
+    /* SCAN_MASKED if some element is -inf, SCAN_ATTENDED if some is not. */
+    int (*scan_bias)(const float *bias, ptrdiff_t ld, int rows, int n);
+
+    /* True if no element is infinite or NaN. */
+    bool (*all_finite)(const float *x, ptrdiff_t ld, int rows, int n);
+
+    /*
+     * One step of the online softmax over rows of scores, in place. With M the new
+     * maximum of maximum[r] and the row's scores:
+     *
+     *     s = exp(s - M),  sum[r] = sum[r] exp(maximum[r] - M) + sum of s,
+     *     rescale[r] = exp(maximum[r] - M),  maximum[r] = M
+     *
+     * A score of -inf gives 0; a row of only -inf so far keeps maximum -inf and sum 0. A
+     * NaN gives a NaN weight and sum; it may or may not enter the maximum. The relative
+     * error of a weight is at most (4 + |s - M|) u; weights under 2^-126 are 0. Returns
+     * true if some rescale[r] is not 1.
+     */
+    bool (*softmax)(float *s, ptrdiff_t ld, int rows, int n, float *maximum, float *sum,
+                    float *rescale);
+
+    /*
+     * s = exp(s - maximum[r]) factor[r], with the error and the limits of softmax; 0
+     * for a score of -inf whatever the factor.
+     */
+    void (*weights)(float *s, ptrdiff_t ld, int rows, int n, const float *maximum,
+                    const float *factor);
+
+    /* to = from factor[r]; to may be from. */
+    void (*scale)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
+                  int rows, int n, const float *factor);
+
+    /* total[c] += s[r][c] for every row r, in ascending order. */
+    void (*add_columns)(float *total, const float *s, ptrdiff_t ld, int rows, int n);
+};
+
+/* The table of an ISA_..., or NULL if this build has none. */
+const struct kernels *attn_kernels(int32_t isa);
+
+/* The best kernel set that processor, build and ATTN_ISA allow. */
+int32_t attn_kernels_best(void);
+
+extern const struct kernels attn_kernels_scalar;
+extern const struct kernels attn_kernels_avx2;
+extern const struct kernels attn_kernels_avx512;
+extern const struct kernels attn_kernels_neon;
+
+#endif

@@ -1,0 +1,117 @@
+/*
+ * Template: the matrix product for what is too small for BLAS, and the transposed
+ * copy. Include after a vec_*.h.
+ */
+#ifndef ATTN_KERNEL_TMPL_PRODUCT_H
+#define ATTN_KERNEL_TMPL_PRODUCT_H
+
+/* Rows and vectors of the register block: 4 x 2 accumulators hide the latency of FMA. */
+enum { BLOCK_ROWS = 4, BLOCK_VECS = 2 };
+
+/*
+ * A block of rows x (vecs * WIDTH) of c, or with part > 0 only the first part columns of
+ * one vector. All but the pointers are constants where this is called.
+ */
+static inline __attribute__((always_inline)) void
+product_block(int rows, int vecs, int part, int k, vec alpha, const float *a,
+              ptrdiff_t lda, const float *b, ptrdiff_t ldb, bool accumulate, float *c,
+              ptrdiff_t ldc) {
+    vec sum[BLOCK_ROWS][BLOCK_VECS];
+    for (int r = 0; r < rows; r++) {
+        for (int v = 0; v < vecs; v++) {
+            sum[r][v] = vec_set(0.0f);
+        }
+    }
+    for (int l = 0; l < k; l++) {
+        vec x[BLOCK_VECS];
+        for (int v = 0; v < vecs; v++) {
+            const float *p = b + l * ldb + v * WIDTH;
+            x[v] = part > 0 ? vec_load_part(p, part, 0.0f) : vec_load(p);
+        }
+        for (int r = 0; r < rows; r++) {
+            vec y = vec_set(a[r * lda + l]);
+            for (int v = 0; v < vecs; v++) {
+                sum[r][v] = vec_muladd(y, x[v], sum[r][v]);
+            }
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        for (int v = 0; v < vecs; v++) {
+            float *p = c + r * ldc + v * WIDTH;
+            vec y = vec_mul(alpha, sum[r][v]);
+            if (part > 0) {
+                y = accumulate ? vec_add(vec_load_part(p, part, 0.0f), y) : y;
+                vec_store_part(p, part, y);
+            } else {
+                y = accumulate ? vec_add(vec_load(p), y) : y;
+                vec_store(p, y);
+            }
+        }
+    }
+}
+
+/* The strip of `rows` rows of c; rows is a constant where this is called. */
+static inline __attribute__((always_inline)) void
+product_strip(int rows, int n, int k, vec alpha, const float *a, ptrdiff_t lda,
+              const float *b, ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
+    int j = 0;
+    for (; j + 2 * WIDTH <= n; j += 2 * WIDTH) {
+        product_block(rows, 2, 0, k, alpha, a, lda, b + j, ldb, accumulate, c + j, ldc);
+    }
+    for (; j + WIDTH <= n; j += WIDTH) {
+        product_block(rows, 1, 0, k, alpha, a, lda, b + j, ldb, accumulate, c + j, ldc);
+    }
+    if (j < n) {
+        product_block(rows, 1, n - j, k, alpha, a, lda, b + j, ldb, accumulate, c + j, ldc);
+    }
+}
+
+static void kernel_product(int m, int n, int k, float alpha, const float *a, ptrdiff_t lda,
+                           const float *b, ptrdiff_t ldb, bool accumulate, float *c,
+                           ptrdiff_t ldc) {
+    const vec factor = vec_set(alpha);
+    int i = 0;
+    for (; i + BLOCK_ROWS <= m; i += BLOCK_ROWS) {
+        product_strip(BLOCK_ROWS, n, k, factor, a + i * lda, lda, b, ldb, accumulate,
+                      c + i * ldc, ldc);
+    }
+    for (; i < m; i++) {
+        product_strip(1, n, k, factor, a + i * lda, lda, b, ldb, accumulate, c + i * ldc,
+                      ldc);
+    }
+}
+
+/* One square of WIDTH, or what of it lies within rows and n. */
+static inline void transpose_square(float *to, ptrdiff_t ld_to, const float *from,
+                                    ptrdiff_t ld_from, int rows, int n) {
+    vec square[WIDTH];
+    for (int r = 0; r < WIDTH; r++) {
+        if (r >= rows) {
+            square[r] = vec_set(0.0f);
+        } else if (n < WIDTH) {
+            square[r] = vec_load_part(from + r * ld_from, n, 0.0f);
+        } else {
+            square[r] = vec_load(from + r * ld_from);
+        }
+    }
+    vec_transpose(square);
+    for (int c = 0; c < WIDTH && c < n; c++) {
+        if (rows < WIDTH) {
+            vec_store_part(to + c * ld_to, rows, square[c]);
+        } else {
+            vec_store(to + c * ld_to, square[c]);
+        }
+    }
+}
+
+static void kernel_transpose(float *to, ptrdiff_t ld_to, const float *from,
+                             ptrdiff_t ld_from, int rows, int n) {
+    for (int r = 0; r < rows; r += WIDTH) {
+        for (int c = 0; c < n; c += WIDTH) {
+            transpose_square(to + c * ld_to + r, ld_to, from + r * ld_from + c, ld_from,
+                             rows - r, n - c);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,142 @@
+/*
+ * Template: the online softmax and what else works on rows of weights. Include after
+ * a vec_*.h and tmpl_math.h.
+ */
+#ifndef ATTN_KERNEL_TMPL_SOFTMAX_H
+#define ATTN_KERNEL_TMPL_SOFTMAX_H
+
+#include <math.h>
+
+/* The largest of n scores; -inf for none. Four chains hide the latency of max. */
+static inline float row_maximum(const float *s, int n) {
+    const vec lowest = vec_set(-INFINITY);
+    vec a = lowest, b = lowest, c = lowest, d = lowest;
+    int i = 0;
+    for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
+        a = vec_max(vec_load(s + i), a);
+        b = vec_max(vec_load(s + i + WIDTH), b);
+        c = vec_max(vec_load(s + i + 2 * WIDTH), c);
+        d = vec_max(vec_load(s + i + 3 * WIDTH), d);
+    }
+    for (; i + WIDTH <= n; i += WIDTH) {
+        a = vec_max(vec_load(s + i), a);
+    }
+    if (i < n) {
+        b = vec_max(vec_load_part(s + i, n - i, -INFINITY), b);
+    }
+    return vec_hmax(vec_max(vec_max(a, b), vec_max(c, d)));
+}
+
+/* s = exp(s - shift) in place; returns the sum. */
+static inline float row_exp(float *s, int n, float shift) {
+    const vec m = vec_set(shift);
+    vec a = vec_set(0.0f), b = a;
+    int i = 0;
+    for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
+        vec x = vec_exp(vec_sub(vec_load(s + i), m));
+        vec y = vec_exp(vec_sub(vec_load(s + i + WIDTH), m));
+        vec_store(s + i, x);
+        vec_store(s + i + WIDTH, y);
+        a = vec_add(a, x);
+        b = vec_add(b, y);
+    }
+    for (; i + WIDTH <= n; i += WIDTH) {
+        vec x = vec_exp(vec_sub(vec_load(s + i), m));
+        vec_store(s + i, x);
+        a = vec_add(a, x);
+    }
+    if (i < n) {
+        vec x = vec_exp(vec_sub(vec_load_part(s + i, n - i, -INFINITY), m));
+        vec_store_part(s + i, n - i, x);
+        b = vec_add(b, x);
+    }
+    return vec_hsum(vec_add(a, b));
+}
+
+/*
+ * What to subtract from the scores of a row with this maximum. Where it is -inf all
+ * scores are -inf or NaN, and exp(score - 0) is the 0 or NaN that they stand for, while
+ * -inf - -inf would be NaN.
+ */
+static inline float softmax_shift(float maximum) {
+    return maximum == -INFINITY ? 0.0f : maximum;
+}
+
+static bool kernel_softmax(float *s, ptrdiff_t ld, int rows, int n, float *maximum,
+                           float *sum, float *rescale) {
+    bool moved = false;
+    for (int r = 0; r < rows; r++) {
+        float *row = s + r * ld;
+        float before = maximum[r];
+        float largest = row_maximum(row, n);
+        if (largest > before) {
+            float shift = softmax_shift(largest);
+            float factor = vec_first(vec_exp(vec_set(before - shift)));
+            sum[r] = sum[r] * factor + row_exp(row, n, shift);
+            maximum[r] = largest;
+            rescale[r] = factor;
+            moved = true;
+        } else {
+            sum[r] += row_exp(row, n, softmax_shift(before));
+            rescale[r] = 1.0f;
+        }
+    }
+    return moved;
+}
+
+/* A masked score has weight 0 in a row that is NaN too. */
+static inline vec weight(vec score, vec maximum, vec factor) {
+    vec w = vec_mul(vec_exp(vec_sub(score, maximum)), factor);
+    return vec_select(vec_equal(score, vec_set(-INFINITY)), vec_set(0.0f), w);
+}
+
+static void kernel_weights(float *s, ptrdiff_t ld, int rows, int n, const float *maximum,
+                           const float *factor) {
+    for (int r = 0; r < rows; r++) {
+        float *row = s + r * ld;
+        const vec m = vec_set(softmax_shift(maximum[r]));
+        const vec f = vec_set(factor[r]);
+        int i = 0;
+        for (; i + WIDTH <= n; i += WIDTH) {
+            vec_store(row + i, weight(vec_load(row + i), m, f));
+        }
+        if (i < n) {
+            vec x = vec_load_part(row + i, n - i, -INFINITY);
+            vec_store_part(row + i, n - i, weight(x, m, f));
+        }
+    }
+}
+
+static void kernel_scale(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
+                         int rows, int n, const float *factor) {
+    for (int r = 0; r < rows; r++) {
+        const vec f = vec_set(factor[r]);
+        const float *x = from + r * ld_from;
+        float *y = to + r * ld_to;
+        int i = 0;
+        for (; i + WIDTH <= n; i += WIDTH) {
+            vec_store(y + i, vec_mul(vec_load(x + i), f));
+        }
+        if (i < n) {
+            vec_store_part(y + i, n - i, vec_mul(vec_load_part(x + i, n - i, 0.0f), f));
+        }
+    }
+}
+
+static void kernel_add_columns(float *total, const float *s, ptrdiff_t ld, int rows,
+                               int n) {
+    for (int r = 0; r < rows; r++) {
+        const float *row = s + r * ld;
+        int i = 0;
+        for (; i + WIDTH <= n; i += WIDTH) {
+            vec_store(total + i, vec_add(vec_load(total + i), vec_load(row + i)));
+        }
+        if (i < n) {
+            vec sum = vec_add(vec_load_part(total + i, n - i, 0.0f),
+                              vec_load_part(row + i, n - i, 0.0f));
+            vec_store_part(total + i, n - i, sum);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,28 @@
+/*
+ * Template: the table of all kernels of one instruction set. Define KERNELS_NAME and
+ * KERNELS_ISA, include a vec_*.h, then this.
+ */
+#include "kernel/kernel.h"
+
+#include "kernel/tmpl_math.h"
+#include "kernel/tmpl_product.h"
+#include "kernel/tmpl_score.h"
+#include "kernel/tmpl_softmax.h"
+
+const struct kernels KERNELS_NAME = {
+    .isa = KERNELS_ISA,
+    .width = WIDTH,
+    .product = kernel_product,
+    .transpose = kernel_transpose,
+    .softcap = kernel_softcap,
+    .add_bias = kernel_add_bias,
+    .add_alibi = kernel_add_alibi,
+    .mask_bias = kernel_mask_bias,
+    .mask_bytes = kernel_mask_bytes,
+    .scan_bias = kernel_scan_bias,
+    .all_finite = kernel_all_finite,
+    .softmax = kernel_softmax,
+    .weights = kernel_weights,
+    .scale = kernel_scale,
+    .add_columns = kernel_add_columns,
+};

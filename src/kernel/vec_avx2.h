@@ -1,0 +1,136 @@
+/*
+ * The vector vocabulary (see vec_scalar.h) for AVX2 and FMA: eight lanes.
+ */
+#ifndef ATTN_KERNEL_VEC_H
+#define ATTN_KERNEL_VEC_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "base/compiler.h"
+
+enum { WIDTH = 8 };
+typedef __m256 vec;
+typedef __m256 vec_mask;
+
+static inline vec vec_set(float x) {
+    return _mm256_set1_ps(x);
+}
+static inline vec vec_iota(void) {
+    return _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7);
+}
+static inline vec vec_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+static inline void vec_store(float *p, vec a) {
+    _mm256_storeu_ps(p, a);
+}
+/* All ones in the first n lanes */
+static inline __m256i first_lanes(int n) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane);
+}
+static inline vec vec_load_part(const float *p, int n, float fill) {
+    __m256i lanes = first_lanes(n);
+    return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, lanes),
+                            _mm256_castsi256_ps(lanes));
+}
+static inline void vec_store_part(float *p, int n, vec a) {
+    _mm256_maskstore_ps(p, first_lanes(n), a);
+}
+static inline vec vec_add(vec a, vec b) {
+    return _mm256_add_ps(a, b);
+}
+static inline vec vec_sub(vec a, vec b) {
+    return _mm256_sub_ps(a, b);
+}
+static inline vec vec_mul(vec a, vec b) {
+    return _mm256_mul_ps(a, b);
+}
+static inline vec vec_div(vec a, vec b) {
+    return _mm256_div_ps(a, b);
+}
+static inline vec vec_fma(vec a, vec b, vec c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+static inline vec vec_muladd(vec a, vec b, vec c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+static inline vec vec_max(vec a, vec b) {
+    return _mm256_max_ps(a, b);
+}
+static inline vec vec_abs(vec a) {
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+static inline vec vec_copysign(vec a, vec b) {
+    const vec sign = _mm256_set1_ps(-0.0f);
+    return _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, b));
+}
+static inline vec vec_round(vec a) {
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline vec vec_scale2(vec a, vec n) {
+    __m256i bits = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23)));
+}
+static inline vec_mask vec_less(vec a, vec b) {
+    return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+static inline vec_mask vec_equal(vec a, vec b) {
+    return _mm256_cmp_ps(a, b, _CMP_EQ_OQ);
+}
+static inline vec vec_select(vec_mask mask, vec yes, vec no) {
+    return _mm256_blendv_ps(no, yes, mask);
+}
+static inline bool vec_any(vec_mask mask) {
+    return _mm256_movemask_ps(mask) != 0;
+}
+static inline bool vec_all(vec_mask mask) {
+    return _mm256_movemask_ps(mask) == 0xff;
+}
+static inline vec_mask mask_from_bytes(__m128i bytes) {
+    __m256i zero = _mm256_cmpeq_epi32(_mm256_cvtepu8_epi32(bytes), _mm256_setzero_si256());
+    return _mm256_castsi256_ps(_mm256_xor_si256(zero, _mm256_set1_epi32(-1)));
+}
+static inline vec_mask vec_bytes(const uint8_t *p) {
+    return mask_from_bytes(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
+static inline vec_mask vec_bytes_part(const uint8_t *p, int n) {
+    uint8_t bytes[16] = {0};
+    memcpy(bytes, p, (size_t)n);
+    return mask_from_bytes(_mm_loadu_si128((const __m128i *)(const void *)bytes));
+}
+static inline float vec_hmax(vec a) {
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    x = _mm_max_ss(x, _mm_movehdup_ps(x));
+    return _mm_cvtss_f32(x);
+}
+static inline float vec_hsum(vec a) {
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    x = _mm_add_ss(x, _mm_movehdup_ps(x));
+    return _mm_cvtss_f32(x);
+}
+static inline float vec_first(vec a) {
+    return _mm256_cvtss_f32(a);
+}
+static inline void vec_transpose(vec row[WIDTH]) {
+    vec pair[WIDTH], quad[WIDTH];
+    for (int i = 0; i < 8; i += 2) {
+        pair[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);
+        pair[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        quad[i] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0x44);
+        quad[i + 1] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0xee);
+        quad[i + 2] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0x44);
+        quad[i + 3] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        row[i] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x20);
+        row[i + 4] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31);
+    }
+}
+
+#endif

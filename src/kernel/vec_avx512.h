@@ -1,0 +1,137 @@
+/*
+ * The vector vocabulary (see vec_scalar.h) for AVX-512 F, BW, DQ and VL: sixteen
+ * lanes.
+ */
+#ifndef ATTN_KERNEL_VEC_H
+#define ATTN_KERNEL_VEC_H
+
+#include <immintrin.h>
+
+#include "base/compiler.h"
+
+enum { WIDTH = 16 };
+typedef __m512 vec;
+typedef __mmask16 vec_mask;
+
+static inline vec vec_set(float x) {
+    return _mm512_set1_ps(x);
+}
+static inline vec vec_iota(void) {
+    return _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+static inline vec vec_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+static inline void vec_store(float *p, vec a) {
+    _mm512_storeu_ps(p, a);
+}
+static inline __mmask16 first_lanes(int n) {
+    return (__mmask16)((1u << n) - 1);
+}
+static inline vec vec_load_part(const float *p, int n, float fill) {
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), first_lanes(n), p);
+}
+static inline void vec_store_part(float *p, int n, vec a) {
+    _mm512_mask_storeu_ps(p, first_lanes(n), a);
+}
+static inline vec vec_add(vec a, vec b) {
+    return _mm512_add_ps(a, b);
+}
+static inline vec vec_sub(vec a, vec b) {
+    return _mm512_sub_ps(a, b);
+}
+static inline vec vec_mul(vec a, vec b) {
+    return _mm512_mul_ps(a, b);
+}
+static inline vec vec_div(vec a, vec b) {
+    return _mm512_div_ps(a, b);
+}
+static inline vec vec_fma(vec a, vec b, vec c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+static inline vec vec_muladd(vec a, vec b, vec c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+static inline vec vec_max(vec a, vec b) {
+    return _mm512_max_ps(a, b);
+}
+static inline vec vec_abs(vec a) {
+    return _mm512_abs_ps(a);
+}
+static inline vec vec_copysign(vec a, vec b) {
+    /* 0xd8 picks a bit of b where the sign bit is set, of a elsewhere */
+    return _mm512_castsi512_ps(
+        _mm512_ternarylogic_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b),
+                                  _mm512_set1_epi32((int)0x80000000u), 0xd8));
+}
+static inline vec vec_round(vec a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline vec vec_scale2(vec a, vec n) {
+    return _mm512_scalef_ps(a, n);
+}
+static inline vec_mask vec_less(vec a, vec b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+static inline vec_mask vec_equal(vec a, vec b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+static inline vec vec_select(vec_mask mask, vec yes, vec no) {
+    return _mm512_mask_blend_ps(mask, no, yes);
+}
+static inline bool vec_any(vec_mask mask) {
+    return mask != 0;
+}
+static inline bool vec_all(vec_mask mask) {
+    return mask == 0xffff;
+}
+static inline vec_mask vec_bytes(const uint8_t *p) {
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return _mm_test_epi8_mask(bytes, bytes);
+}
+static inline vec_mask vec_bytes_part(const uint8_t *p, int n) {
+    __m128i bytes = _mm_maskz_loadu_epi8(first_lanes(n), p);
+    return _mm_test_epi8_mask(bytes, bytes);
+}
+static inline float vec_hmax(vec a) {
+    __m256 x = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+    y = _mm_max_ss(y, _mm_movehdup_ps(y));
+    return _mm_cvtss_f32(y);
+}
+static inline float vec_hsum(vec a) {
+    __m256 x = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_add_ps(y, _mm_movehl_ps(y, y));
+    y = _mm_add_ss(y, _mm_movehdup_ps(y));
+    return _mm_cvtss_f32(y);
+}
+static inline float vec_first(vec a) {
+    return _mm512_cvtss_f32(a);
+}
+static inline void vec_transpose(vec row[WIDTH]) {
+    vec pair[WIDTH], quad[WIDTH], half[WIDTH];
+    for (int i = 0; i < 16; i += 2) {
+        pair[i] = _mm512_unpacklo_ps(row[i], row[i + 1]);
+        pair[i + 1] = _mm512_unpackhi_ps(row[i], row[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        quad[i] = _mm512_shuffle_ps(pair[i], pair[i + 2], 0x44);
+        quad[i + 1] = _mm512_shuffle_ps(pair[i], pair[i + 2], 0xee);
+        quad[i + 2] = _mm512_shuffle_ps(pair[i + 1], pair[i + 3], 0x44);
+        quad[i + 3] = _mm512_shuffle_ps(pair[i + 1], pair[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        half[i] = _mm512_shuffle_f32x4(quad[i], quad[i + 4], 0x88);
+        half[i + 4] = _mm512_shuffle_f32x4(quad[i], quad[i + 4], 0xdd);
+        half[i + 8] = _mm512_shuffle_f32x4(quad[i + 8], quad[i + 12], 0x88);
+        half[i + 12] = _mm512_shuffle_f32x4(quad[i + 8], quad[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 8; i++) {
+        row[i] = _mm512_shuffle_f32x4(half[i], half[i + 8], 0x88);
+        row[i + 8] = _mm512_shuffle_f32x4(half[i], half[i + 8], 0xdd);
+    }
+}
+
+#endif

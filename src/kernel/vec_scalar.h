@@ -1,0 +1,122 @@
+/*
+ * The vector vocabulary in plain C: a vector of one float. It says what every
+ * operation means; the other vec_*.h do the same to more lanes.
+ */
+#ifndef ATTN_KERNEL_VEC_H
+#define ATTN_KERNEL_VEC_H
+
+#include <math.h>
+#include <string.h>
+
+#include "base/compiler.h"
+
+enum { WIDTH = 1 };
+typedef float vec;
+typedef bool vec_mask;
+
+static inline vec vec_set(float x) {
+    return x;
+}
+/* 0, 1, 2, ... */
+static inline vec vec_iota(void) {
+    return 0.0f;
+}
+static inline vec vec_load(const float *p) {
+    return *p;
+}
+static inline void vec_store(float *p, vec a) {
+    *p = a;
+}
+/* The first n lanes (0 < n < WIDTH) from memory, fill in the others */
+static inline vec vec_load_part(const float *p, int n, float fill) {
+    (void)p, (void)n;
+    return fill;
+}
+/* The first n lanes (0 < n < WIDTH) to memory */
+static inline void vec_store_part(float *p, int n, vec a) {
+    (void)p, (void)n, (void)a;
+}
+static inline vec vec_add(vec a, vec b) {
+    return a + b;
+}
+static inline vec vec_sub(vec a, vec b) {
+    return a - b;
+}
+static inline vec vec_mul(vec a, vec b) {
+    return a * b;
+}
+static inline vec vec_div(vec a, vec b) {
+    return a / b;
+}
+/* a b + c, rounded once */
+static inline vec vec_fma(vec a, vec b, vec c) {
+    return fmaf(a, b, c);
+}
+/* a b + c, rounded once or twice, whichever is faster */
+static inline vec vec_muladd(vec a, vec b, vec c) {
+    return a * b + c;
+}
+/* The larger; b if one of them is NaN */
+static inline vec vec_max(vec a, vec b) {
+    return a > b ? a : b;
+}
+static inline vec vec_abs(vec a) {
+    return fabsf(a);
+}
+/* |a| with the sign of b */
+static inline vec vec_copysign(vec a, vec b) {
+    return copysignf(a, b);
+}
+/* Nearest integer, ties to even; |a| < 2^22, anything otherwise */
+static inline vec vec_round(vec a) {
+    return (a + 0x1.8p23f) - 0x1.8p23f;
+}
+/* a 2^n for integers -126 <= n <= 0, anything otherwise */
+static inline vec vec_scale2(vec a, vec n) {
+    union {
+        uint32_t bits;
+        float value;
+    } power;
+    power.bits = n >= -126.0f && n <= 0.0f ? (uint32_t)((int32_t)n + 127) << 23 : 0;
+    return a * power.value;
+}
+/* False where one is NaN */
+static inline vec_mask vec_less(vec a, vec b) {
+    return a < b;
+}
+static inline vec_mask vec_equal(vec a, vec b) {
+    return a == b;
+}
+static inline vec vec_select(vec_mask mask, vec yes, vec no) {
+    return mask ? yes : no;
+}
+static inline bool vec_any(vec_mask mask) {
+    return mask;
+}
+static inline bool vec_all(vec_mask mask) {
+    return mask;
+}
+/* Lanes whose byte is not 0 */
+static inline vec_mask vec_bytes(const uint8_t *p) {
+    return *p != 0;
+}
+static inline vec_mask vec_bytes_part(const uint8_t *p, int n) {
+    (void)p, (void)n;
+    return false;
+}
+/* Over all lanes; the order is fixed */
+static inline float vec_hmax(vec a) {
+    return a;
+}
+static inline float vec_hsum(vec a) {
+    return a;
+}
+static inline float vec_first(vec a) {
+    return a;
+}
+/* Transposes a square of WIDTH rows in place */
+static inline void vec_transpose(vec row[WIDTH]) {
+    (void)row;
+}
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * The plan: a problem with everything decided that does not depend on the call.
+ */
+#ifndef ATTN_PLAN_PLAN_H
+#define ATTN_PLAN_PLAN_H
+
+#include "attn/sdpa.h"
+#include "core/work.h"
+#include "desc/desc.h"
+#include "engine/engine.h"
+#include "exec/context.h"
+
+struct attn_plan {
+    struct attn_context *context;
+    struct problem problem;
+    attn_bounds bounds;
+    int32_t forced; /* ATTN_ENGINE_... */
+    struct toolbox tools;
+    size_t workspace; /* bytes, all threads */
+};
+
+/* Prepares *plan. Takes no hold on the context and allocates nothing. */
+attn_status attn_plan_setup(struct attn_plan *plan, struct attn_context *context,
+                            const struct attn_desc *desc, const attn_bounds *bounds);
+
+/* Runs a call that was bound to plan->problem. */
+attn_status attn_plan_run(const struct attn_plan *plan, const struct call *call,
+                          void *workspace);
+
+/* Fills in tiles, block and panel of plan->tools from problem, kernels and BLAS. */
+void attn_plan_choose_tiles(struct attn_plan *plan);
+
+/* The engine for a sequence with this many keys. */
+const struct engine *attn_plan_engine(const struct attn_plan *plan, int64_t keys);
+
+/* The most keys for which attn_plan_engine() can choose dense within the bounds. */
+int64_t attn_plan_dense_keys(const struct attn_plan *plan);
+
+/* How a call is cut into pieces of work that have their outputs to themselves. */
+struct split {
+    int64_t chunks;    /* ranges of rows */
+    int64_t rows;      /* rows of a chunk */
+    int64_t groups;    /* ranges of heads */
+    int64_t heads;     /* heads of a group */
+    int64_t pieces;    /* batch * chunks * groups */
+    int32_t tasks;     /* threads worth using */
+};
+
+void attn_plan_split(struct split *split, const struct attn_plan *plan,
+                     const struct call *call);
+
+/* Piece number i as a range of heads and rows of a batch element. */
+struct block attn_plan_piece(const struct split *split, const struct call *call,
+                             int64_t i);
+
+/* Writes the explanation of attn_plan_explain(). */
+size_t attn_plan_write(const struct attn_plan *plan, char *text, size_t size);
+
+#endif

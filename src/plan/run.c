@@ -1,0 +1,99 @@
+/*
+ * Running a call: pieces to threads, blocks to engines.
+ *
+ * Threads take pieces from a counter until none is left. Within a piece, blocks go by in
+ * a fixed order, heads first and rows within, so that whoever owns a sum adds to it in
+ * the same order every time.
+ */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "base/status.h"
+#include "plan/plan.h"
+
+struct job {
+    const struct attn_plan *plan;
+    const struct call *call;
+    struct split split;
+    char *workspace;
+    atomic_llong next;
+    atomic_bool stop;
+};
+
+/* Rows of a piece beyond the sequence's length. */
+static void run_empty_rows(const struct call *call, const struct block *piece,
+                           int64_t row) {
+    for (int64_t h = piece->head; h < piece->head_end && row < piece->row_end; h++) {
+        struct head head;
+        attn_head_bind(&head, call, piece->b, h);
+        attn_softmax_empty_rows(&head, row, piece->row_end);
+        attn_observe_empty_rows(call, piece->b, h, row, piece->row_end);
+    }
+}
+
+static void clear_key_sums(const struct call *call, const struct block *piece) {
+    for (int64_t h = piece->head; h < piece->head_end && call->kv_length > 0; h++) {
+        memset(view_at(&call->key_sums, piece->b, h, 0, 0), 0,
+               (size_t)call->kv_length * sizeof(float));
+    }
+}
+
+static void run_piece(struct work *work, const struct job *job,
+                      const struct block *piece) {
+    const struct call *call = job->call;
+    const struct attn_plan *plan = job->plan;
+    const struct engine *engine = attn_plan_engine(plan, attn_call_keys(call, piece->b));
+    const int64_t group = plan->problem.group;
+    const int64_t rows_end = min_i64(piece->row_end, attn_call_rows(call, piece->b));
+    const bool observe = attn_observe_wanted(call);
+    /* as many heads of a group at once as the block has rows for */
+    const int64_t rows = min_i64(plan->tools.block_rows, piece->row_end - piece->row);
+    const int64_t together = max_i64(1, plan->tools.block_rows / max_i64(1, rows));
+
+    if (call->key_sums.data != NULL) {
+        clear_key_sums(call, piece);
+    }
+    struct block block = {.b = piece->b};
+    for (block.head = piece->head; block.head < piece->head_end;
+         block.head = block.head_end) {
+        const int64_t group_end = (block.head / group + 1) * group;
+        block.head_end = min_i64(block.head + together, min_i64(group_end, piece->head_end));
+        for (block.row = piece->row; block.row < rows_end; block.row = block.row_end) {
+            block.row_end = min_i64(block.row + rows, rows_end);
+            engine->run(work, call, &block);
+            if (observe && !attn_work_stopped(work, call)) {
+                attn_observe(work, call, &block);
+            }
+            if (attn_work_stopped(work, call)) {
+                return;
+            }
+        }
+    }
+    run_empty_rows(call, piece, max_i64(piece->row, rows_end));
+}
+
+static void run_task(void *argument, int32_t index) {
+    struct job *job = argument;
+    const struct toolbox *tools = &job->plan->tools;
+    struct work work;
+    attn_work_setup(&work, tools, job->workspace + (size_t)index * tools->layout.total,
+                    &job->stop);
+    long long i;
+    while ((i = atomic_fetch_add(&job->next, 1)) < job->split.pieces &&
+           !attn_work_stopped(&work, job->call)) {
+        const struct block piece = attn_plan_piece(&job->split, job->call, i);
+        run_piece(&work, job, &piece);
+    }
+}
+
+attn_status attn_plan_run(const struct attn_plan *plan, const struct call *call,
+                          void *workspace) {
+    struct job job = {.plan = plan, .call = call, .workspace = workspace};
+    atomic_init(&job.next, 0);
+    atomic_init(&job.stop, false);
+    attn_plan_split(&job.split, plan, call);
+    attn_context_run(plan->context, job.split.tasks, run_task, &job);
+    REQUIRE(!atomic_load(&job.stop), ATTN_ERR_CANCELLED, "should_stop asked to stop");
+    return ATTN_OK;
+}

@@ -1,0 +1,84 @@
+/*
+ * Cutting a call into pieces. A piece owns every output it writes, so pieces may run in
+ * any order on any thread. How finely they are cut changes no bit of the result: tiles
+ * start at multiples of the tile size whatever piece they are in.
+ */
+#include "base/arith.h"
+#include "plan/plan.h"
+
+/*
+ * A thread is woken for this much work: some 50 us, several times what waking costs.
+ */
+enum { FLOPS_OF_A_THREAD = 4 * 1000 * 1000 };
+
+/* Pieces for each thread, so that uneven ones even out. */
+enum { PIECES_OF_A_THREAD = 4 };
+
+/* Fewer rows than this repay packing the keys badly. */
+enum { ROWS_WORTH_PACKING = 256 };
+
+static int32_t threads_worth(const struct attn_plan *plan, const struct call *call) {
+    const struct problem *problem = &plan->problem;
+    const double flops = 2.0 * (double)call->batch * problem->query_heads *
+                         (double)call->q_length * (double)call->kv_length *
+                         ((double)problem->key_dim + problem->value_dim);
+    const double worth = flops / FLOPS_OF_A_THREAD;
+    const int32_t threads = plan->context->threads;
+    return worth < 2.0 ? 1 : worth < threads ? (int32_t)worth : threads;
+}
+
+/* Rows of a chunk: as many as a block takes, fewer if there were too few pieces. */
+static int64_t rows_of_chunk(const struct attn_plan *plan, const struct call *call,
+                             int64_t groups, int32_t tasks) {
+    const struct toolbox *tools = &plan->tools;
+    const int64_t tile_q = tools->recipe.tile_q;
+    int64_t rows = tools->block_rows;
+    const int64_t least =
+        min_i64(rows, max_i64(1, ROWS_WORTH_PACKING / tile_q) * tile_q);
+    const int64_t wanted = tasks == 1 ? 1 : (int64_t)tasks * PIECES_OF_A_THREAD;
+    while (rows > least &&
+           call->batch * groups * ceil_div(call->q_length, rows) < wanted) {
+        rows = max_i64(least, rows / 2 / tile_q * tile_q);
+    }
+    return rows;
+}
+
+void attn_plan_split(struct split *split, const struct attn_plan *plan,
+                     const struct call *call) {
+    const struct problem *problem = &plan->problem;
+    split->tasks = threads_worth(plan, call);
+    /* the mean over heads has one owner for all heads, the sum over rows for all rows */
+    split->heads = call->mean_weights.data != NULL ? problem->query_heads : problem->group;
+    if (split->heads == problem->group && split->tasks > 1) {
+        /* heads that share keys stay together only as far as the block has room */
+        const int64_t room = plan->tools.block_rows / max_i64(1, call->q_length);
+        split->heads = min_i64(problem->group, max_i64(1, room));
+        while (problem->group % split->heads != 0) {
+            split->heads--;
+        }
+    }
+    split->groups = problem->query_heads / split->heads;
+    split->rows = rows_of_chunk(plan, call, split->groups, split->tasks);
+    if (call->key_sums.data != NULL) {
+        split->rows = max_i64(1, call->q_length);
+    }
+    /* a call without rows has one chunk all the same: key sums are 0, not absent */
+    split->chunks = max_i64(1, ceil_div(call->q_length, split->rows));
+    split->pieces = call->batch * split->groups * split->chunks;
+    split->tasks = (int32_t)min_i64(split->tasks, max_i64(1, split->pieces));
+}
+
+struct block attn_plan_piece(const struct split *split, const struct call *call,
+                             int64_t i) {
+    /* the last rows first: under a causal mask they have the most to do */
+    const int64_t chunk = split->chunks - 1 - i / (call->batch * split->groups);
+    const int64_t rest = i % (call->batch * split->groups);
+    const int64_t head = rest % split->groups * split->heads;
+    return (struct block){
+        .b = rest / split->groups,
+        .head = head,
+        .head_end = head + split->heads,
+        .row = chunk * split->rows,
+        .row_end = min_i64(call->q_length, (chunk + 1) * split->rows),
+    };
+}
