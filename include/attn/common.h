@@ -45,7 +45,10 @@ enum {
     ATTN_ERR_IO = 6                  /* a file could not be read or written */
 };
 
-/** The name of a status, "ATTN_ERR_INVALID"; "unknown status" for any other. Since 0.1. */
+/**
+ * The name of a status, "ATTN_ERR_INVALID"; "unknown status" for any other. Since
+ * 0.1.
+ */
 ATTN_API const char *attn_status_string(attn_status status);
 
 /**
@@ -109,10 +112,9 @@ ATTN_API attn_status attn_tensor_init(attn_tensor *tensor, int32_t dtype, int32_
  * per application or one per thread, as you like; nothing is global.
  *
  * The setters must not run at the same time as other calls on the same
- * context, and fail with ATTN_ERR_INVALID once a plan has been made with it. Everything else
- * may be called from any thread at any time. Work of two threads on one
- * context is safe: the one that finds the context's threads busy runs entirely
- * on its own thread.
+ * context, and fail with ATTN_ERR_INVALID once a plan has been made with it. Everything
+ * else may be called from any thread at any time. Work of two threads on one context is
+ * safe: the one that finds the context's threads busy runs entirely on its own thread.
  */
 typedef struct attn_context attn_context;
 
@@ -152,8 +154,8 @@ typedef void attn_parallel_for(void *user, int32_t count, attn_task *task,
 /**
  * Uses the application's threads instead of the context's own. count is never
  * more than the number of threads of attn_context_set_threads(); no task waits
- * for another. parallel_for must be safe to call from every thread that uses the context. NULL
- * goes back to the context's own threads. Since 0.1.
+ * for another. parallel_for must be safe to call from every thread that uses the
+ * context. NULL goes back to the context's own threads. Since 0.1.
  */
 ATTN_API attn_status attn_context_set_parallel_for(attn_context *context,
                                                    attn_parallel_for *parallel_for,
@@ -194,12 +196,12 @@ ATTN_API attn_status attn_context_set_isa(attn_context *context, int32_t isa);
 
 /** What libattn may assume of the BLAS library. Values are pinned. */
 enum {
-    ATTN_BLAS_SAFE = 0,       /* nothing: products stay within what the provider
-                                 computes in the calling thread */
-    ATTN_BLAS_SINGLE = 1,     /* the caller promises that BLAS runs with one
-                                 thread as long as the context lives */
-    ATTN_BLAS_SET_SINGLE = 2  /* libattn may set BLAS to one thread, for the
-                                 whole process; it does so in this call */
+    ATTN_BLAS_SAFE = 0,      /* nothing: products stay within what the provider
+                                computes in the calling thread */
+    ATTN_BLAS_SINGLE = 1,    /* the caller promises that BLAS runs with one
+                                thread as long as the context lives */
+    ATTN_BLAS_SET_SINGLE = 2 /* libattn may set BLAS to one thread, for the
+                                whole process; it does so in this call */
 };
 
 /**
@@ -208,7 +210,8 @@ enum {
  * is ATTN_ERR_UNSUPPORTED where the BLAS in use offers no such setting. The
  * policy is part of what decides the bits of a result. Since 0.1.
  */
-ATTN_API attn_status attn_context_set_blas_policy(attn_context *context, int32_t policy);
+ATTN_API attn_status attn_context_set_blas_policy(attn_context *context,
+                                                  int32_t policy);
 
 /**
  * Describes the context for people, a "name: value" line each: threads, isa,

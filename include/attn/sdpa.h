@@ -64,11 +64,11 @@ extern "C" {
  *
  * Safe from any thread. ATTN_ERR_INVALID, ATTN_ERR_NO_MEMORY. Since 0.1.
  */
-ATTN_API attn_status attn_sdpa(attn_context *context, int64_t batch, int64_t query_heads,
-                               int64_t kv_heads, int64_t q_length, int64_t kv_length,
-                               int64_t key_dim, int64_t value_dim, int32_t causal,
-                               const float *query, const float *key, const float *value,
-                               float *out);
+ATTN_API attn_status attn_sdpa(attn_context *context, int64_t batch,
+                               int64_t query_heads, int64_t kv_heads, int64_t q_length,
+                               int64_t kv_length, int64_t key_dim, int64_t value_dim,
+                               int32_t causal, const float *query, const float *key,
+                               const float *value, float *out);
 
 /* -------------------------------------------------------------- descriptor */
 
@@ -94,14 +94,20 @@ ATTN_API void attn_desc_destroy(attn_desc *desc);
 ATTN_API attn_status attn_desc_set_heads(attn_desc *desc, int32_t query_heads,
                                          int32_t kv_heads);
 
-/** Last dimension of query and key, and of value and out: 1 to 65536. Required. Since 0.1. */
+/**
+ * Last dimension of query and key, and of value and out: 1 to 65536. Required.
+ * Since 0.1.
+ */
 ATTN_API attn_status attn_desc_set_dims(attn_desc *desc, int32_t key_dim,
                                         int32_t value_dim);
 
 /** Factor of query.key, finite. Unset: 1 / sqrt(key_dim). Since 0.1. */
 ATTN_API attn_status attn_desc_set_scale(attn_desc *desc, float scale);
 
-/** Limits scores to (-softcap, softcap) by tanh. Finite and positive, or 0: off. Since 0.1. */
+/**
+ * Limits scores to (-softcap, softcap) by tanh. Finite and positive, or 0: off.
+ * Since 0.1.
+ */
 ATTN_API attn_status attn_desc_set_softcap(attn_desc *desc, float softcap);
 
 /** 1: key j only for queries at positions p >= j. 0: off. Since 0.1. */
@@ -117,10 +123,16 @@ enum {
                                     lengths, else as TOP_LEFT */
 };
 
-/** Position of the queries, for causal, window and ALiBi alike. Default TOP_LEFT. Since 0.1. */
+/**
+ * Position of the queries, for causal, window and ALiBi alike. Default TOP_LEFT.
+ * Since 0.1.
+ */
 ATTN_API attn_status attn_desc_set_alignment(attn_desc *desc, int32_t alignment);
 
-/** Keys p - left to p + right, both included. Each 0 or more, or -1: no bound. Since 0.1. */
+/**
+ * Keys p - left to p + right, both included. Each 0 or more, or -1: no bound. Since
+ * 0.1.
+ */
 ATTN_API attn_status attn_desc_set_window(attn_desc *desc, int64_t left, int64_t right);
 
 /**
@@ -136,7 +148,10 @@ ATTN_API attn_status attn_desc_set_documents(attn_desc *desc, int32_t documents)
 /** Whether calls bring prefix_lengths (0 or 1); needs causal. Since 0.1. */
 ATTN_API attn_status attn_desc_set_prefix(attn_desc *desc, int32_t prefix);
 
-/** Calls bring a block mask of blocks of this many queries by keys; 0, 0: off. Since 0.1. */
+/**
+ * Calls bring a block mask of blocks of this many queries by keys; 0, 0: off. Since
+ * 0.1.
+ */
 ATTN_API attn_status attn_desc_set_block_mask(attn_desc *desc, int64_t q_block,
                                               int64_t k_block);
 
@@ -223,7 +238,10 @@ ATTN_API size_t attn_plan_workspace_size(const attn_plan *plan);
  */
 ATTN_API size_t attn_plan_explain(const attn_plan *plan, char *text, size_t size);
 
-/** Returns nonzero to stop a call; user is should_stop_user. May run on any thread of the call. */
+/**
+ * Returns nonzero to stop a call; user is should_stop_user. May run on any thread
+ * of the call.
+ */
 typedef int32_t attn_should_stop(void *user);
 
 /**
@@ -324,9 +342,9 @@ ATTN_API attn_status attn_forward_args_init(attn_forward_args *args, size_t size
  *
  * ATTN_ERR_INVALID: a tensor missing, of the wrong shape, type or stride, or not
  * within the plan's bounds; overlapping outputs; lengths out of range; workspace
- * too small or misaligned. ATTN_ERR_UNSUPPORTED: args has a nonzero member that this library
- * does not know; sizes beyond what BLAS takes. ATTN_ERR_NO_MEMORY: no workspace to borrow.
- * ATTN_ERR_CANCELLED: should_stop said so. Since 0.1.
+ * too small or misaligned. ATTN_ERR_UNSUPPORTED: args has a nonzero member that this
+ * library does not know; sizes beyond what BLAS takes. ATTN_ERR_NO_MEMORY: no workspace
+ * to borrow. ATTN_ERR_CANCELLED: should_stop said so. Since 0.1.
  */
 ATTN_API attn_status attn_plan_forward(const attn_plan *plan,
                                        const attn_forward_args *args);

@@ -27,7 +27,7 @@ extern "C" {
 #define ATTN_ABI_VERSION   0
 
 /** The release this header belongs to, as attn_version() reports it. */
-#define ATTN_VERSION                                                                     \
+#define ATTN_VERSION                                                                   \
     (ATTN_VERSION_MAJOR * 10000 + ATTN_VERSION_MINOR * 100 + ATTN_VERSION_PATCH)
 
 /**

@@ -85,8 +85,8 @@ attn_status attn_context_set_isa(attn_context *context, int32_t isa) {
 
 attn_status attn_context_set_blas_policy(attn_context *context, int32_t policy) {
     TRY(check_settable(context));
-    REQUIRE(policy >= ATTN_BLAS_SAFE && policy <= ATTN_BLAS_SET_SINGLE, ATTN_ERR_INVALID,
-            "policy is %d, which is no BLAS policy", (int)policy);
+    REQUIRE(policy >= ATTN_BLAS_SAFE && policy <= ATTN_BLAS_SET_SINGLE,
+            ATTN_ERR_INVALID, "policy is %d, which is no BLAS policy", (int)policy);
     if (policy == ATTN_BLAS_SET_SINGLE) {
         REQUIRE(attn_blas_set_single(), ATTN_ERR_UNSUPPORTED,
                 "%s offers no setting of its threads that libattn knows",

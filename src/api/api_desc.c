@@ -23,7 +23,8 @@ void attn_desc_destroy(attn_desc *desc) {
     free(desc);
 }
 
-attn_status attn_desc_set_heads(attn_desc *desc, int32_t query_heads, int32_t kv_heads) {
+attn_status attn_desc_set_heads(attn_desc *desc, int32_t query_heads,
+                                int32_t kv_heads) {
     REQUIRE_POINTER(desc);
     REQUIRE(query_heads > 0 && kv_heads > 0, ATTN_ERR_INVALID,
             "%d query heads and %d key-value heads: both must be 1 or more",
@@ -111,7 +112,8 @@ attn_status attn_desc_set_prefix(attn_desc *desc, int32_t prefix) {
     return ATTN_OK;
 }
 
-attn_status attn_desc_set_block_mask(attn_desc *desc, int64_t q_block, int64_t k_block) {
+attn_status attn_desc_set_block_mask(attn_desc *desc, int64_t q_block,
+                                     int64_t k_block) {
     REQUIRE_POINTER(desc);
     REQUIRE((q_block > 0 && k_block > 0) || (q_block == 0 && k_block == 0),
             ATTN_ERR_INVALID, "blocks of %lld x %lld: both must be positive, or both 0",

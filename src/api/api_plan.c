@@ -53,7 +53,8 @@ size_t attn_plan_explain(const attn_plan *plan, char *text, size_t size) {
 attn_status attn_forward_args_init(attn_forward_args *args, size_t size) {
     REQUIRE_POINTER(args);
     REQUIRE(size >= sizeof args->size && size <= PTRDIFF_MAX, ATTN_ERR_INVALID,
-            "size is %zu, less than its own member takes (%zu)", size, sizeof args->size);
+            "size is %zu, less than its own member takes (%zu)", size,
+            sizeof args->size);
     memset(args, 0, size);
     args->size = (int64_t)size;
     return ATTN_OK;
@@ -66,8 +67,8 @@ static attn_status run_with_workspace(const attn_plan *plan, const struct call *
         return attn_plan_run(plan, call, args->workspace);
     }
     void *workspace = attn_context_borrow(plan->context, plan->workspace);
-    REQUIRE(workspace != NULL, ATTN_ERR_NO_MEMORY, "no memory for %zu bytes of workspace",
-            plan->workspace);
+    REQUIRE(workspace != NULL, ATTN_ERR_NO_MEMORY,
+            "no memory for %zu bytes of workspace", plan->workspace);
     attn_status status = attn_plan_run(plan, call, workspace);
     attn_context_give_back(plan->context, workspace);
     return status;

@@ -14,10 +14,12 @@ attn_status attn_sdpa(attn_context *context, int64_t batch, int64_t query_heads,
                       const float *query, const float *key, const float *value,
                       float *out) {
     const int64_t sizes[] = {query_heads, kv_heads, key_dim, value_dim};
-    static const char *const names[] = {"query_heads", "kv_heads", "key_dim", "value_dim"};
+    static const char *const names[] = {"query_heads", "kv_heads", "key_dim",
+                                        "value_dim"};
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         REQUIRE(sizes[i] > 0 && sizes[i] <= INT32_MAX, ATTN_ERR_INVALID,
-                "%s is %lld, not within 1 to %d", names[i], (long long)sizes[i], INT32_MAX);
+                "%s is %lld, not within 1 to %d", names[i], (long long)sizes[i],
+                INT32_MAX);
     }
     attn_desc desc = {.facts = {.left = -1, .right = -1}};
     TRY(attn_desc_set_heads(&desc, (int32_t)query_heads, (int32_t)kv_heads));

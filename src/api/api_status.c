@@ -8,8 +8,8 @@
 
 #define TEXT_OF(x)   #x
 #define TEXT_OF_2(x) TEXT_OF(x)
-#define VERSION_TEXT                                                                     \
-    TEXT_OF_2(ATTN_VERSION_MAJOR)                                                        \
+#define VERSION_TEXT                                                                   \
+    TEXT_OF_2(ATTN_VERSION_MAJOR)                                                      \
     "." TEXT_OF_2(ATTN_VERSION_MINOR) "." TEXT_OF_2(ATTN_VERSION_PATCH)
 
 #if defined(__clang__)
@@ -47,8 +47,9 @@ int32_t attn_abi_version(void) {
 }
 
 const char *attn_build_info(void) {
-    return "libattn " VERSION_TEXT ", ABI " TEXT_OF_2(ATTN_ABI_VERSION) ", " COMPILER
-           ", kernels: scalar" AVX2_TEXT AVX512_TEXT NEON_TEXT;
+    return "libattn " VERSION_TEXT ", ABI " TEXT_OF_2(
+        ATTN_ABI_VERSION) ", " COMPILER
+                          ", kernels: scalar" AVX2_TEXT AVX512_TEXT NEON_TEXT;
 }
 
 const char *attn_status_string(attn_status status) {
@@ -82,10 +83,10 @@ attn_status attn_tensor_init(attn_tensor *tensor, int32_t dtype, int32_t rank,
         view.stride[i] = stride;
         /* a dimension of size 0 leaves the strides of the others as if it were 1 */
         const int64_t size = max_i64(shape[i], 1);
-        REQUIRE(checked_mul(stride, size, &stride) && checked_mul(bytes, size, &bytes) &&
-                    bytes <= PTRDIFF_MAX,
-                ATTN_ERR_INVALID, "the tensor is too large: dimension %d has size %lld", i,
-                (long long)shape[i]);
+        REQUIRE(checked_mul(stride, size, &stride) &&
+                    checked_mul(bytes, size, &bytes) && bytes <= PTRDIFF_MAX,
+                ATTN_ERR_INVALID, "the tensor is too large: dimension %d has size %lld",
+                i, (long long)shape[i]);
     }
     *tensor = view;
     return ATTN_OK;

@@ -12,20 +12,20 @@
 attn_status attn_fail(attn_status status, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* REQUIRE(condition, status, format, ...) - leaves the function unless it holds */
-#define REQUIRE(condition, ...)                                                          \
-    do {                                                                                 \
-        if (!(condition)) {                                                              \
-            return attn_fail(__VA_ARGS__);                                               \
-        }                                                                                \
+#define REQUIRE(condition, ...)                                                        \
+    do {                                                                               \
+        if (!(condition)) {                                                            \
+            return attn_fail(__VA_ARGS__);                                             \
+        }                                                                              \
     } while (0)
 
 /* TRY(call) - leaves the function with the call's status unless that is ATTN_OK */
-#define TRY(call)                                                                        \
-    do {                                                                                 \
-        attn_status try_status = (call);                                                 \
-        if (try_status != ATTN_OK) {                                                     \
-            return try_status;                                                           \
-        }                                                                                \
+#define TRY(call)                                                                      \
+    do {                                                                               \
+        attn_status try_status = (call);                                               \
+        if (try_status != ATTN_OK) {                                                   \
+            return try_status;                                                         \
+        }                                                                              \
     } while (0)
 
 #endif

@@ -30,7 +30,8 @@ static enum cover cover(const struct head *head, const struct tile *tile,
     int found = kernels->scan_bias(bias_at(head, tile->row, tile->key), head->bias.row,
                                    rows, keys);
     return found == SCAN_ATTENDED ? COVER_ALL
-                                  : found == SCAN_MASKED ? COVER_NONE : COVER_SOME;
+           : found == SCAN_MASKED ? COVER_NONE
+                                  : COVER_SOME;
 }
 
 static void mask(const struct head *head, const struct tile *tile,

@@ -29,7 +29,8 @@ static int64_t first_position(const struct call *call, int64_t b, int64_t rows,
 }
 
 /* The matrix of one head in a view whose elements have this many bytes. */
-static struct rows matrix(const struct view *view, int64_t b, int64_t h, int64_t bytes) {
+static struct rows matrix(const struct view *view, int64_t b, int64_t h,
+                          int64_t bytes) {
     struct rows rows = {view->data, view->stride[ROW], view->stride[COLUMN]};
     if (rows.data != NULL) {
         rows.data += (b * view->stride[BATCH] + h * view->stride[HEAD]) * bytes;

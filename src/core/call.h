@@ -30,7 +30,8 @@ struct call {
     struct integers q_lengths, kv_lengths, offsets, prefixes, q_documents, k_documents;
     /* outputs */
     struct view out, lse, row_max, row_sum;
-    struct view weights, mean_weights, key_sums, raw_scores, capped_scores, biased_scores;
+    struct view weights, mean_weights, key_sums, raw_scores, capped_scores,
+        biased_scores;
     int32_t (*should_stop)(void *user);
     void *should_stop_user;
 };
@@ -79,7 +80,8 @@ static inline float *view_at(const struct view *view, int64_t b, int64_t h, int6
 }
 
 /* An element of a tensor of integers that has a batch and a column axis. */
-static inline int64_t integer_at(const struct integers *integers, int64_t b, int64_t i) {
+static inline int64_t integer_at(const struct integers *integers, int64_t b,
+                                 int64_t i) {
     int64_t at = b * integers->stride[BATCH] + i * integers->stride[COLUMN];
     return integers->wide ? ((const int64_t *)integers->data)[at]
                           : ((const int32_t *)integers->data)[at];

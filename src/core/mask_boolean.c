@@ -1,6 +1,6 @@
 /*
- * The boolean mask: a byte for each query and key, nonzero = attend. A tile of it is read
- * once to learn whether it excludes all, some or nothing; a mask that repeats over
+ * The boolean mask: a byte for each query and key, nonzero = attend. A tile of it is
+ * read once to learn whether it excludes all, some or nothing; a mask that repeats over
  * the queries (padding) is read for one row only.
  */
 #include "core/mask.h"
@@ -44,7 +44,8 @@ static enum cover cover(const struct head *head, const struct tile *tile,
         found |= scan(bytes_at(head, tile->row + i, tile->key), keys);
     }
     return found == SCAN_ATTENDED ? COVER_ALL
-                                  : found == SCAN_MASKED ? COVER_NONE : COVER_SOME;
+           : found == SCAN_MASKED ? COVER_NONE
+                                  : COVER_SOME;
 }
 
 static void apply(const struct head *head, const struct tile *tile,

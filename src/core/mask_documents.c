@@ -23,7 +23,8 @@ static bool present(const struct problem *problem) {
 static enum cover cover(const struct head *head, const struct tile *tile,
                         const struct kernels *kernels) {
     (void)kernels;
-    int64_t low = INT64_MAX, high = INT64_MIN, key_low = INT64_MAX, key_high = INT64_MIN;
+    int64_t low = INT64_MAX, high = INT64_MIN, key_low = INT64_MAX,
+            key_high = INT64_MIN;
     for (int i = 0; i < tile->rows; i++) {
         int64_t document = query_document(head, tile->row + i);
         low = min_i64(low, document);

@@ -46,7 +46,8 @@ const float *attn_panel_keys(struct panel *panel, const struct head *head, int64
     return packed;
 }
 
-const float *attn_panel_values(struct panel *panel, const struct head *head, int64_t t) {
+const float *attn_panel_values(struct panel *panel, const struct head *head,
+                               int64_t t) {
     const int64_t dim = head->problem->value_dim;
     const float *values = head->value + t * panel->tile_k * head->value_stride;
     if (head->value_stride == dim) {
@@ -69,10 +70,9 @@ bool attn_panel_finite(struct panel *panel, const struct head *head, int64_t t) 
     struct panel_slot *slot = slot_of(panel, t);
     if (!slot->scanned) {
         const float *values = head->value + t * panel->tile_k * head->value_stride;
-        slot->finite =
-            panel->kernels->all_finite(values, head->value_stride,
-                                       keys_of_tile(panel, head, t),
-                                       head->problem->value_dim);
+        slot->finite = panel->kernels->all_finite(values, head->value_stride,
+                                                  keys_of_tile(panel, head, t),
+                                                  head->problem->value_dim);
         slot->scanned = true;
     }
     return slot->finite;

@@ -1,7 +1,7 @@
 /*
- * The recipe: everything that decides the bits of a sequence's result. It depends on the
- * problem, the sequence's own lengths, the kernels and the BLAS build and policy; never
- * on threads, batch, padding or the outputs asked for.
+ * The recipe: everything that decides the bits of a sequence's result. It depends on
+ * the problem, the sequence's own lengths, the kernels and the BLAS build and policy;
+ * never on threads, batch, padding or the outputs asked for.
  */
 #ifndef ATTN_CORE_RECIPE_H
 #define ATTN_CORE_RECIPE_H

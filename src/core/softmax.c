@@ -1,7 +1,7 @@
 /*
- * The softmax normaliser, online (Milakov and Gimelshein 2018): sums are kept relative to
- * the largest score so far and rescaled when that moves. An empty row is one whose sum
- * is 0 at the end.
+ * The softmax normaliser, online (Milakov and Gimelshein 2018): sums are kept relative
+ * to the largest score so far and rescaled when that moves. An empty row is one whose
+ * sum is 0 at the end.
  *
  * The sink takes part at the end, as one more score without a value: it may raise the
  * maximum and adds to the sum.

@@ -55,8 +55,8 @@ void attn_scores_product(struct work *work, const struct head *head,
     const int tile_k = tools->recipe.tile_k;
     const float *keys = attn_panel_keys(&work->panel, head, tile->key / tile_k);
     attn_product(tools->kernels, tools->recipe.depth, tile->rows, tile->keys,
-                 head->problem->key_dim, head->problem->scale, query.data, query.ld, keys,
-                 tile_k, false, scores, ld);
+                 head->problem->key_dim, head->problem->scale, query.data, query.ld,
+                 keys, tile_k, false, scores, ld);
 }
 
 enum cover attn_scores_tile(struct work *work, const struct head *head,
@@ -103,8 +103,9 @@ static void add_guarded(struct work *work, const struct head *head,
                  weights, ld, finite, dim, true, sums, dim);
 }
 
-void attn_values_add(struct work *work, const struct head *head, const struct tile *tile,
-                     enum cover cover, const float *weights, int64_t ld, float *sums) {
+void attn_values_add(struct work *work, const struct head *head,
+                     const struct tile *tile, enum cover cover, const float *weights,
+                     int64_t ld, float *sums) {
     const struct toolbox *tools = work->tools;
     const int dim = head->problem->value_dim;
     const int64_t t = tile->key / tools->recipe.tile_k;

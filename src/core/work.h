@@ -71,8 +71,9 @@ enum cover attn_scores_tile(struct work *work, const struct head *head,
                             int64_t ld);
 
 /* sums += weights values for a tile whose scores had this cover. */
-void attn_values_add(struct work *work, const struct head *head, const struct tile *tile,
-                     enum cover cover, const float *weights, int64_t ld, float *sums);
+void attn_values_add(struct work *work, const struct head *head,
+                     const struct tile *tile, enum cover cover, const float *weights,
+                     int64_t ld, float *sums);
 
 /* The tiles [*first, *end) of keys that these rows may attend, and the last key + 1. */
 void attn_tiles_of_rows(const struct work *work, const struct head *head, int64_t row,

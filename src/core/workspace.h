@@ -8,17 +8,17 @@
 #include "base/compiler.h"
 
 enum region {
-    REGION_PANEL_KEYS,   /* key tiles, transposed */
-    REGION_PANEL_VALUES, /* value tiles, made contiguous */
-    REGION_PANEL_SLOTS,  /* what the panel holds */
-    REGION_QUERY,        /* a query tile, made contiguous */
-    REGION_SCORES,       /* a tile of scores, or whole rows */
-    REGION_SUM_OF_VALUES,/* weighted sums of the rows of a block */
-    REGION_MAXIMUM,      /* of each row of a block */
-    REGION_SUM,          /* of the weights of each row of a block */
-    REGION_FACTOR,       /* per row of a tile: rescale, later 1 / sum */
-    REGION_FINITE_VALUES,/* a value tile with what is not finite zeroed */
-    REGION_COVER,        /* how much the masks leave of each tile of keys */
+    REGION_PANEL_KEYS,    /* key tiles, transposed */
+    REGION_PANEL_VALUES,  /* value tiles, made contiguous */
+    REGION_PANEL_SLOTS,   /* what the panel holds */
+    REGION_QUERY,         /* a query tile, made contiguous */
+    REGION_SCORES,        /* a tile of scores, or whole rows */
+    REGION_SUM_OF_VALUES, /* weighted sums of the rows of a block */
+    REGION_MAXIMUM,       /* of each row of a block */
+    REGION_SUM,           /* of the weights of each row of a block */
+    REGION_FACTOR,        /* per row of a tile: rescale, later 1 / sum */
+    REGION_FINITE_VALUES, /* a value tile with what is not finite zeroed */
+    REGION_COVER,         /* how much the masks leave of each tile of keys */
     REGIONS
 };
 

@@ -1,9 +1,9 @@
 /*
  * Arguments of a call, checked in the order of the tables below.
  *
- * Each tensor has one row: which member, which view of the call, its axes as letters (see
- * desc/tensor.h), and which index of attention each axis is. Query and key give the
- * sizes of the axes b, i and j, the problem the others.
+ * Each tensor has one row: which member, which view of the call, its axes as letters
+ * (see desc/tensor.h), and which index of attention each axis is. Query and key give
+ * the sizes of the axes b, i and j, the problem the others.
  */
 #include "desc/bind.h"
 
@@ -23,10 +23,10 @@ struct row {
     int optional;     /* leading axes that may be missing or 1 */
 };
 
-#define ROW_OF(member, view, axes, optional, ...)                                        \
-    {                                                                                    \
-        #member, offsetof(attn_forward_args, member), offsetof(struct call, view), axes, \
-            {__VA_ARGS__}, optional                                                      \
+#define ROW_OF(member, view, axes, optional, ...)                                      \
+    {                                                                                  \
+#member, offsetof(attn_forward_args, member), offsetof(struct call, view),     \
+            axes, {__VA_ARGS__ }, optional                                             \
     }
 
 static const struct row inputs[] = {
@@ -72,7 +72,8 @@ struct binding {
     struct extent extent[EXTENTS_MAX];
 };
 
-static const attn_tensor *tensor_of(const attn_forward_args *args, const struct row *row) {
+static const attn_tensor *tensor_of(const attn_forward_args *args,
+                                    const struct row *row) {
     const attn_tensor *tensor;
     memcpy(&tensor, (const char *)args + row->argument, sizeof tensor);
     return tensor;
@@ -107,7 +108,8 @@ static bool required(const struct problem *problem, size_t argument) {
     }
 }
 
-static attn_status check_presence(const struct binding *binding, const struct row *row) {
+static attn_status check_presence(const struct binding *binding,
+                                  const struct row *row) {
     const bool there = tensor_of(binding->args, row) != NULL;
     const bool wanted = required(binding->call->problem, row->argument);
     REQUIRE(there || !wanted, ATTN_ERR_INVALID, "%s is missing", row->name);
@@ -192,8 +194,9 @@ static attn_status bind_inputs(struct binding *binding) {
         TRY(check_presence(binding, &integers[i]));
     }
     for (size_t i = 0; i < COUNT_OF(inputs); i++) {
-        const bool is_mask = inputs[i].argument == offsetof(attn_forward_args, mask) ||
-                             inputs[i].argument == offsetof(attn_forward_args, block_mask);
+        const bool is_mask =
+            inputs[i].argument == offsetof(attn_forward_args, mask) ||
+            inputs[i].argument == offsetof(attn_forward_args, block_mask);
         if (tensor_of(args, &inputs[i]) != NULL) {
             TRY(bind_floats(binding, &inputs[i], is_mask ? ATTN_BOOL : ATTN_F32));
         }
@@ -238,13 +241,14 @@ static attn_status bind_outputs(struct binding *binding) {
 }
 
 /* Each of the integers of a batch must lie within [low, high]. */
-static attn_status check_range(const struct call *call, const struct integers *integers_,
-                               const char *name, int64_t low, int64_t high) {
+static attn_status check_range(const struct call *call,
+                               const struct integers *integers_, const char *name,
+                               int64_t low, int64_t high) {
     for (int64_t b = 0; integers_->data != NULL && b < call->batch; b++) {
         const int64_t value = integer_at(integers_, b, 0);
         REQUIRE(value >= low && value <= high, ATTN_ERR_INVALID,
-                "%s[%lld] is %lld, which is not within %lld to %lld", name, (long long)b,
-                (long long)value, (long long)low, (long long)high);
+                "%s[%lld] is %lld, which is not within %lld to %lld", name,
+                (long long)b, (long long)value, (long long)low, (long long)high);
     }
     return ATTN_OK;
 }

@@ -8,15 +8,15 @@
 #include "core/call.h"
 
 /*
- * Copies a public struct that starts with its size: what the caller's is too old to have
- * is 0 in *mine; what it has beyond mine must be 0.
+ * Copies a public struct that starts with its size: what the caller's is too old to
+ * have is 0 in *mine; what it has beyond mine must be 0.
  */
 attn_status attn_struct_take(void *mine, size_t mine_size, const void *theirs,
                              const char *name);
 
 /*
- * Checks arguments against the problem, the bounds and each other; fills in *call. Reads
- * lengths and offsets, no other data.
+ * Checks arguments against the problem, the bounds and each other; fills in *call.
+ * Reads lengths and offsets, no other data.
  */
 attn_status attn_call_bind(struct call *call, const struct problem *problem,
                            const attn_bounds *bounds, const attn_forward_args *args);

@@ -19,10 +19,11 @@ attn_status attn_struct_take(void *mine, size_t mine_size, const void *theirs,
     const size_t common = (size_t)size < mine_size ? (size_t)size : mine_size;
     const unsigned char *bytes = theirs;
     for (size_t i = common; i < (size_t)size; i++) {
-        REQUIRE(bytes[i] == 0, ATTN_ERR_UNSUPPORTED,
-                "%s has a nonzero byte at offset %zu, in a member that this library, which "
-                "knows %zu bytes, does not have",
-                name, i, mine_size);
+        REQUIRE(
+            bytes[i] == 0, ATTN_ERR_UNSUPPORTED,
+            "%s has a nonzero byte at offset %zu, in a member that this library, which "
+            "knows %zu bytes, does not have",
+            name, i, mine_size);
     }
     memset(mine, 0, mine_size);
     memcpy(mine, theirs, common);

@@ -72,21 +72,23 @@ static attn_status check_form(const attn_tensor *tensor, const char *name) {
     REQUIRE(tensor->rank >= 1 && tensor->rank <= RANK_MAX, ATTN_ERR_INVALID,
             "%s has rank %d, which is not within 1 to %d", name, (int)tensor->rank,
             (int)RANK_MAX);
-    REQUIRE(is_type(tensor->dtype), ATTN_ERR_INVALID, "%s has dtype %d, which is no type",
-            name, (int)tensor->dtype);
+    REQUIRE(is_type(tensor->dtype), ATTN_ERR_INVALID,
+            "%s has dtype %d, which is no type", name, (int)tensor->dtype);
     REQUIRE(tensor->reserved[0] == 0 && tensor->reserved[1] == 0, ATTN_ERR_UNSUPPORTED,
             "%s has nonzero reserved words", name);
     for (int i = 0; i < tensor->rank; i++) {
         REQUIRE(tensor->shape[i] >= 0, ATTN_ERR_INVALID,
-                "%s has size %lld in dimension %d", name, (long long)tensor->shape[i], i);
+                "%s has size %lld in dimension %d", name, (long long)tensor->shape[i],
+                i);
         REQUIRE(tensor->stride[i] >= 0 || tensor->shape[i] <= 1, ATTN_ERR_INVALID,
-                "%s has stride %lld in dimension %d: strides must not be negative", name,
-                (long long)tensor->stride[i], i);
+                "%s has stride %lld in dimension %d: strides must not be negative",
+                name, (long long)tensor->stride[i], i);
     }
     return ATTN_OK;
 }
 
-static attn_status check_dtype(const attn_tensor *tensor, const struct expected *expected) {
+static attn_status check_dtype(const attn_tensor *tensor,
+                               const struct expected *expected) {
     if (tensor->dtype == expected->dtype || tensor->dtype == expected->dtype2) {
         return ATTN_OK;
     }
@@ -151,8 +153,9 @@ static attn_status find_extent(const attn_tensor *tensor, const char *name,
     return ATTN_OK;
 }
 
-attn_status attn_tensor_check(const attn_tensor *tensor, const struct expected *expected,
-                              int64_t stride[4], struct extent *extent) {
+attn_status attn_tensor_check(const attn_tensor *tensor,
+                              const struct expected *expected, int64_t stride[4],
+                              struct extent *extent) {
     const char *name = expected->name;
     TRY(check_form(tensor, name));
     TRY(check_dtype(tensor, expected));
@@ -191,12 +194,14 @@ attn_status attn_tensor_check_distinct(const attn_tensor *tensor, const char *na
         }
         order[at] = i;
     }
-    int64_t reach = 0; /* the last element of the dimensions so far; fits by its extent */
+    int64_t reach =
+        0; /* the last element of the dimensions so far; fits by its extent */
     for (int k = 0; k < count; k++) {
         const int i = order[k];
-        REQUIRE(tensor->stride[i] > reach, ATTN_ERR_INVALID,
-                "%s overlaps itself: stride %lld in dimension %d, below it %lld elements",
-                name, (long long)tensor->stride[i], i, (long long)(reach + 1));
+        REQUIRE(
+            tensor->stride[i] > reach, ATTN_ERR_INVALID,
+            "%s overlaps itself: stride %lld in dimension %d, below it %lld elements",
+            name, (long long)tensor->stride[i], i, (long long)(reach + 1));
         reach += (tensor->shape[i] - 1) * tensor->stride[i];
     }
     return ATTN_OK;

@@ -8,17 +8,18 @@
 #include "base/compiler.h"
 
 /*
- * What a tensor is expected to be. Axes are letters: b batch, h query heads, g key-value
- * heads, i queries, j keys, d key dim, v value dim, p blocks of queries, r blocks of keys.
+ * What a tensor is expected to be. Axes are letters: b batch, h query heads, g
+ * key-value heads, i queries, j keys, d key dim, v value dim, p blocks of queries, r
+ * blocks of keys.
  */
 struct expected {
     const char *name;
     const char *axes; /* a letter each, slowest first */
     int rank;
     int64_t shape[4];
-    int optional;     /* so many leading axes may be missing or have size 1 */
+    int optional;          /* so many leading axes may be missing or have size 1 */
     int32_t dtype, dtype2; /* either; dtype2 may be 0 */
-    bool repeat_last; /* the last stride may be 0 */
+    bool repeat_last;      /* the last stride may be 0 */
 };
 
 /* The bytes from the first to the end of the last element. */
@@ -31,8 +32,9 @@ struct extent {
  * Checks a tensor, writes to stride[] its strides along the expected axes (0 where
  * it is repeated or has one element) and to *extent the bytes it covers.
  */
-attn_status attn_tensor_check(const attn_tensor *tensor, const struct expected *expected,
-                              int64_t stride[4], struct extent *extent);
+attn_status attn_tensor_check(const attn_tensor *tensor,
+                              const struct expected *expected, int64_t stride[4],
+                              struct extent *extent);
 
 /* Fails if two different indices of an output share an element. */
 attn_status attn_tensor_check_distinct(const attn_tensor *tensor, const char *name);

@@ -25,8 +25,8 @@ static void mask_tile(const struct tile *tile, float *scores, int64_t ld) {
 }
 
 /* One tile of rows against all keys. */
-static void run_rows(struct work *work, const struct head *head, struct softmax *softmax,
-                     int64_t row) {
+static void run_rows(struct work *work, const struct head *head,
+                     struct softmax *softmax, int64_t row) {
     const struct toolbox *tools = work->tools;
     const int tile_k = tools->recipe.tile_k;
     const struct matrix query = attn_query_tile(work, head, row, softmax->rows);

@@ -20,8 +20,8 @@ struct engine {
     /* Books the scratch it needs for at most this many keys. */
     bool (*book)(struct layout *layout, const struct toolbox *tools, int64_t keys);
     /*
-     * Computes a block of at most tools->block_rows rows over all heads, within the rows
-     * that count; returns early if the call was stopped.
+     * Computes a block of at most tools->block_rows rows over all heads, within the
+     * rows that count; returns early if the call was stopped.
      */
     void (*run)(struct work *work, const struct call *call, const struct block *block);
 };
@@ -33,13 +33,15 @@ extern const struct engine attn_engine_flash;
 bool attn_engine_book(struct layout *layout, const struct toolbox *tools);
 
 /* The softmax of the tile of rows that starts this many rows into the block. */
-struct softmax attn_engine_softmax(const struct work *work, int64_t rows_before, int rows);
+struct softmax attn_engine_softmax(const struct work *work, int64_t rows_before,
+                                   int rows);
 
 /*
  * The second pass over a block that an engine has finished: weights, their means and
  * sums, and scores, as far as the call asks for them. It changes no other output.
  */
-void attn_observe(struct work *work, const struct call *call, const struct block *block);
+void attn_observe(struct work *work, const struct call *call,
+                  const struct block *block);
 
 /* True if the call asks for anything that attn_observe() writes. */
 bool attn_observe_wanted(const struct call *call);

@@ -15,8 +15,9 @@ static bool book(struct layout *layout, const struct toolbox *tools, int64_t key
 }
 
 /* One tile of rows against the tiles [first, end) of keys. */
-static void run_tiles(struct work *work, const struct head *head, struct softmax *softmax,
-                      int64_t row, int64_t first, int64_t end, int64_t end_key) {
+static void run_tiles(struct work *work, const struct head *head,
+                      struct softmax *softmax, int64_t row, int64_t first, int64_t end,
+                      int64_t end_key) {
     const struct toolbox *tools = work->tools;
     const int64_t ld = tools->recipe.tile_k;
     float *scores = work_floats(work, REGION_SCORES);
@@ -39,8 +40,8 @@ enum phase { START, PANEL, FINISH };
  * `first` on, as many as the panel holds. Returns the end of the tiles of keys that any
  * row may attend.
  */
-static int64_t pass(struct work *work, const struct call *call, const struct block *block,
-                    enum phase phase, int64_t first) {
+static int64_t pass(struct work *work, const struct call *call,
+                    const struct block *block, enum phase phase, int64_t first) {
     const struct toolbox *tools = work->tools;
     const int tile_q = tools->recipe.tile_q;
     int64_t before = 0, last = 0;

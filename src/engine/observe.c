@@ -1,7 +1,7 @@
 /*
- * The second pass: what the first one did not keep. It makes the scores of each tile again by
- * the same products, so that the weights are those that were used, and derives from
- * them whatever the call asks for. Every sum has one owner, which adds in
+ * The second pass: what the first one did not keep. It makes the scores of each tile
+ * again by the same products, so that the weights are those that were used, and derives
+ * from them whatever the call asks for. Every sum has one owner, which adds in
  * ascending order: heads for the means, rows for the sums per key.
  */
 #include <math.h>
@@ -56,8 +56,8 @@ static void fill_absent(const struct call *call, int64_t b, int64_t h, int64_t r
 }
 
 /* Scores as they are before masks, for all keys that count. */
-static void write_scores(struct work *work, const struct head *head, int64_t row, int rows,
-                         struct matrix query) {
+static void write_scores(struct work *work, const struct head *head, int64_t row,
+                         int rows, struct matrix query) {
     const struct toolbox *tools = work->tools;
     const struct call *call = head->call;
     const int64_t ld = tools->recipe.tile_k, tiles = ceil_div(head->keys, ld);
@@ -108,13 +108,14 @@ static void write_weights(struct work *work, const struct head *head,
         add_mean(head, &tile, scores, ld);
         if (call->key_sums.data != NULL) {
             tools->kernels->add_columns(
-                view_at(&call->key_sums, head->b, head->h, 0, tile.key), scores, ld, rows,
-                tile.keys);
+                view_at(&call->key_sums, head->b, head->h, 0, tile.key), scores, ld,
+                rows, tile.keys);
         }
     }
 }
 
-void attn_observe(struct work *work, const struct call *call, const struct block *block) {
+void attn_observe(struct work *work, const struct call *call,
+                  const struct block *block) {
     const struct toolbox *tools = work->tools;
     const int tile_q = tools->recipe.tile_q;
     int64_t before = 0;

@@ -34,33 +34,48 @@
  */
 enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111 };
 void cblas_sgemm(int layout, int transpose_a, int transpose_b, int m, int n, int k,
-                 float alpha, const float *a, int lda, const float *b, int ldb, float beta,
-                 float *c, int ldc);
+                 float alpha, const float *a, int lda, const float *b, int ldb,
+                 float beta, float *c, int ldc);
 
 static struct blas found;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t one_caller = PTHREAD_MUTEX_INITIALIZER;
 
-/* A function of the library that cblas_sgemm comes from, or of one it needs. */
-static void *symbol(const char *name) {
+/* The file of the library that cblas_sgemm comes from; "" if unknown. */
+static const char *library_file(void) {
     union {
         void (*function)(int, int, int, int, int, int, float, const float *, int,
                          const float *, int, float, float *, int);
         void *address;
     } sgemm = {cblas_sgemm};
     Dl_info info;
-    if (dladdr(sgemm.address, &info) != 0 && info.dli_fname != NULL) {
-        void *library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
-        if (library != NULL) {
-            void *address = dlsym(library, name);
-            dlclose(library); /* the count of RTLD_NOLOAD; the library stays */
-            if (address != NULL) {
-                return address;
-            }
+    return dladdr(sgemm.address, &info) != 0 && info.dli_fname != NULL ? info.dli_fname
+                                                                       : "";
+}
+
+/* A symbol of that library or of one it needs. */
+static void *symbol(const char *name) {
+    void *library = dlopen(library_file(), RTLD_LAZY | RTLD_NOLOAD);
+    if (library != NULL) {
+        void *address = dlsym(library, name);
+        dlclose(library); /* the count of RTLD_NOLOAD; the library stays */
+        if (address != NULL) {
+            return address;
         }
     }
     /* In a program linked statically or not as PIE the address was the program's. */
     return dlsym(RTLD_DEFAULT, name);
+}
+
+/*
+ * True if the library is BLIS under the generic name: distributions build that one with
+ * BLIS's own functions hidden, and only where it is installed tells.
+ */
+static bool installed_as_blis(void) {
+    char *path = realpath(library_file(), NULL);
+    bool blis = path != NULL && strstr(path, "blis") != NULL;
+    free(path);
+    return blis;
 }
 
 /* Calls `const char *name(void)` of the BLAS library; "" if there is none. */
@@ -114,8 +129,9 @@ static void look(void) {
     found.volume = INT64_MAX;
     found.reproducible = true;
     const char *blis = text_of("bli_info_get_version_str");
-    if (blis[0] != '\0') {
-        snprintf(found.name, sizeof found.name, "BLIS %s", blis);
+    if (blis[0] != '\0' || installed_as_blis()) {
+        snprintf(found.name, sizeof found.name, "BLIS%s%s", blis[0] != '\0' ? " " : "",
+                 blis);
     } else if (symbol("RowMajorStrg") != NULL) { /* a variable of the reference CBLAS */
         snprintf(found.name, sizeof found.name, "reference BLAS");
     } else {

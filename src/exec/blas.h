@@ -9,9 +9,9 @@
 
 /* What was found out about the BLAS library that this process runs with. */
 struct blas {
-    char name[96];      /* for people: "OpenBLAS 0.3.21 (Cooperlake, pthread)" */
-    int64_t volume;     /* largest m n k that any thread may ask for at any time and that
-                           is then computed in that thread; INT64_MAX: no limit */
+    char name[96];  /* for people: "OpenBLAS 0.3.21 (Cooperlake, pthread)" */
+    int64_t volume; /* largest m n k that any thread may ask for at any time and that
+                       is then computed in that thread; INT64_MAX: no limit */
     bool one_at_a_time; /* it must not be called by two threads at once */
     bool reproducible;  /* the same call gives the same bits */
 };

@@ -93,7 +93,8 @@ void attn_context_give_back(struct attn_context *context, void *memory) {
     attn_mem_release(&context->allocator, atomic_exchange(&context->spare, block));
 }
 
-size_t attn_context_write(const struct attn_context *context, char *buffer, size_t size) {
+size_t attn_context_write(const struct attn_context *context, char *buffer,
+                          size_t size) {
     static const char *const policies[] = {
         [ATTN_BLAS_SAFE] = "safe",
         [ATTN_BLAS_SINGLE] = "single-threaded, by the caller's promise",

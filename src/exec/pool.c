@@ -53,10 +53,10 @@ static void set_control_word(uint64_t word) {
 
 struct pool {
     struct allocator allocator;
-    int32_t threads; /* wanted, the caller's included */
+    int32_t threads;    /* wanted, the caller's included */
     atomic_long holder; /* the process of the caller whose loop runs; 0: none */
     pid_t home;         /* the process that the threads belong to; 0: none yet */
-    int32_t workers; /* threads that could be started */
+    int32_t workers;    /* threads that could be started */
     pthread_mutex_t mutex;
     pthread_cond_t work; /* a loop was published, or stop was set */
     pthread_cond_t done; /* the last worker left the loop */
@@ -135,8 +135,8 @@ static void start(struct pool *pool) {
 }
 
 struct pool *attn_pool_create(const struct allocator *allocator, int32_t threads) {
-    struct pool *pool =
-        attn_mem_allocate(allocator, sizeof *pool + (size_t)threads * sizeof(pthread_t));
+    struct pool *pool = attn_mem_allocate(
+        allocator, sizeof *pool + (size_t)threads * sizeof(pthread_t));
     if (pool == NULL) {
         return NULL;
     }

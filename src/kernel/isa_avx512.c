@@ -1,6 +1,6 @@
 /*
- * The kernels for AVX-512 F, BW, DQ and VL. Compiled with the flags of that instruction set and
- * exporting one constant: nothing here may run on a processor without it.
+ * The kernels for AVX-512 F, BW, DQ and VL. Compiled with the flags of that instruction
+ * set and exporting one constant: nothing here may run on a processor without it.
  */
 #include "kernel/vec_avx512.h"
 

@@ -21,8 +21,8 @@ struct kernels {
     int32_t width; /* floats in a vector */
 
     /*
-     * c = alpha a b, or c += alpha a b with accumulate: a is m x k, b is k x n. Sums run
-     * over k in ascending order, in the same way for every m and n.
+     * c = alpha a b, or c += alpha a b with accumulate: a is m x k, b is k x n. Sums
+     * run over k in ascending order, in the same way for every m and n.
      */
     void (*product)(int m, int n, int k, float alpha, const float *a, ptrdiff_t lda,
                     const float *b, ptrdiff_t ldb, bool accumulate, float *c,
@@ -35,7 +35,10 @@ struct kernels {
     /* s = cap tanh(s / cap); relative error of tanh at most 4u; NaN stays NaN. */
     void (*softcap)(float *s, ptrdiff_t ld, int rows, int n, float cap);
 
-    /* s += bias; column_step is 1, or 0 where a row has one value for all its columns. */
+    /*
+     * s += bias; column_step is 1, or 0 where a row has one value for all its
+     * columns.
+     */
     void (*add_bias)(float *s, ptrdiff_t ld, int rows, int n, const float *bias,
                      ptrdiff_t ld_bias, int column_step);
 
@@ -64,10 +67,10 @@ struct kernels {
      *     s = exp(s - M),  sum[r] = sum[r] exp(maximum[r] - M) + sum of s,
      *     rescale[r] = exp(maximum[r] - M),  maximum[r] = M
      *
-     * A score of -inf gives 0; a row of only -inf so far keeps maximum -inf and sum 0. A
-     * NaN gives a NaN weight and sum; it may or may not enter the maximum. The relative
-     * error of a weight is at most (4 + |s - M|) u; weights under 2^-126 are 0. Returns
-     * true if some rescale[r] is not 1.
+     * A score of -inf gives 0; a row of only -inf so far keeps maximum -inf and sum 0.
+     * A NaN gives a NaN weight and sum; it may or may not enter the maximum. The
+     * relative error of a weight is at most (4 + |s - M|) u; weights under 2^-126 are
+     * 0. Returns true if some rescale[r] is not 1.
      */
     bool (*softmax)(float *s, ptrdiff_t ld, int rows, int n, float *maximum, float *sum,
                     float *rescale);

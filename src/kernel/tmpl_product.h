@@ -5,12 +5,15 @@
 #ifndef ATTN_KERNEL_TMPL_PRODUCT_H
 #define ATTN_KERNEL_TMPL_PRODUCT_H
 
-/* Rows and vectors of the register block: 4 x 2 accumulators hide the latency of FMA. */
+/*
+ * Rows and vectors of the register block: 4 x 2 accumulators hide the latency of
+ * FMA.
+ */
 enum { BLOCK_ROWS = 4, BLOCK_VECS = 2 };
 
 /*
- * A block of rows x (vecs * WIDTH) of c, or with part > 0 only the first part columns of
- * one vector. All but the pointers are constants where this is called.
+ * A block of rows x (vecs * WIDTH) of c, or with part > 0 only the first part columns
+ * of one vector. All but the pointers are constants where this is called.
  */
 static inline __attribute__((always_inline)) void
 product_block(int rows, int vecs, int part, int k, vec alpha, const float *a,
@@ -62,13 +65,14 @@ product_strip(int rows, int n, int k, vec alpha, const float *a, ptrdiff_t lda,
         product_block(rows, 1, 0, k, alpha, a, lda, b + j, ldb, accumulate, c + j, ldc);
     }
     if (j < n) {
-        product_block(rows, 1, n - j, k, alpha, a, lda, b + j, ldb, accumulate, c + j, ldc);
+        product_block(rows, 1, n - j, k, alpha, a, lda, b + j, ldb, accumulate, c + j,
+                      ldc);
     }
 }
 
-static void kernel_product(int m, int n, int k, float alpha, const float *a, ptrdiff_t lda,
-                           const float *b, ptrdiff_t ldb, bool accumulate, float *c,
-                           ptrdiff_t ldc) {
+static void kernel_product(int m, int n, int k, float alpha, const float *a,
+                           ptrdiff_t lda, const float *b, ptrdiff_t ldb,
+                           bool accumulate, float *c, ptrdiff_t ldc) {
     const vec factor = vec_set(alpha);
     int i = 0;
     for (; i + BLOCK_ROWS <= m; i += BLOCK_ROWS) {
@@ -76,8 +80,8 @@ static void kernel_product(int m, int n, int k, float alpha, const float *a, ptr
                       c + i * ldc, ldc);
     }
     for (; i < m; i++) {
-        product_strip(1, n, k, factor, a + i * lda, lda, b, ldb, accumulate, c + i * ldc,
-                      ldc);
+        product_strip(1, n, k, factor, a + i * lda, lda, b, ldb, accumulate,
+                      c + i * ldc, ldc);
     }
 }
 

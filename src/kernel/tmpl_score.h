@@ -36,7 +36,8 @@ static void kernel_add_bias(float *s, ptrdiff_t ld, int rows, int n, const float
         }
         if (i < n) {
             vec x = column_step == 0 ? same : vec_load_part(b + i, n - i, 0.0f);
-            vec_store_part(row + i, n - i, vec_add(vec_load_part(row + i, n - i, 0.0f), x));
+            vec_store_part(row + i, n - i,
+                           vec_add(vec_load_part(row + i, n - i, 0.0f), x));
         }
     }
 }
@@ -51,7 +52,8 @@ static void kernel_mask_bias(float *s, ptrdiff_t ld, int rows, int n, const floa
         int i = 0;
         for (; i + WIDTH <= n; i += WIDTH) {
             vec x = column_step == 0 ? same : vec_load(b + i);
-            vec_store(row + i, vec_select(vec_equal(x, masked), masked, vec_load(row + i)));
+            vec_store(row + i,
+                      vec_select(vec_equal(x, masked), masked, vec_load(row + i)));
         }
         if (i < n) {
             vec x = column_step == 0 ? same : vec_load_part(b + i, n - i, 0.0f);
@@ -62,8 +64,8 @@ static void kernel_mask_bias(float *s, ptrdiff_t ld, int rows, int n, const floa
 }
 
 /*
- * Distances are small integers, exact in float, as long as |distance| < 2^23; beyond, they
- * are rounded twice, which slope |distance| carries as an error of at most 2u.
+ * Distances are small integers, exact in float, as long as |distance| < 2^23; beyond,
+ * they are rounded twice, which slope |distance| carries as an error of at most 2u.
  */
 static void kernel_add_alibi(float *s, ptrdiff_t ld, int rows, int n, float slope,
                              int64_t distance) {

@@ -90,8 +90,8 @@ static inline vec weight(vec score, vec maximum, vec factor) {
     return vec_select(vec_equal(score, vec_set(-INFINITY)), vec_set(0.0f), w);
 }
 
-static void kernel_weights(float *s, ptrdiff_t ld, int rows, int n, const float *maximum,
-                           const float *factor) {
+static void kernel_weights(float *s, ptrdiff_t ld, int rows, int n,
+                           const float *maximum, const float *factor) {
     for (int r = 0; r < rows; r++) {
         float *row = s + r * ld;
         const vec m = vec_set(softmax_shift(maximum[r]));
@@ -107,8 +107,8 @@ static void kernel_weights(float *s, ptrdiff_t ld, int rows, int n, const float 
     }
 }
 
-static void kernel_scale(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
-                         int rows, int n, const float *factor) {
+static void kernel_scale(float *to, ptrdiff_t ld_to, const float *from,
+                         ptrdiff_t ld_from, int rows, int n, const float *factor) {
     for (int r = 0; r < rows; r++) {
         const vec f = vec_set(factor[r]);
         const float *x = from + r * ld_from;

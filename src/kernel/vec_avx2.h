@@ -89,7 +89,8 @@ static inline bool vec_all(vec_mask mask) {
     return _mm256_movemask_ps(mask) == 0xff;
 }
 static inline vec_mask mask_from_bytes(__m128i bytes) {
-    __m256i zero = _mm256_cmpeq_epi32(_mm256_cvtepu8_epi32(bytes), _mm256_setzero_si256());
+    __m256i zero =
+        _mm256_cmpeq_epi32(_mm256_cvtepu8_epi32(bytes), _mm256_setzero_si256());
     return _mm256_castsi256_ps(_mm256_xor_si256(zero, _mm256_set1_epi32(-1)));
 }
 static inline vec_mask vec_bytes(const uint8_t *p) {

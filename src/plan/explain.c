@@ -13,7 +13,8 @@ static void explain_engine(struct text *text, const struct attn_plan *plan) {
                       plan->forced == ATTN_ENGINE_DENSE ? "flash" : "dense", name);
     } else if (dense == plan->bounds.kv_length) {
         attn_text_add(text, "engine: dense\n");
-        attn_text_add(text, "engine refused: flash (no sequence has more than %lld keys)\n",
+        attn_text_add(text,
+                      "engine refused: flash (no sequence has more than %lld keys)\n",
                       (long long)dense);
     } else {
         attn_text_add(text, "engine: flash, dense for sequences of up to %lld keys\n",

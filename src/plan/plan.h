@@ -38,12 +38,12 @@ int64_t attn_plan_dense_keys(const struct attn_plan *plan);
 
 /* How a call is cut into pieces of work that have their outputs to themselves. */
 struct split {
-    int64_t chunks;    /* ranges of rows */
-    int64_t rows;      /* rows of a chunk */
-    int64_t groups;    /* ranges of heads */
-    int64_t heads;     /* heads of a group */
-    int64_t pieces;    /* batch * chunks * groups */
-    int32_t tasks;     /* threads worth using */
+    int64_t chunks; /* ranges of rows */
+    int64_t rows;   /* rows of a chunk */
+    int64_t groups; /* ranges of heads */
+    int64_t heads;  /* heads of a group */
+    int64_t pieces; /* batch * chunks * groups */
+    int32_t tasks;  /* threads worth using */
 };
 
 void attn_plan_split(struct split *split, const struct attn_plan *plan,

@@ -1,6 +1,6 @@
 /*
- * Which engine and which tiles. Nothing here may depend on the number of threads, on the
- * batch or on what a call asks for: see core/recipe.h.
+ * Which engine and which tiles. Nothing here may depend on the number of threads, on
+ * the batch or on what a call asks for: see core/recipe.h.
  */
 #include "plan/plan.h"
 
@@ -27,12 +27,14 @@ enum { BLOCK_FLOATS = 256 * 1024, BLOCK_ROWS = 1024 };
 
 /* The largest m n k of one product under the context's policy. */
 static int64_t volume_limit(const struct attn_plan *plan) {
-    return plan->context->blas_policy == ATTN_BLAS_SAFE ? attn_blas()->volume : INT64_MAX;
+    return plan->context->blas_policy == ATTN_BLAS_SAFE ? attn_blas()->volume
+                                                        : INT64_MAX;
 }
 
 /*
- * The largest tile whose products stay within the volume: 64 x 128 for small dims, whose
- * scores (32 KiB) fit the first-level cache, halved on the longer side until it fits.
+ * The largest tile whose products stay within the volume: 64 x 128 for small dims,
+ * whose scores (32 KiB) fit the first-level cache, halved on the longer side until it
+ * fits.
  */
 static void choose_tile(struct recipe *recipe, int64_t dim, int64_t volume) {
     recipe->tile_q = 64;

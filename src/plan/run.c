@@ -1,9 +1,9 @@
 /*
  * Running a call: pieces to threads, blocks to engines.
  *
- * Threads take pieces from a counter until none is left. Within a piece, blocks go by in
- * a fixed order, heads first and rows within, so that whoever owns a sum adds to it in
- * the same order every time.
+ * Threads take pieces from a counter until none is left. Within a piece, blocks go by
+ * in a fixed order, heads first and rows within, so that whoever owns a sum adds to it
+ * in the same order every time.
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -43,7 +43,8 @@ static void run_piece(struct work *work, const struct job *job,
                       const struct block *piece) {
     const struct call *call = job->call;
     const struct attn_plan *plan = job->plan;
-    const struct engine *engine = attn_plan_engine(plan, attn_call_keys(call, piece->b));
+    const struct engine *engine =
+        attn_plan_engine(plan, attn_call_keys(call, piece->b));
     const int64_t group = plan->problem.group;
     const int64_t rows_end = min_i64(piece->row_end, attn_call_rows(call, piece->b));
     const bool observe = attn_observe_wanted(call);
@@ -58,7 +59,8 @@ static void run_piece(struct work *work, const struct job *job,
     for (block.head = piece->head; block.head < piece->head_end;
          block.head = block.head_end) {
         const int64_t group_end = (block.head / group + 1) * group;
-        block.head_end = min_i64(block.head + together, min_i64(group_end, piece->head_end));
+        block.head_end =
+            min_i64(block.head + together, min_i64(group_end, piece->head_end));
         for (block.row = piece->row; block.row < rows_end; block.row = block.row_end) {
             block.row_end = min_i64(block.row + rows, rows_end);
             engine->run(work, call, &block);

@@ -18,8 +18,8 @@ static attn_status check_bounds(const attn_bounds *bounds) {
         {"kv_length", bounds->kv_length},
     };
     for (size_t i = 0; i < COUNT_OF(bound); i++) {
-        REQUIRE(bound[i].value >= 0, ATTN_ERR_INVALID, "bounds: %s is %lld", bound[i].name,
-                (long long)bound[i].value);
+        REQUIRE(bound[i].value >= 0, ATTN_ERR_INVALID, "bounds: %s is %lld",
+                bound[i].name, (long long)bound[i].value);
         REQUIRE(bound[i].value <= OFFSET_MAX, ATTN_ERR_INVALID,
                 "bounds: %s is %lld, more than 2^53", bound[i].name,
                 (long long)bound[i].value);
@@ -32,19 +32,21 @@ static attn_status book(struct attn_plan *plan) {
     struct toolbox *tools = &plan->tools;
     bool fits = true;
     if (plan->forced != ATTN_ENGINE_FLASH) {
-        fits = attn_engine_dense.book(&tools->layout, tools, attn_plan_dense_keys(plan));
+        fits =
+            attn_engine_dense.book(&tools->layout, tools, attn_plan_dense_keys(plan));
     }
     if (plan->forced != ATTN_ENGINE_DENSE) {
-        fits = fits && attn_engine_flash.book(&tools->layout, tools,
-                                              plan->bounds.kv_length);
+        fits = fits &&
+               attn_engine_flash.book(&tools->layout, tools, plan->bounds.kv_length);
     }
     int64_t bytes = 0;
     fits = fits && attn_layout_place(&tools->layout) &&
            checked_mul((int64_t)tools->layout.total, plan->context->threads, &bytes);
-    REQUIRE(fits, ATTN_ERR_INVALID,
-            "the workspace for %d threads overflows: key dim %d, value dim %d, %lld keys",
-            (int)plan->context->threads, (int)plan->problem.key_dim,
-            (int)plan->problem.value_dim, (long long)plan->bounds.kv_length);
+    REQUIRE(
+        fits, ATTN_ERR_INVALID,
+        "the workspace for %d threads overflows: key dim %d, value dim %d, %lld keys",
+        (int)plan->context->threads, (int)plan->problem.key_dim,
+        (int)plan->problem.value_dim, (long long)plan->bounds.kv_length);
     plan->workspace = (size_t)bytes;
     return ATTN_OK;
 }
@@ -60,8 +62,8 @@ attn_status attn_plan_setup(struct attn_plan *plan, struct attn_context *context
     TRY(check_bounds(bounds));
     REQUIRE(plan->forced != ATTN_ENGINE_DENSE || bounds->kv_length <= DENSE_KEYS_MAX,
             ATTN_ERR_UNSUPPORTED,
-            "the dense engine takes up to %d keys, the bound is %lld", (int)DENSE_KEYS_MAX,
-            (long long)bounds->kv_length);
+            "the dense engine takes up to %d keys, the bound is %lld",
+            (int)DENSE_KEYS_MAX, (long long)bounds->kv_length);
     struct toolbox *tools = &plan->tools;
     tools->problem = &plan->problem;
     tools->kernels = attn_kernels(context->isa);
