@@ -39,9 +39,10 @@ size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) 
     struct text text = attn_text_start(buffer, size);
     const struct problem *problem = &plan->problem;
     const struct toolbox *tools = &plan->tools;
-    attn_text_add(&text, "heads: %d query, %d key-value; dims: %d key, %d value\n",
-                  (int)problem->query_heads, (int)problem->kv_heads,
-                  (int)problem->key_dim, (int)problem->value_dim);
+    attn_text_add(&text, "heads: %d query, %d key-value\n", (int)problem->query_heads,
+                  (int)problem->kv_heads);
+    attn_text_add(&text, "dims: %d key, %d value\n", (int)problem->key_dim,
+                  (int)problem->value_dim);
     attn_text_add(&text, "bounds: batch %lld, %lld queries, %lld keys\n",
                   (long long)plan->bounds.batch, (long long)plan->bounds.q_length,
                   (long long)plan->bounds.kv_length);

@@ -32,21 +32,22 @@ static int64_t volume_limit(const struct attn_plan *plan) {
 }
 
 /*
- * The largest tile whose products stay within the volume: 64 x 128 for small dims,
- * whose scores (32 KiB) fit the first-level cache, halved on the longer side until it
- * fits.
+ * A tile whose products stay within the volume. Scores of 64 x 128 (32 KiB) just fit
+ * the first-level cache. Where the volume does not allow that, many keys are worth more
+ * than many rows, since row maxima and sums cost the same for few keys as for many;
+ * below 96 keys the rows give way. Multiples of 32 keys are whole vectors for all
+ * kernels, BLAS's included.
  */
 static void choose_tile(struct recipe *recipe, int64_t dim, int64_t volume) {
-    recipe->tile_q = 64;
-    recipe->tile_k = 128;
-    recipe->depth = DEPTH;
-    while (recipe->tile_q * recipe->tile_k * min_i64(dim, DEPTH) > volume) {
-        if (recipe->tile_k > recipe->tile_q) {
-            recipe->tile_k /= 2;
-        } else {
-            recipe->tile_q /= 2;
+    const int64_t depth = min_i64(dim, DEPTH);
+    int64_t rows = 64, keys = 0;
+    for (;; rows /= 2) {
+        keys = min_i64(128, volume / (rows * depth) / 32 * 32);
+        if (keys >= 96 || (rows <= 16 && keys >= 32)) {
+            break;
         }
     }
+    *recipe = (struct recipe){(int)rows, (int)keys, DEPTH};
 }
 
 void attn_plan_choose_tiles(struct attn_plan *plan) {
