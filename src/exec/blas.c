@@ -118,7 +118,16 @@ static void describe_openblas(const char *config) {
              patch, core, flavours[flavour >= 0 && flavour <= 2 ? flavour : 1]);
 }
 
-static void look(void) {
+/* A child of fork must not inherit the lock from a thread that it does not have. */
+static void lock_one_caller(void) {
+    pthread_mutex_lock(&one_caller);
+}
+
+static void unlock_one_caller(void) {
+    pthread_mutex_unlock(&one_caller);
+}
+
+static void look_at_provider(void) {
     /* The text lives in one static buffer of OpenBLAS: copied before the next query. */
     char config[256];
     snprintf(config, sizeof config, "%s", text_of("openblas_get_config"));
@@ -138,6 +147,13 @@ static void look(void) {
         snprintf(found.name, sizeof found.name, "unknown");
         found.one_at_a_time = true;
         found.reproducible = false;
+    }
+}
+
+static void look(void) {
+    look_at_provider();
+    if (found.one_at_a_time) {
+        pthread_atfork(lock_one_caller, unlock_one_caller, unlock_one_caller);
     }
 }
 
@@ -162,11 +178,11 @@ void attn_blas_product(int m, int n, int k, float alpha, const float *a, int lda
                        const float *b, int ldb, bool accumulate, float *c, int ldc) {
     const bool alone = attn_blas()->one_at_a_time;
     if (alone) {
-        pthread_mutex_lock(&one_caller);
+        lock_one_caller();
     }
     cblas_sgemm(ROW_MAJOR, NO_TRANSPOSE, NO_TRANSPOSE, m, n, k, alpha, a, lda, b, ldb,
                 accumulate ? 1.0f : 0.0f, c, ldc);
     if (alone) {
-        pthread_mutex_unlock(&one_caller);
+        unlock_one_caller();
     }
 }
