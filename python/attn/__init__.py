@@ -1,0 +1,27 @@
+"""attn: attention on the CPU, for numpy and torch arrays, through libattn.
+
+    >>> import numpy as np, attn
+    >>> q = np.random.rand(2, 8, 100, 64).astype(np.float32)  # batch, heads, ...
+    >>> out = attn.scaled_dot_product_attention(q, q, q, is_causal=True)
+    >>> out.shape
+    (2, 8, 100, 64)
+
+The arrays are handed to the library as they lie in memory: nothing is copied when
+they are float32 and their last dimension is contiguous. What comes in as a torch
+tensor goes out as one.
+"""
+
+from ._context import get_num_threads, info, set_num_threads
+from ._errors import AttnError, Status
+from ._sdpa import scaled_dot_product_attention
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AttnError",
+    "Status",
+    "get_num_threads",
+    "info",
+    "scaled_dot_product_attention",
+    "set_num_threads",
+]

@@ -1,0 +1,132 @@
+"""Looks at the caller's arrays: where they are, and how they lie in memory.
+
+``look`` is on the path of every call, so it asks each kind of array for three things
+only and judges nothing: what dtypes, shapes and strides mean is decided once for each
+combination, in ``_call.py``. Nothing is copied here, but for data that is not aligned
+to its own elements, which no C code may touch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Any
+
+import numpy as np
+
+from ._errors import invalid, unsupported
+
+# dtype, shape, strides: a numpy dtype with strides in bytes (None: contiguous), or a
+# torch dtype with strides in elements. Hashable: prepared calls are found by it.
+Facts = tuple[Any, tuple[int, ...], Any]
+
+# The array (which owns the memory), the address of its first element, its facts.
+Look = tuple[Any, int, Facts]
+
+# These may also be plain Python numbers or lists of them.
+_SMALL_INTEGERS = {"q_lengths", "kv_lengths", "query_offsets", "prefix_lengths"}
+_SMALL_FLOATS = {"alibi_slopes", "sinks"}
+
+# Device types of DLPack that the processor reads: its own memory, and memory that is
+# pinned for CUDA or ROCm.
+_CPU_DEVICES = (1, 3, 11)
+
+_first_byte = ctypes.c_char.from_buffer
+_address_of = ctypes.addressof
+
+
+def look(array: Any, name: str) -> Look:
+    """The array, its address, its facts; name is for error messages."""
+    if type(array) is not np.ndarray:
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(array, torch.Tensor):
+            return _look_torch(array, name, torch)
+        array = _import(array, name)
+    if array.flags.carray:
+        return array, address(array), (array.dtype, array.shape, None)
+    if not array.flags.aligned:
+        array = array.copy()
+    return array, address(array), (array.dtype, array.shape, array.strides)
+
+
+def address(array: Any) -> int:
+    """Where the first element of a numpy array is."""
+    if array.flags.carray:
+        # Three times as fast as the array interface, which builds a dictionary.
+        try:
+            return _address_of(_first_byte(array))
+        except (ValueError, BufferError):
+            pass  # nothing in it, or a dtype that buffers do not know
+    return int(array.__array_interface__["data"][0])
+
+
+def as_numpy(array: Any) -> Any:
+    """The memory of an array that ``look`` returned, as a numpy array."""
+    return array if type(array) is np.ndarray else array.detach().numpy()
+
+
+def empty_like_kind(array: Any, shape: tuple[int, ...]) -> tuple[Any, int]:
+    """A new float32 array of array's kind, and its address."""
+    if type(array) is np.ndarray:
+        new = np.empty(shape, np.float32)
+        return new, address(new)
+    new = array.new_empty(shape)
+    return new, new.data_ptr()
+
+
+def _look_torch(tensor: Any, name: str, torch: Any) -> Look:
+    """``look`` for a torch tensor, without a detour through numpy."""
+    if not tensor.is_cpu:
+        raise unsupported(f"{name} is on device {tensor.device}: only the CPU will do")
+    if tensor.layout is not torch.strided:
+        raise unsupported(f"{name} has layout {tensor.layout}: only strided will do")
+    if tensor.requires_grad and torch.is_grad_enabled():
+        raise unsupported(
+            f"{name} requires a gradient, which this call does not record: use"
+            f" {name}.detach(), or call it under torch.no_grad()"
+        )
+    if tensor.is_neg():
+        # The memory holds the negative of what the tensor says.
+        tensor = tensor.resolve_neg()
+    where = tensor.data_ptr()
+    if where & 7 and where % tensor.element_size():
+        tensor = tensor.clone()
+        where = tensor.data_ptr()
+    return tensor, where, (tensor.dtype, tensor.shape, tensor.stride())
+
+
+def _import(array: Any, name: str) -> Any:
+    """A numpy array on the memory of anything that shares memory."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise unsupported(
+            f"{name} is a masked array, whose mask would be ignored: pass its data,"
+            " and the mask as attn_mask"
+        )
+    if hasattr(array, "__array_interface__"):
+        return np.asarray(array)
+    if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
+        device = int(array.__dlpack_device__()[0])
+        if device not in _CPU_DEVICES:
+            raise unsupported(
+                f"{name} is on a device (DLPack type {device}): only the CPU will do"
+            )
+        try:
+            return np.from_dlpack(array)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            raise unsupported(f"{name} cannot be read: {error}") from error
+    if isinstance(array, (int, float, list, tuple)):
+        if name in _SMALL_INTEGERS:
+            return _from_list(array, name, None)
+        if name in _SMALL_FLOATS:
+            return _from_list(array, name, np.float32)
+    raise invalid(
+        f"{name} is of type {type(array).__name__}: expected a numpy array, a torch"
+        " tensor, or another array with __dlpack__ or __array_interface__"
+    )
+
+
+def _from_list(numbers: Any, name: str, dtype: Any) -> Any:
+    try:
+        return np.asarray(numbers, dtype)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise invalid(f"{name} cannot be read: {error}") from error

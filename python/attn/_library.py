@@ -1,0 +1,144 @@
+"""Finds libattn, checks that it is the right one, and declares its functions.
+
+The library is looked for in three places, in this order: the file that the
+environment variable ``LIBATTN_LIBRARY`` names (if it is set, nothing else is tried),
+beside this package (where a wheel puts it), and by its SONAME wherever the system's
+loader looks. ``ctypes.util.find_library`` is never asked: it runs compilers to guess
+a path, and may answer with a library of another ABI version.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+from ._errors import AttnError
+from ._structs import Bounds, ForwardArgs, Tensor, should_stop_function
+
+ABI_VERSION = 0
+SONAME = (
+    f"libattn.{ABI_VERSION}.dylib"
+    if sys.platform == "darwin"
+    else f"libattn.so.{ABI_VERSION}"
+)
+
+_i32, _i64 = ctypes.c_int32, ctypes.c_int64
+_float, _size, _text = ctypes.c_float, ctypes.c_size_t, ctypes.c_char_p
+_handle = ctypes.c_void_p  # of a context, a descriptor or a plan
+_new_handle = ctypes.POINTER(ctypes.c_void_p)
+_address = ctypes.c_void_p
+
+_task = ctypes.CFUNCTYPE(None, _address, _i32)
+_parallel_for = ctypes.CFUNCTYPE(None, _address, _i32, _task, _address)
+_allocate = ctypes.CFUNCTYPE(_address, _address, _size, _size)
+_release = ctypes.CFUNCTYPE(None, _address, _address)
+
+# Every function of the headers: (what it returns, what it takes).
+PROTOTYPES = {
+    "attn_version": (_i32, []),
+    "attn_version_string": (_text, []),
+    "attn_abi_version": (_i32, []),
+    "attn_build_info": (_text, []),
+    "attn_status_string": (_text, [_i32]),
+    "attn_last_error": (_text, []),
+    "attn_tensor_init": (
+        _i32,
+        [ctypes.POINTER(Tensor), _i32, _i32, ctypes.POINTER(_i64), _address],
+    ),
+    "attn_context_create": (_i32, [_new_handle]),
+    "attn_context_destroy": (None, [_handle]),
+    "attn_context_set_threads": (_i32, [_handle, _i32]),
+    "attn_context_set_parallel_for": (_i32, [_handle, _parallel_for, _address]),
+    "attn_context_set_allocator": (_i32, [_handle, _allocate, _release, _address]),
+    "attn_context_set_isa": (_i32, [_handle, _i32]),
+    "attn_context_set_blas_policy": (_i32, [_handle, _i32]),
+    "attn_context_explain": (_size, [_handle, _address, _size]),
+    "attn_sdpa": (_i32, [_handle, *[_i64] * 7, _i32, *[_address] * 4]),
+    "attn_desc_create": (_i32, [_new_handle]),
+    "attn_desc_destroy": (None, [_handle]),
+    "attn_desc_set_heads": (_i32, [_handle, _i32, _i32]),
+    "attn_desc_set_dims": (_i32, [_handle, _i32, _i32]),
+    "attn_desc_set_scale": (_i32, [_handle, _float]),
+    "attn_desc_set_softcap": (_i32, [_handle, _float]),
+    "attn_desc_set_causal": (_i32, [_handle, _i32]),
+    "attn_desc_set_alignment": (_i32, [_handle, _i32]),
+    "attn_desc_set_window": (_i32, [_handle, _i64, _i64]),
+    "attn_desc_set_lengths": (_i32, [_handle, _i32, _i32]),
+    "attn_desc_set_documents": (_i32, [_handle, _i32]),
+    "attn_desc_set_prefix": (_i32, [_handle, _i32]),
+    "attn_desc_set_block_mask": (_i32, [_handle, _i64, _i64]),
+    "attn_desc_set_mask": (_i32, [_handle, _i32]),
+    "attn_desc_set_bias": (_i32, [_handle, _i32]),
+    "attn_desc_set_alibi": (_i32, [_handle, _i32]),
+    "attn_desc_set_sinks": (_i32, [_handle, _i32]),
+    "attn_desc_set_convention": (_i32, [_handle, _i32]),
+    "attn_desc_set_engine": (_i32, [_handle, _i32]),
+    "attn_plan_create": (
+        _i32,
+        [_new_handle, _handle, _handle, ctypes.POINTER(Bounds)],
+    ),
+    "attn_plan_destroy": (None, [_handle]),
+    "attn_plan_workspace_size": (_size, [_handle]),
+    "attn_plan_explain": (_size, [_handle, _address, _size]),
+    "attn_forward_args_init": (_i32, [ctypes.POINTER(ForwardArgs), _size]),
+    "attn_plan_forward": (_i32, [_handle, ctypes.POINTER(ForwardArgs)]),
+}
+
+# The callback type that ForwardArgs holds; kept beside the others for completeness.
+CALLBACKS = {
+    "attn_task": _task,
+    "attn_parallel_for": _parallel_for,
+    "attn_allocate": _allocate,
+    "attn_release": _release,
+    "attn_should_stop": should_stop_function,
+}
+
+
+def _open(path: str) -> ctypes.CDLL:
+    """The library at path with its functions declared; OSError if it will not do."""
+    library = ctypes.CDLL(path)
+    try:
+        abi_version = library.attn_abi_version()
+        if abi_version != ABI_VERSION:
+            raise OSError(f"its ABI version is {abi_version}, not {ABI_VERSION}")
+        for name, (result, arguments) in PROTOTYPES.items():
+            function = getattr(library, name)
+            function.restype = result
+            function.argtypes = arguments
+    except AttributeError as error:
+        raise OSError(f"it is not libattn, or an older one: {error}") from None
+    return library
+
+
+def load() -> tuple[ctypes.CDLL, str]:
+    """The library, and the name it was found by."""
+    named = os.environ.get("LIBATTN_LIBRARY")
+    if named:
+        paths = [named]
+    else:
+        paths = [str(Path(__file__).resolve().parent / SONAME), SONAME]
+    reasons = []
+    for path in paths:
+        try:
+            return _open(path), path
+        except OSError as error:
+            # The loader's own messages start with the path.
+            reason = str(error).removeprefix(f"{path}: ")
+            reasons.append(f"  {path}: {reason}")
+    raise ImportError(
+        "libattn was not found. Tried\n"
+        + "\n".join(reasons)
+        + "\nInstall libattn, or set LIBATTN_LIBRARY to the path of "
+        + SONAME
+    )
+
+
+lib, path = load()
+
+
+def check(status: int) -> None:
+    """Raises the library's own words unless status is ATTN_OK."""
+    if status:
+        raise AttnError(status, lib.attn_last_error().decode())

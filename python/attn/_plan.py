@@ -1,0 +1,111 @@
+"""Plans: which attention, for which sizes, made ready by the library and kept.
+
+Making a plan takes longer than a small call, so plans are kept, found by the facts they
+were made from. Their bounds are rounded up to powers of two: a sequence that grows by
+a token at a time finds a plan nearly every time. Bounds have no influence on results.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import NamedTuple
+
+from ._context import Context, forget, owned
+from ._errors import invalid, unsupported
+from ._library import check, lib
+from ._structs import BOOL, F32, Bounds
+
+# A few models' worth of distinct layers. A plan is small, but not nothing.
+_PLANS = 64
+
+# Beyond this a call takes so long that making its plan does not matter.
+_EXACT_BOUND = 1 << 20
+
+
+class Facts(NamedTuple):
+    """What a descriptor says."""
+
+    heads: int
+    kv_heads: int
+    key_dim: int
+    value_dim: int
+    scale: float | None
+    softcap: float
+    causal: bool
+    alignment: int
+    window: tuple[int, int]
+    blocks: tuple[int, int]
+    inputs: frozenset[str]  # members of attn_forward_args that calls bring
+
+
+class Plan:
+    """An ``attn_plan``."""
+
+    def __init__(self, context: Context, facts: Facts, bounds: Bounds) -> None:
+        self.handle = ctypes.c_void_p()
+        desc = ctypes.c_void_p()
+        check(lib.attn_desc_create(ctypes.byref(desc)))
+        try:
+            _describe(desc, facts)
+            check(
+                lib.attn_plan_create(
+                    ctypes.byref(self.handle),
+                    context.handle,
+                    desc,
+                    ctypes.byref(bounds),
+                )
+            )
+        finally:
+            lib.attn_desc_destroy(desc)
+        owned(self, lib.attn_plan_destroy, self.handle)
+
+
+def plan_for(
+    context: Context, facts: Facts, batch: int, q_length: int, kv_length: int
+) -> Plan:
+    """A plan, new or kept, for calls of these sizes."""
+    rounded = (_round_up(n) for n in (batch, q_length, kv_length))
+    return _plan_for(context, facts, *rounded)
+
+
+@functools.lru_cache(maxsize=_PLANS)
+def _plan_for(
+    context: Context, facts: Facts, batch: int, q_length: int, kv_length: int
+) -> Plan:
+    bounds = Bounds(ctypes.sizeof(Bounds), batch, q_length, kv_length)
+    return Plan(context, facts, bounds)
+
+
+forget.append(_plan_for.cache_clear)
+
+
+def _round_up(n: int) -> int:
+    return 1 << (n - 1).bit_length() if 0 < n <= _EXACT_BOUND else n
+
+
+def _describe(desc: ctypes.c_void_p, facts: Facts) -> None:
+    """Says the facts to a new descriptor."""
+    given = facts.inputs
+    for name, size in facts._asdict().items():
+        if name.endswith(("heads", "dim")) and size > 0x7FFFFFFF:
+            raise unsupported(f"{name} is {size}: more than a 32-bit integer holds")
+    check(lib.attn_desc_set_heads(desc, facts.heads, facts.kv_heads))
+    check(lib.attn_desc_set_dims(desc, facts.key_dim, facts.value_dim))
+    if facts.scale is not None:
+        check(lib.attn_desc_set_scale(desc, facts.scale))
+    check(lib.attn_desc_set_softcap(desc, facts.softcap))
+    check(lib.attn_desc_set_causal(desc, facts.causal))
+    check(lib.attn_desc_set_alignment(desc, facts.alignment))
+    if not all(-(1 << 63) <= bound < 1 << 63 for bound in facts.window):
+        raise invalid(f"window is {facts.window}: more than a 64-bit integer holds")
+    check(lib.attn_desc_set_window(desc, *facts.window))
+    check(lib.attn_desc_set_lengths(desc, "q_lengths" in given, "kv_lengths" in given))
+    documents = not given.isdisjoint(("q_documents", "k_documents"))
+    check(lib.attn_desc_set_documents(desc, documents))
+    check(lib.attn_desc_set_prefix(desc, "prefix_lengths" in given))
+    check(lib.attn_desc_set_block_mask(desc, *facts.blocks))
+    check(lib.attn_desc_set_mask(desc, BOOL if "mask" in given else 0))
+    check(lib.attn_desc_set_bias(desc, F32 if "bias" in given else 0))
+    check(lib.attn_desc_set_alibi(desc, "alibi_slopes" in given))
+    check(lib.attn_desc_set_sinks(desc, "sinks" in given))

@@ -1,0 +1,105 @@
+"""The shape rules of torch's ``scaled_dot_product_attention``.
+
+query is (..., Hq, L, E), key (..., H, S, E), value (..., H, S, Ev). The third dimension
+from the end is the heads; those before it, none or one or more, are the batch. Both
+may be missing: (L, E) is one head. Batch dimensions broadcast as in numpy, and so do
+heads; with enable_gqa, Hq may also be a multiple of H.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ._errors import invalid, unsupported
+from ._layout import View
+
+
+class Sizes(NamedTuple):
+    """All sizes of one problem."""
+
+    leading: tuple[int, ...]  # dimensions of the result before (L, Ev)
+    batches: tuple[int, ...]  # the batch dimensions; (1,) if there are none
+    heads: int
+    kv_heads: int
+    q_length: int
+    kv_length: int
+    key_dim: int
+    value_dim: int
+
+    @property
+    def batch(self) -> int:
+        """Batch dimensions taken together."""
+        return math.prod(self.batches)
+
+
+def sizes(query: View, key: View, value: View, enable_gqa: bool) -> Sizes:
+    """The sizes of a problem, or an error that says which two do not match."""
+    named = (("query", query), ("key", key), ("value", value))
+    for name, array in named:
+        if len(array.shape) < 2:
+            raise invalid(
+                f"{name} has {len(array.shape)} dimensions, shape {array.shape}:"
+                " expected (..., heads, length, dim) or (length, dim)"
+            )
+        check_float32(name, array)
+    if query.shape[-1] != key.shape[-1]:
+        raise invalid(
+            f"query has dim {query.shape[-1]}, key {key.shape[-1]}: they must match"
+        )
+    if key.shape[-2] != value.shape[-2]:
+        raise invalid(
+            f"key has length {key.shape[-2]}, value {value.shape[-2]}: they must match"
+        )
+    try:
+        batches = np.broadcast_shapes(*(array.shape[:-3] for _, array in named))
+    except ValueError:
+        raise invalid(
+            "the batch dimensions of query, key and value do not broadcast: "
+            + ", ".join(str(array.shape[:-3]) for _, array in named)
+        ) from None
+    rank = max(len(array.shape) for _, array in named)
+    heads, kv_heads = _heads(query, key, value, enable_gqa)
+    return Sizes(
+        leading=() if rank == 2 else (*batches, heads),
+        batches=batches or (1,),
+        heads=heads,
+        kv_heads=kv_heads,
+        q_length=query.shape[-2],
+        kv_length=key.shape[-2],
+        key_dim=query.shape[-1],
+        value_dim=value.shape[-1],
+    )
+
+
+def check_float32(name: str, array: View) -> None:
+    """An error that says which other type it is."""
+    if array.dtype != "float32":
+        raise unsupported(f"{name} is {array.dtype}: only float32 is supported so far")
+
+
+def _heads(query: View, key: View, value: View, enable_gqa: bool) -> tuple[int, int]:
+    """Heads of the result, and heads of key and value as the library sees them."""
+    q, k, v = (
+        array.shape[-3] if len(array.shape) > 2 else 1 for array in (query, key, value)
+    )
+    if enable_gqa:
+        if k != v:
+            raise invalid(f"key has {k} heads, value {v}: enable_gqa wants as many")
+        if q != k and (k == 0 or q % k):
+            raise invalid(f"query has {q} heads, key {k}: {q} is not a multiple of {k}")
+        return q, k
+    several = {q, k, v} - {1}
+    if len(several) > 1:
+        hint = ""
+        if k == v > 1 and q % k == 0:
+            hint = "; enable_gqa=True lets several query heads share a key head"
+        raise invalid(
+            f"query has {q} heads, key {k}, value {v}: they do not broadcast{hint}"
+        )
+    heads = several.pop() if several else 1
+    # One key head for all query heads is read once; with strides of 0 it would be
+    # read for each of them.
+    return heads, 1 if k == v == 1 else heads

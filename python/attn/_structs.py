@@ -1,0 +1,106 @@
+"""The structs and constants of the C headers, as ctypes sees them.
+
+The layouts are those of ``attn/common.h`` and ``attn/sdpa.h``. A pointer takes 8
+bytes there on every platform; where a pointer has 4, a padding word follows it.
+``tests/python/test_structs.py`` compares every offset with what a C compiler says.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+# Element types.
+F32 = 1
+BOOL = 4
+I32 = 5
+I64 = 6
+
+# Positions of the queries.
+ALIGN_TOP_LEFT = 0
+ALIGN_BOTTOM_RIGHT = 1
+ALIGN_OFFSETS = 2
+
+
+def _padded(*members: tuple[str, Any]) -> list[tuple[str, Any]]:
+    """Members of a struct, each pointer followed by its padding where it is short."""
+    fields: list[tuple[str, Any]] = []
+    for name, ctype in members:
+        fields.append((name, ctype))
+        if ctypes.sizeof(ctype) == 4 and ctype is not ctypes.c_int32:
+            fields.append((f"pad_{name}", ctypes.c_uint32))
+    return fields
+
+
+class Tensor(ctypes.Structure):
+    """``attn_tensor``: a view of memory that somebody else owns."""
+
+    data: int | None
+    shape: ctypes.Array[ctypes.c_int64]
+    stride: ctypes.Array[ctypes.c_int64]
+    dtype: int
+    rank: int
+
+    _fields_ = _padded(
+        ("data", ctypes.c_void_p),
+        ("shape", ctypes.c_int64 * 6),
+        ("stride", ctypes.c_int64 * 6),
+        ("dtype", ctypes.c_int32),
+        ("rank", ctypes.c_int32),
+        ("reserved", ctypes.c_int64 * 2),
+    )
+
+
+class Bounds(ctypes.Structure):
+    """``attn_bounds``: the largest sizes that a plan will be called with."""
+
+    _fields_ = _padded(
+        ("size", ctypes.c_int64),
+        ("batch", ctypes.c_int64),
+        ("q_length", ctypes.c_int64),
+        ("kv_length", ctypes.c_int64),
+    )
+
+
+_TensorPointer = ctypes.POINTER(Tensor)
+
+should_stop_function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+
+
+class ForwardArgs(ctypes.Structure):
+    """``attn_forward_args``: what one call works on."""
+
+    _fields_ = _padded(
+        ("size", ctypes.c_int64),
+        # Inputs.
+        ("query", _TensorPointer),
+        ("key", _TensorPointer),
+        ("value", _TensorPointer),
+        ("out", _TensorPointer),
+        ("q_lengths", _TensorPointer),
+        ("kv_lengths", _TensorPointer),
+        ("query_offsets", _TensorPointer),
+        ("prefix_lengths", _TensorPointer),
+        ("q_documents", _TensorPointer),
+        ("k_documents", _TensorPointer),
+        ("block_mask", _TensorPointer),
+        ("mask", _TensorPointer),
+        ("bias", _TensorPointer),
+        ("alibi_slopes", _TensorPointer),
+        ("sinks", _TensorPointer),
+        # Outputs.
+        ("lse", _TensorPointer),
+        ("row_max", _TensorPointer),
+        ("row_sum", _TensorPointer),
+        ("weights", _TensorPointer),
+        ("mean_weights", _TensorPointer),
+        ("key_sums", _TensorPointer),
+        ("raw_scores", _TensorPointer),
+        ("capped_scores", _TensorPointer),
+        ("biased_scores", _TensorPointer),
+        # Workspace and cancellation.
+        ("workspace", ctypes.c_void_p),
+        ("workspace_size", ctypes.c_int64),
+        ("should_stop", should_stop_function),
+        ("should_stop_user", ctypes.c_void_p),
+    )
