@@ -1,0 +1,163 @@
+/*
+ * The command line, and the text of --help.
+ */
+#define _GNU_SOURCE /* getopt_long */
+
+#include "bench/options.h"
+
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "attn.h"
+#include "bench/fail.h"
+
+/* In pieces, since C99 compilers promise string literals of 4095 characters only. */
+static const char help_use[] =
+    "Usage: attn_bench [options] [problem ...]\n"
+    "Measures how fast libattn computes attention, beside what this machine allows.\n"
+    "\n"
+    "  -c, --cases=FILE   take problems from FILE, \"name: problem\" lines with #\n"
+    "                     comments; or from one of prefill, causal, masks, decode, "
+    "small\n"
+    "  -t, --threads=N    run every problem on N threads. Without: on as many as its\n"
+    "                     threads= says, or on one\n"
+    "  -s, --seconds=X    take rounds of samples for about X seconds (20)\n"
+    "  -j, --json=FILE    also write everything measured to FILE\n"
+    "  -e, --explain      print how the library goes about each problem\n"
+    "      --no-check     measure without looking at results\n"
+    "  -h, --help         print this\n"
+    "      --version      print the version of libattn\n"
+    "Without problems and --cases: --cases=prefill.\n"
+    "\n"
+    "Examples:\n"
+    "  attn_bench                                    five usual shapes\n"
+    "  attn_bench 'h12 q512 d64'                     one problem: 12 heads, 512 "
+    "tokens\n"
+    "  attn_bench 'h12 q512 d64' 'h12 q512 d64 causal'  the second as a part of the "
+    "first\n"
+    "  attn_bench 'h8 q2048 d64' 'h8 q2048 d64 threads=2'  what a second thread "
+    "brings\n"
+    "  attn_bench 'cache: h32/8 q1 k4096 d128' -e    grouped queries on a cache, "
+    "explained\n"
+    "  attn_bench -c causal -c masks -s 60 -j out.json\n"
+    "  ATTN_ISA=avx2 attn_bench -c small             kernels limited to AVX2\n"
+    "\n";
+
+static const char help_problem[] =
+    "A problem is a line of words, all of them optional: b batch, h query heads (/ kv\n"
+    "heads), q and k lengths, d key dim (/ value dim), each with its number; then\n"
+    "  causal  align=tl|br|offsets|kvlens  window=L,R  qlens  kvlens  docs  prefix\n"
+    "  block=BQxBK  mask  bias  alibi  sinks  softcap=X  scale=X\n"
+    "  engine=auto|dense|flash  layout=bhsd|bshd  threads=N  isa=NAME  seed=N\n"
+    "\n"
+    "Inputs are a function of the seed. Query, key, value, bias (heads, q, k) and "
+    "sinks\n"
+    "are uniform with mean 0 and variance 1. Lengths (qlens, kvlens) are even steps "
+    "from\n"
+    "a sixteenth of the tensor to all of it, shuffled, in one order for both. Offsets "
+    "are\n"
+    "random up to k - q, prefixes up to k / 2. docs cuts each sequence into 8 "
+    "documents\n"
+    "at random places. block keeps the diagonal and a random quarter of the blocks of\n"
+    "each head, mask (q, k) keeps 7 of 8 pairs. alibi slopes are 2^(-8 h / heads).\n"
+    "\n";
+
+static const char help_method[] =
+    "How it measures: each result is first compared with a float64 loop on up to 64 "
+    "rows;\n"
+    "a wrong one ends the run. Then rounds: the FMA peak (multiply-adds on registers, "
+    "the\n"
+    "widest this processor has) and the read bandwidth (a buffer beyond the caches, "
+    "huge\n"
+    "pages where the system gives them), then 20 ms of calls of each problem in turn.\n"
+    "Large tensors ask for huge pages too. With fewer than 16 queries, calls take "
+    "turns\n"
+    "with copies of key and value, so that each call reads them from memory. Times "
+    "are\n"
+    "medians over the rounds, ratios medians of the ratios of each round. GFLOP/s "
+    "counts\n"
+    "2 * b * h * q * k * (d + dv), whatever masks leave out.\n"
+    "\n"
+    "Exit status: 0 measured, 1 a call failed or a result was wrong, 2 bad "
+    "arguments.\n";
+
+enum { OPTION_CHECK = 256, OPTION_NO_CHECK, OPTION_VERSION };
+
+static int32_t read_threads(const char *text) {
+    char *end;
+    long number = strtol(text, &end, 10);
+    if (end == text || *end != '\0' || number < 1 || number > 1024) {
+        fail(MISUSED, "--threads takes a number from 1 to 1024, not \"%s\"", text);
+    }
+    return (int32_t)number;
+}
+
+static double read_seconds(const char *text) {
+    char *end;
+    double number = strtod(text, &end);
+    if (end == text || *end != '\0' || !isfinite(number) || number < 0) {
+        fail(MISUSED, "--seconds takes a number of seconds, not \"%s\"", text);
+    }
+    return number;
+}
+
+void options_read(struct options *options, int count, char **arguments) {
+    static const struct option known[] = {
+        {"cases", required_argument, NULL, 'c'},
+        {"threads", required_argument, NULL, 't'},
+        {"seconds", required_argument, NULL, 's'},
+        {"json", required_argument, NULL, 'j'},
+        {"explain", no_argument, NULL, 'e'},
+        {"check", no_argument, NULL, OPTION_CHECK},
+        {"no-check", no_argument, NULL, OPTION_NO_CHECK},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, OPTION_VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    *options = (struct options){.seconds = 20, .check = 1};
+
+    int letter;
+    while ((letter = getopt_long(count, arguments, "c:t:s:j:eh", known, NULL)) != -1) {
+        switch (letter) {
+        case 'c':
+            suite_add_file(&options->suite, optarg);
+            break;
+        case 't':
+            options->threads = read_threads(optarg);
+            break;
+        case 's':
+            options->seconds = read_seconds(optarg);
+            break;
+        case 'j':
+            options->json = optarg;
+            break;
+        case 'e':
+            options->explain = 1;
+            break;
+        case OPTION_CHECK:
+            options->check = 1;
+            break;
+        case OPTION_NO_CHECK:
+            options->check = 0;
+            break;
+        case 'h':
+            printf("%s%s%s", help_use, help_problem, help_method);
+            exit(EXIT_SUCCESS);
+        case OPTION_VERSION:
+            printf("attn_bench, libattn %s\n", attn_version_string());
+            exit(EXIT_SUCCESS);
+        default:
+            fprintf(stderr, "Try 'attn_bench --help'.\n");
+            exit(MISUSED);
+        }
+    }
+
+    for (int i = optind; i < count; i++) {
+        suite_add(&options->suite, arguments[i], "problem");
+    }
+    if (options->suite.count == 0) {
+        suite_add_file(&options->suite, "prefill");
+    }
+}

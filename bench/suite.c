@@ -1,0 +1,96 @@
+/*
+ * Reads problems from arguments and from case files: a line is "name: problem" or only
+ * "problem", and # starts a comment.
+ */
+#include "bench/suite.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/fail.h"
+#include "bench/memory.h"
+
+static char *skip_space(char *text) {
+    return text + strspn(text, " \t\r\n");
+}
+
+static void cut_space_at_end(char *text) {
+    size_t length = strlen(text);
+    while (length > 0 && strchr(" \t\r\n", text[length - 1]) != NULL) {
+        length--;
+    }
+    text[length] = '\0';
+}
+
+void suite_add(struct suite *suite, const char *text, const char *where) {
+    char *line = memory_text(text);
+    char *problem = line, *name = line + strlen(line);
+    char *colon = strchr(line, ':');
+    if (colon != NULL) {
+        *colon = '\0';
+        name = skip_space(line);
+        cut_space_at_end(name);
+        problem = colon + 1;
+    }
+
+    struct suite_entry entry = {0};
+    const char *wrong = problem_parse(&entry.problem, problem);
+    if (wrong != NULL) {
+        fail(MISUSED, "%s: \"%s\": %s", where, text, wrong);
+    }
+    entry.name = memory_text(name);
+    free(line);
+
+    suite->entry = memory_grow(suite->entry, suite->count + 1, sizeof entry);
+    suite->entry[suite->count++] = entry;
+}
+
+static FILE *open_cases(const char *name) {
+    FILE *file = fopen(name, "r");
+    if (file == NULL && errno == ENOENT && strchr(name, '/') == NULL) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s.txt", BENCH_CASES, name);
+        file = fopen(path, "r");
+        if (file == NULL) {
+            errno = ENOENT;
+        }
+    }
+    if (file == NULL) {
+        fail(MISUSED, "cannot read the cases in %s: %s", name, strerror(errno));
+    }
+    return file;
+}
+
+void suite_add_file(struct suite *suite, const char *name) {
+    FILE *file = open_cases(name);
+    char *line = NULL;
+    size_t size = 0;
+    int before = suite->count;
+    for (int number = 1; getline(&line, &size, file) >= 0; number++) {
+        char where[4096 + 32];
+        snprintf(where, sizeof where, "%s, line %d", name, number);
+        line[strcspn(line, "#")] = '\0';
+        cut_space_at_end(line);
+        if (*skip_space(line) != '\0') {
+            suite_add(suite, skip_space(line), where);
+        }
+    }
+    if (ferror(file)) {
+        fail(MISUSED, "cannot read the cases in %s: %s", name, strerror(errno));
+    }
+    if (suite->count == before) {
+        fail(MISUSED, "%s holds no problem", name);
+    }
+    free(line);
+    fclose(file);
+}
+
+void suite_close(struct suite *suite) {
+    for (int i = 0; i < suite->count; i++) {
+        free(suite->entry[i].name);
+    }
+    free(suite->entry);
+    *suite = (struct suite){0};
+}
