@@ -1,7 +1,9 @@
 /*
- * What engines share: the scratch of a block.
+ * What engines share: the scratch of a block and the walk over its tiles of rows.
  */
 #include "engine/engine.h"
+
+#include "base/arith.h"
 
 bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
     const struct problem *problem = tools->problem;
@@ -27,15 +29,39 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
                             problem->value_dim, size);
 }
 
-struct softmax attn_engine_softmax(const struct work *work, int64_t rows_before,
-                                   int rows) {
+/* The softmax of the tile of rows that starts this many rows into the block. */
+static struct softmax softmax_of(const struct work *work, int64_t before, int rows) {
     const int dim = work->tools->problem->value_dim;
     return (struct softmax){
         .rows = rows,
         .dim = dim,
-        .maximum = work_floats(work, REGION_MAXIMUM) + rows_before,
-        .sum = work_floats(work, REGION_SUM) + rows_before,
-        .values = work_floats(work, REGION_SUM_OF_VALUES) + rows_before * dim,
-        .factor = work_floats(work, REGION_FACTOR) + rows_before,
+        .maximum = work_floats(work, REGION_MAXIMUM) + before,
+        .sum = work_floats(work, REGION_SUM) + before,
+        .values = work_floats(work, REGION_SUM_OF_VALUES) + before * dim,
+        .factor = work_floats(work, REGION_FACTOR) + before,
     };
+}
+
+bool attn_cursor_next(struct cursor *cursor, struct work *work, const struct call *call,
+                      const struct block *block) {
+    const int64_t rows_of_head = block->row_end - block->row;
+    const bool first = cursor->rows == 0;
+    int64_t h = first ? block->head : cursor->head.h;
+    int64_t row = first ? block->row : cursor->row + cursor->rows;
+    if (row >= block->row_end) {
+        row = block->row;
+        h++;
+    }
+    if (h >= block->head_end) {
+        return false;
+    }
+    if (first || h != cursor->head.h) {
+        attn_head_bind(&cursor->head, call, block->b, h);
+        attn_panel_bind(&work->panel, &cursor->head);
+    }
+    cursor->row = row;
+    cursor->rows = (int)min_i64(work->tools->recipe.tile_q, block->row_end - row);
+    const int64_t before = (h - block->head) * rows_of_head + row - block->row;
+    cursor->softmax = softmax_of(work, before, cursor->rows);
+    return true;
 }

@@ -61,23 +61,13 @@ static void run_rows(struct work *work, const struct head *head,
 }
 
 static void run(struct work *work, const struct call *call, const struct block *block) {
-    const struct toolbox *tools = work->tools;
-    const int tile_q = tools->recipe.tile_q;
-    int64_t before = 0;
-    for (int64_t h = block->head; h < block->head_end; h++) {
-        struct head head;
-        attn_head_bind(&head, call, block->b, h);
-        attn_panel_bind(&work->panel, &head);
-        for (int64_t row = block->row; row < block->row_end; row += tile_q) {
-            const int rows = (int)min_i64(tile_q, block->row_end - row);
-            struct softmax softmax = attn_engine_softmax(work, before, rows);
-            before += rows;
-            run_rows(work, &head, &softmax, row);
-            if (attn_work_stopped(work, call)) {
-                return;
-            }
-            attn_softmax_finish(&softmax, tools->kernels, &head, row);
+    struct cursor at = {0};
+    while (attn_cursor_next(&at, work, call, block)) {
+        run_rows(work, &at.head, &at.softmax, at.row);
+        if (attn_work_stopped(work, call)) {
+            return;
         }
+        attn_softmax_finish(&at.softmax, work->tools->kernels, &at.head, at.row);
     }
 }
 

@@ -32,9 +32,20 @@ extern const struct engine attn_engine_flash;
 /* Books what all engines need. */
 bool attn_engine_book(struct layout *layout, const struct toolbox *tools);
 
-/* The softmax of the tile of rows that starts this many rows into the block. */
-struct softmax attn_engine_softmax(const struct work *work, int64_t rows_before,
-                                   int rows);
+/*
+ * A walk over the tiles of rows of a block, heads first and rows within. Start with
+ * {0}; each step leaves the tile's head bound, also to the panel.
+ */
+struct cursor {
+    struct head head;
+    int64_t row;
+    int rows; /* 0 before the first step */
+    struct softmax softmax;
+};
+
+/* The next tile of rows; false if there is none. */
+bool attn_cursor_next(struct cursor *cursor, struct work *work, const struct call *call,
+                      const struct block *block);
 
 /*
  * The second pass over a block that an engine has finished: weights, their means and

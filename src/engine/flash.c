@@ -32,56 +32,46 @@ static void run_tiles(struct work *work, const struct head *head,
     }
 }
 
-/* What to do with each tile of rows of a block. */
-enum phase { START, PANEL, FINISH };
-
-/*
- * One pass over the tiles of rows. In phase PANEL they meet the tiles of keys from
- * `first` on, as many as the panel holds. Returns the end of the tiles of keys that any
- * row may attend.
- */
-static int64_t pass(struct work *work, const struct call *call,
-                    const struct block *block, enum phase phase, int64_t first) {
-    const struct toolbox *tools = work->tools;
-    const int tile_q = tools->recipe.tile_q;
-    int64_t before = 0, last = 0;
-    for (int64_t h = block->head; h < block->head_end; h++) {
-        struct head head;
-        attn_head_bind(&head, call, block->b, h);
-        attn_panel_bind(&work->panel, &head);
-        for (int64_t row = block->row; row < block->row_end; row += tile_q) {
-            const int rows = (int)min_i64(tile_q, block->row_end - row);
-            struct softmax softmax = attn_engine_softmax(work, before, rows);
-            before += rows;
-            if (phase == FINISH) {
-                attn_softmax_finish(&softmax, tools->kernels, &head, row);
-                continue;
-            }
-            int64_t start, end, end_key;
-            attn_tiles_of_rows(work, &head, row, rows, &start, &end, &end_key);
-            last = max_i64(last, end);
-            if (phase == START) {
-                attn_softmax_start(&softmax);
-                continue;
-            }
-            softmax.begun = start < first;
-            run_tiles(work, &head, &softmax, row, max_i64(start, first),
-                      min_i64(end, first + tools->panel_slots), end_key);
-        }
+/* Opens the softmax of all rows; returns the end of the tiles that any may attend. */
+static int64_t start(struct work *work, const struct call *call,
+                     const struct block *block) {
+    struct cursor at = {0};
+    int64_t last = 0;
+    while (attn_cursor_next(&at, work, call, block)) {
+        int64_t first, end, end_key;
+        attn_tiles_of_rows(work, &at.head, at.row, at.rows, &first, &end, &end_key);
+        last = max_i64(last, end);
+        attn_softmax_start(&at.softmax);
     }
     return last;
 }
 
+/* All rows against the panel's worth of tiles from `panel` on. */
+static void run_panel(struct work *work, const struct call *call,
+                      const struct block *block, int64_t panel) {
+    const int64_t panel_end = panel + work->tools->panel_slots;
+    struct cursor at = {0};
+    while (attn_cursor_next(&at, work, call, block)) {
+        int64_t first, end, end_key;
+        attn_tiles_of_rows(work, &at.head, at.row, at.rows, &first, &end, &end_key);
+        at.softmax.begun = first < panel;
+        run_tiles(work, &at.head, &at.softmax, at.row, max_i64(first, panel),
+                  min_i64(end, panel_end), end_key);
+    }
+}
+
 static void run(struct work *work, const struct call *call, const struct block *block) {
-    const int slots = work->tools->panel_slots;
-    const int64_t end = pass(work, call, block, START, 0);
-    for (int64_t first = 0; first < end; first += slots) {
-        pass(work, call, block, PANEL, first);
+    const int64_t end = start(work, call, block);
+    for (int64_t panel = 0; panel < end; panel += work->tools->panel_slots) {
+        run_panel(work, call, block, panel);
         if (attn_work_stopped(work, call)) {
             return;
         }
     }
-    pass(work, call, block, FINISH, 0);
+    struct cursor at = {0};
+    while (attn_cursor_next(&at, work, call, block)) {
+        attn_softmax_finish(&at.softmax, work->tools->kernels, &at.head, at.row);
+    }
 }
 
 const struct engine attn_engine_flash = {

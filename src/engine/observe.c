@@ -32,26 +32,26 @@ static void write_tile(const struct view *view, const struct head *head,
     }
 }
 
-/* Sets columns [from, kv_length) of rows [row, end) of a view, if the call has it. */
+/* Sets all columns of rows [row, end) of a view, if the call has it. */
 static void fill(const struct view *view, const struct call *call, int64_t b, int64_t h,
-                 int64_t row, int64_t end, int64_t from, float value) {
+                 int64_t row, int64_t end, float value) {
     for (int64_t i = row; view->data != NULL && i < end; i++) {
         float *to = view_at(view, b, h, i, 0);
-        for (int64_t j = from; j < call->kv_length; j++) {
+        for (int64_t j = 0; j < call->kv_length; j++) {
             to[j] = value;
         }
     }
 }
 
-/* What stands for keys from `from` on that these rows do not have at all. */
+/* What stands for keys that these rows do not attend. */
 static void fill_absent(const struct call *call, int64_t b, int64_t h, int64_t row,
-                        int64_t end, int64_t from) {
-    fill(&call->raw_scores, call, b, h, row, end, from, -INFINITY);
-    fill(&call->capped_scores, call, b, h, row, end, from, -INFINITY);
-    fill(&call->biased_scores, call, b, h, row, end, from, -INFINITY);
-    fill(&call->weights, call, b, h, row, end, from, 0.0f);
+                        int64_t end) {
+    fill(&call->raw_scores, call, b, h, row, end, -INFINITY);
+    fill(&call->capped_scores, call, b, h, row, end, -INFINITY);
+    fill(&call->biased_scores, call, b, h, row, end, -INFINITY);
+    fill(&call->weights, call, b, h, row, end, 0.0f);
     if (h == 0) {
-        fill(&call->mean_weights, call, b, 0, row, end, from, 0.0f);
+        fill(&call->mean_weights, call, b, 0, row, end, 0.0f);
     }
 }
 
@@ -116,31 +116,21 @@ static void write_weights(struct work *work, const struct head *head,
 
 void attn_observe(struct work *work, const struct call *call,
                   const struct block *block) {
-    const struct toolbox *tools = work->tools;
-    const int tile_q = tools->recipe.tile_q;
-    int64_t before = 0;
-    for (int64_t h = block->head; h < block->head_end; h++) {
-        struct head head;
-        attn_head_bind(&head, call, block->b, h);
-        attn_panel_bind(&work->panel, &head);
-        for (int64_t row = block->row; row < block->row_end; row += tile_q) {
-            const int rows = (int)min_i64(tile_q, block->row_end - row);
-            const struct softmax softmax = attn_engine_softmax(work, before, rows);
-            before += rows;
-            const struct matrix query = attn_query_tile(work, &head, row, rows);
-            /* what no tile below writes stays as it is set here */
-            fill_absent(call, block->b, h, row, row + rows, 0);
-            if (scores_before_masks_wanted(call)) {
-                write_scores(work, &head, row, rows, query);
-            }
-            if (weights_wanted(call)) {
-                write_weights(work, &head, &softmax, row, query);
-            }
+    struct cursor at = {0};
+    while (attn_cursor_next(&at, work, call, block)) {
+        const struct matrix query = attn_query_tile(work, &at.head, at.row, at.rows);
+        /* what no tile below writes stays as it is set here */
+        fill_absent(call, block->b, at.head.h, at.row, at.row + at.rows);
+        if (scores_before_masks_wanted(call)) {
+            write_scores(work, &at.head, at.row, at.rows, query);
+        }
+        if (weights_wanted(call)) {
+            write_weights(work, &at.head, &at.softmax, at.row, query);
         }
     }
 }
 
 void attn_observe_empty_rows(const struct call *call, int64_t b, int64_t h, int64_t row,
                              int64_t end) {
-    fill_absent(call, b, h, row, end, 0);
+    fill_absent(call, b, h, row, end);
 }
