@@ -26,8 +26,8 @@
  * causal, window, lengths, documents and block masks cost only what they keep.
  *
  * What holds for every call:
- *   - A query with nothing to attend to gives out 0, weights 0, LSE -infinity
- *     (with a sink: LSE = sink).
+ *   - A query with nothing to attend to (a fully masked row) gives out 0, weights 0,
+ *     LSE -infinity (with a sink: LSE = sink).
  *   - What is masked never arrives: a key, value, bias or query that a mask
  *     excludes cannot influence the result, NaN and infinity included, and
  *     memory beyond the lengths is never read. A NaN that is attended reaches

@@ -144,7 +144,8 @@ static attn_status find_extent(const attn_tensor *tensor, const char *name,
     REQUIRE(tensor->data != NULL, ATTN_ERR_INVALID, "%s has elements but data is NULL",
             name);
     extent->begin = (uintptr_t)tensor->data;
-    REQUIRE(extent->begin % (uintptr_t)size == 0, ATTN_ERR_INVALID,
+    /* sizes are powers of two */
+    REQUIRE((extent->begin & (uintptr_t)(size - 1)) == 0, ATTN_ERR_INVALID,
             "%s: data is not aligned to its elements of %lld bytes", name,
             (long long)size);
     REQUIRE(extent->begin <= UINTPTR_MAX - (uintptr_t)bytes, ATTN_ERR_INVALID,

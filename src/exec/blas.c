@@ -93,6 +93,20 @@ static bool core_has_avx512(const char *core) {
            strcmp(core, "SapphireRapids") == 0;
 }
 
+/* What the configuration text of OpenBLAS starts with, before its release. */
+#define OPENBLAS "OpenBLAS "
+
+/* "0.3.21 ..." as 321. */
+static long release_number(const char *text) {
+    long release = 0;
+    for (int part = 0; part < 3; part++) {
+        char *end;
+        release = release * 100 + strtol(text, &end, 10);
+        text = *end == '.' ? end + 1 : end;
+    }
+    return release;
+}
+
 static void describe_openblas(const char *config) {
     union {
         void *address;
@@ -101,9 +115,7 @@ static void describe_openblas(const char *config) {
     static const char *const flavours[] = {"serial", "pthread", "OpenMP"};
     int flavour = parallel.address != NULL ? parallel.function() : 1;
     const char *core = text_of("openblas_get_corename");
-    int major = 0, minor = 0, patch = 0;
-    sscanf(config, "OpenBLAS %d.%d.%d", &major, &minor, &patch);
-    int release = major * 10000 + minor * 100 + patch;
+    const long release = release_number(config + strlen(OPENBLAS));
 
 #if defined(__x86_64__)
     found.volume = release >= 321 && core_has_avx512(core) ? 1000000 : 262144;
@@ -114,8 +126,9 @@ static void describe_openblas(const char *config) {
 #endif
     found.one_at_a_time = flavour == 0 && strstr(config, "USE_LOCKING") == NULL;
     found.reproducible = true;
-    snprintf(found.name, sizeof found.name, "OpenBLAS %d.%d.%d (%s, %s)", major, minor,
-             patch, core, flavours[flavour >= 0 && flavour <= 2 ? flavour : 1]);
+    snprintf(found.name, sizeof found.name, OPENBLAS "%ld.%ld.%ld (%s, %s)",
+             release / 10000, release / 100 % 100, release % 100, core,
+             flavours[flavour >= 0 && flavour <= 2 ? flavour : 1]);
 }
 
 /* A child of fork must not inherit the lock from a thread that it does not have. */
@@ -131,7 +144,7 @@ static void look_at_provider(void) {
     /* The text lives in one static buffer of OpenBLAS: copied before the next query. */
     char config[256];
     snprintf(config, sizeof config, "%s", text_of("openblas_get_config"));
-    if (strncmp(config, "OpenBLAS", 8) == 0) {
+    if (strncmp(config, OPENBLAS, strlen(OPENBLAS)) == 0) {
         describe_openblas(config);
         return;
     }

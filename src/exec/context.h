@@ -40,7 +40,8 @@ void attn_context_run(struct attn_context *context, int32_t count, attn_task *ta
                       void *argument);
 
 /* Writes the lines of attn_context_explain(). */
-size_t attn_context_write(const struct attn_context *context, char *text, size_t size);
+size_t attn_context_write(const struct attn_context *context, char *buffer,
+                          size_t size);
 
 /* Workspace of at least this size, aligned to MEM_ALIGNMENT, or NULL: no memory. */
 void *attn_context_borrow(struct attn_context *context, size_t bytes);

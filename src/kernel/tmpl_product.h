@@ -27,8 +27,8 @@ product_block(int rows, int vecs, int part, int k, vec alpha, const float *a,
     }
     for (int l = 0; l < k; l++) {
         vec x[BLOCK_VECS];
-        for (int v = 0; v < vecs; v++) {
-            const float *p = b + l * ldb + v * WIDTH;
+        const float *p = b + l * ldb;
+        for (int v = 0; v < vecs; v++, p += WIDTH) {
             x[v] = part > 0 ? vec_load_part(p, part, 0.0f) : vec_load(p);
         }
         for (int r = 0; r < rows; r++) {
@@ -39,8 +39,8 @@ product_block(int rows, int vecs, int part, int k, vec alpha, const float *a,
         }
     }
     for (int r = 0; r < rows; r++) {
-        for (int v = 0; v < vecs; v++) {
-            float *p = c + r * ldc + v * WIDTH;
+        float *p = c + r * ldc;
+        for (int v = 0; v < vecs; v++, p += WIDTH) {
             vec y = vec_mul(alpha, sum[r][v]);
             if (part > 0) {
                 y = accumulate ? vec_add(vec_load_part(p, part, 0.0f), y) : y;

@@ -10,21 +10,20 @@
 /* The largest of n scores; -inf for none. Four chains hide the latency of max. */
 static inline float row_maximum(const float *s, int n) {
     const vec lowest = vec_set(-INFINITY);
-    vec a = lowest, b = lowest, c = lowest, d = lowest;
+    vec chain[4] = {lowest, lowest, lowest, lowest};
     int i = 0;
-    for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
-        a = vec_max(vec_load(s + i), a);
-        b = vec_max(vec_load(s + i + WIDTH), b);
-        c = vec_max(vec_load(s + i + 2 * WIDTH), c);
-        d = vec_max(vec_load(s + i + 3 * WIDTH), d);
+    while (i + 4 * WIDTH <= n) {
+        for (int v = 0; v < 4; v++, i += WIDTH) {
+            chain[v] = vec_max(vec_load(s + i), chain[v]);
+        }
     }
     for (; i + WIDTH <= n; i += WIDTH) {
-        a = vec_max(vec_load(s + i), a);
+        chain[0] = vec_max(vec_load(s + i), chain[0]);
     }
     if (i < n) {
-        b = vec_max(vec_load_part(s + i, n - i, -INFINITY), b);
+        chain[1] = vec_max(vec_load_part(s + i, n - i, -INFINITY), chain[1]);
     }
-    return vec_hmax(vec_max(vec_max(a, b), vec_max(c, d)));
+    return vec_hmax(vec_max(vec_max(chain[0], chain[1]), vec_max(chain[2], chain[3])));
 }
 
 /* s = exp(s - shift) in place; returns the sum. */

@@ -54,6 +54,6 @@ struct block attn_plan_piece(const struct split *split, const struct call *call,
                              int64_t i);
 
 /* Writes the explanation of attn_plan_explain(). */
-size_t attn_plan_write(const struct attn_plan *plan, char *text, size_t size);
+size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size);
 
 #endif
