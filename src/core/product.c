@@ -22,16 +22,26 @@ static void product(const struct kernels *kernels, int m, int n, int k, float al
     }
 }
 
-void attn_product(const struct kernels *kernels, int depth, int m, int n, int k,
+/* The size of the parts, as even as whole vectors allow, that a size is cut into. */
+static int part_of(int size, int edge) {
+    if (size <= edge) {
+        return size;
+    }
+    const int64_t parts = ceil_div(size, edge);
+    return (int)round_up(ceil_div(size, parts), 16);
+}
+
+void attn_product(const struct kernels *kernels, int edge, int m, int n, int k,
                   float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
                   bool accumulate, float *c, int64_t ldc) {
     if (m == 0 || n == 0) {
         return;
     }
-    for (int j = 0; j < n; j += depth) {
-        const int columns = (int)min_i64(depth, n - j);
+    const int columns = part_of(n, edge), depth = part_of(k, edge);
+    for (int j = 0; j < n; j += columns) {
+        const int width = (int)min_i64(columns, n - j);
         for (int l = 0; l < k; l += depth) {
-            product(kernels, m, columns, (int)min_i64(depth, k - l), alpha, a + l, lda,
+            product(kernels, m, width, (int)min_i64(depth, k - l), alpha, a + l, lda,
                     b + l * ldb + j, ldb, accumulate || l > 0, c + j, ldc);
         }
     }

@@ -8,10 +8,11 @@
 
 /*
  * c = alpha a b, or c += alpha a b with accumulate; a is m x k, b is k x n, row-major.
- * Products with n or k above depth are cut into several, so that m n k of each stays
- * within what was planned.
+ * Where n or k is larger than edge (a multiple of 16) the product is cut into several
+ * with none larger; m is not. That keeps m n k within what BLAS computes in the calling
+ * thread, and sums of several short chains are more exact than one long chain.
  */
-void attn_product(const struct kernels *kernels, int depth, int m, int n, int k,
+void attn_product(const struct kernels *kernels, int edge, int m, int n, int k,
                   float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
                   bool accumulate, float *c, int64_t ldc);
 

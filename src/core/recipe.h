@@ -11,7 +11,7 @@
 struct recipe {
     int tile_q; /* rows of a tile; rows are cut at multiples of it */
     int tile_k; /* keys of a tile; keys are cut at multiples of it */
-    int depth;  /* the most columns of query, key and value in one product */
+    int edge;   /* the most rows, columns or depth of one product */
 };
 
 #endif

@@ -54,7 +54,7 @@ void attn_scores_product(struct work *work, const struct head *head,
     const struct toolbox *tools = work->tools;
     const int tile_k = tools->recipe.tile_k;
     const float *keys = attn_panel_keys(&work->panel, head, tile->key / tile_k);
-    attn_product(tools->kernels, tools->recipe.depth, tile->rows, tile->keys,
+    attn_product(tools->kernels, tools->recipe.edge, tile->rows, tile->keys,
                  head->problem->key_dim, head->problem->scale, query.data, query.ld,
                  keys, tile_k, false, scores, ld);
 }
@@ -99,7 +99,7 @@ static void add_guarded(struct work *work, const struct head *head,
             }
         }
     }
-    attn_product(tools->kernels, tools->recipe.depth, tile->rows, dim, tile->keys, 1.0f,
+    attn_product(tools->kernels, tools->recipe.edge, tile->rows, dim, tile->keys, 1.0f,
                  weights, ld, finite, dim, true, sums, dim);
 }
 
@@ -114,7 +114,7 @@ void attn_values_add(struct work *work, const struct head *head,
         add_guarded(work, head, tile, weights, ld, values, sums);
         return;
     }
-    attn_product(tools->kernels, tools->recipe.depth, tile->rows, dim, tile->keys, 1.0f,
+    attn_product(tools->kernels, tools->recipe.edge, tile->rows, dim, tile->keys, 1.0f,
                  weights, ld, values, dim, true, sums, dim);
 }
 

@@ -118,7 +118,8 @@ static void describe_openblas(const char *config) {
     const long release = release_number(config + strlen(OPENBLAS));
 
 #if defined(__x86_64__)
-    found.volume = release >= 321 && core_has_avx512(core) ? 1000000 : 262144;
+    found.volume = 262144;
+    found.small_kernels = release >= 321 && core_has_avx512(core);
 #elif defined(__aarch64__)
     found.volume = 120000;
 #else

@@ -13,11 +13,16 @@
  */
 enum { DENSE_KEYS = 512 };
 
-/* One product is never wider or deeper than this while its volume is limited. */
-enum { DEPTH = 256 };
+/*
+ * Products of 64 x 64 x 64 are the largest that every OpenBLAS but some for arm64
+ * computes in the calling thread. Two of them side by side make a tile of scores, 32
+ * KiB, which just fits the first-level cache. Where less is allowed, the same with 48 x
+ * 48 x 48.
+ */
+enum { EDGE = 64, EDGE_SMALL = 48 };
 
-/* Where the volume is not limited: what is fastest with large packed products. */
-enum { LARGE_TILE_Q = 256, LARGE_TILE_K = 512 };
+/* Where nothing limits products and packing them costs: what repays that. */
+enum { LARGE_TILE_Q = 256, LARGE_TILE_K = 512, LARGE_EDGE = 1 << 20 };
 
 /* Key and value panels of a thread, each at most so many floats (512 KiB). */
 enum { PANEL_FLOATS = 128 * 1024 };
@@ -25,29 +30,15 @@ enum { PANEL_FLOATS = 128 * 1024 };
 /* Open sums of values of a thread: at most so many floats (1 MiB) and rows. */
 enum { BLOCK_FLOATS = 256 * 1024, BLOCK_ROWS = 1024 };
 
-/* The largest m n k of one product under the context's policy. */
-static int64_t volume_limit(const struct attn_plan *plan) {
-    return plan->context->blas_policy == ATTN_BLAS_SAFE ? attn_blas()->volume
-                                                        : INT64_MAX;
-}
-
-/*
- * A tile whose products stay within the volume. Scores of 64 x 128 (32 KiB) just fit
- * the first-level cache. Where the volume does not allow that, many keys are worth more
- * than many rows, since row maxima and sums cost the same for few keys as for many;
- * below 96 keys the rows give way. Multiples of 32 keys are whole vectors for all
- * kernels, BLAS's included.
- */
-static void choose_tile(struct recipe *recipe, int64_t dim, int64_t volume) {
-    const int64_t depth = min_i64(dim, DEPTH);
-    int64_t rows = 64, keys = 0;
-    for (;; rows /= 2) {
-        keys = min_i64(128, volume / (rows * depth) / 32 * 32);
-        if (keys >= 96 || (rows <= 16 && keys >= 32)) {
-            break;
-        }
+static struct recipe choose_recipe(const struct attn_plan *plan) {
+    const struct blas *blas = attn_blas();
+    const bool limited =
+        blas->volume != INT64_MAX && plan->context->blas_policy == ATTN_BLAS_SAFE;
+    if (limited || blas->small_kernels) {
+        const int edge = blas->volume >= EDGE * EDGE * EDGE ? EDGE : EDGE_SMALL;
+        return (struct recipe){edge, 2 * edge, edge};
     }
-    *recipe = (struct recipe){(int)rows, (int)keys, DEPTH};
+    return (struct recipe){LARGE_TILE_Q, LARGE_TILE_K, LARGE_EDGE};
 }
 
 void attn_plan_choose_tiles(struct attn_plan *plan) {
@@ -55,12 +46,7 @@ void attn_plan_choose_tiles(struct attn_plan *plan) {
     struct recipe *recipe = &tools->recipe;
     const struct problem *problem = &plan->problem;
     const int64_t dim = max_i64(problem->key_dim, problem->value_dim);
-    const int64_t volume = volume_limit(plan);
-    if (volume == INT64_MAX) {
-        *recipe = (struct recipe){LARGE_TILE_Q, LARGE_TILE_K, INT32_MAX};
-    } else {
-        choose_tile(recipe, dim, volume);
-    }
+    *recipe = choose_recipe(plan);
     const int64_t tile_floats = (int64_t)recipe->tile_k * dim;
     const int64_t tiles = ceil_div(max_i64(plan->bounds.kv_length, 1), recipe->tile_k);
     tools->panel_slots = (int)max_i64(1, min_i64(tiles, PANEL_FLOATS / tile_floats));
