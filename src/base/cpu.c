@@ -1,7 +1,7 @@
 /*
  * Processor features. The compiler's own run-time check covers what the system
- * must save on a context switch too. ATTN_ISA is an upper limit: it is read here
- * and nowhere else, once per question, and contexts ask once.
+ * must save on a context switch too. ATTN_ISA is an upper limit: it is read here and
+ * nowhere else, once.
  */
 #ifdef __linux__
 #define _GNU_SOURCE /* sched_getaffinity */
@@ -10,6 +10,7 @@
 
 #include "base/cpu.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,7 +43,7 @@ static bool cpu_has(int32_t isa) {
 }
 
 /* The limit from the environment; a value that is no name limits nothing. */
-static int32_t isa_limit(void) {
+static int32_t read_limit(void) {
     const char *text = getenv("ATTN_ISA");
     for (int32_t isa = ATTN_ISA_SCALAR; text != NULL && isa < (int32_t)COUNT_OF(names);
          isa++) {
@@ -51,6 +52,16 @@ static int32_t isa_limit(void) {
         }
     }
     return (int32_t)COUNT_OF(names);
+}
+
+static int32_t isa_limit(void) {
+    static atomic_int limit; /* 0: not read yet; two threads may read the same */
+    int32_t known = atomic_load(&limit);
+    if (known == 0) {
+        known = read_limit();
+        atomic_store(&limit, known);
+    }
+    return known;
 }
 
 bool attn_cpu_allows(int32_t isa) {
