@@ -49,7 +49,7 @@ static inline vec vec_tanh(vec x) {
     p = vec_muladd(p, x2, vec_set(0x1.111080p-3f));
     p = vec_muladd(p, x2, vec_set(-0x1.555554p-2f));
     vec small = vec_muladd(vec_mul(x2, x), p, x);
-    return vec_select(vec_less(size, vec_set(0.5f)), small, vec_copysign(large, x));
+    return vec_copysign(vec_select(vec_less(size, vec_set(0.5f)), small, large), x);
 }
 
 #endif
