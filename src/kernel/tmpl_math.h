@@ -8,17 +8,19 @@
  * exp(x) for x <= 0 with relative error under 2u; 0 where the result is below 2^-126;
  * NaN stays NaN; anything for x > 0.
  *
- * With n the integer nearest to x log2(e) and f = x log2(e) - n in [-1/2, 1/2], the
- * result is 2^n 2^f. f is computed with log2(e) in two parts, so that its error does
- * not grow with x. The polynomial for 2^f is the one of least largest relative error
- * (2.6e-9 = 0.04 u) among those of degree 6 with constant term 1, which makes exp(0)
- * exactly 1. Degree 5 would cost 7 u.
+ * With n the integer nearest to x log2(e), rounded by adding 1.5 2^23 and taking it
+ * away, and f = x log2(e) - n in [-1/2, 1/2], the result is 2^n 2^f. f is computed with
+ * log2(e) in two parts, so that its error does not grow with x. The polynomial for 2^f
+ * is the one of least largest relative error (2.6e-9 = 0.04 u) among those of degree 6
+ * with constant term 1, which makes exp(0) exactly 1. Degree 5 would cost 7 u.
  */
 static inline vec vec_exp(vec x) {
     const float log2e = 0x1.715476p+0f, log2e_low = 0x1.4ae0c0p-26f;
     const float lowest = -0x1.5d589ep+6f; /* log(2^-126), rounded up */
-    vec n = vec_round(vec_mul(x, vec_set(log2e)));
-    vec f = vec_fma(x, vec_set(log2e), vec_sub(vec_set(0.0f), n));
+    const vec shifter = vec_set(0x1.8p+23f);
+    vec z = vec_muladd(x, vec_set(log2e), shifter);
+    vec n = vec_sub(z, shifter);
+    vec f = vec_mulsub(x, vec_set(log2e), n);
     f = vec_muladd(x, vec_set(log2e_low), f);
     vec p = vec_set(0x1.470b4ap-13f);
     p = vec_muladd(p, f, vec_set(0x1.5f7276p-10f));
@@ -27,7 +29,7 @@ static inline vec vec_exp(vec x) {
     p = vec_muladd(p, f, vec_set(0x1.ebfbe2p-3f));
     p = vec_muladd(p, f, vec_set(0x1.62e432p-1f));
     p = vec_muladd(p, f, vec_set(1.0f));
-    return vec_select(vec_less(x, vec_set(lowest)), vec_set(0.0f), vec_scale2(p, n));
+    return vec_select(vec_less(x, vec_set(lowest)), vec_set(0.0f), vec_scale2(p, n, z));
 }
 
 /*

@@ -7,6 +7,8 @@
 
 #include <math.h>
 
+enum { ROWS_AT_ONCE = 4 };
+
 /* The largest of n scores; -inf for none. Four chains hide the latency of max. */
 static inline float row_maximum(const float *s, int n) {
     const vec lowest = vec_set(-INFINITY);
@@ -26,8 +28,8 @@ static inline float row_maximum(const float *s, int n) {
     return vec_hmax(vec_max(vec_max(chain[0], chain[1]), vec_max(chain[2], chain[3])));
 }
 
-/* s = exp(s - shift) in place; returns the sum. */
-static inline float row_exp(float *s, int n, float shift) {
+/* s = exp(s - shift) in place; returns the sums of the lanes. */
+static inline vec row_exp(float *s, int n, float shift) {
     const vec m = vec_set(shift);
     vec a = vec_set(0.0f), b = a;
     int i = 0;
@@ -49,7 +51,7 @@ static inline float row_exp(float *s, int n, float shift) {
         vec_store_part(s + i, n - i, x);
         b = vec_add(b, x);
     }
-    return vec_hsum(vec_add(a, b));
+    return vec_add(a, b);
 }
 
 /*
@@ -61,24 +63,47 @@ static inline float softmax_shift(float maximum) {
     return maximum == -INFINITY ? 0.0f : maximum;
 }
 
+/*
+ * A step of the softmax on `rows` rows, a constant where this is called. Reductions
+ * over lanes at the start and the end of a row are chains of slow steps, which those of
+ * other rows fill.
+ */
+static inline __attribute__((always_inline)) bool
+softmax_group(int rows, float *s, ptrdiff_t ld, int n, float *maximum, float *sum,
+              float *rescale) {
+    float largest[ROWS_AT_ONCE];
+    vec total[ROWS_AT_ONCE];
+    bool moved = false;
+    for (int r = 0; r < rows; r++) {
+        const float row = row_maximum(s + r * ld, n);
+        largest[r] = row > maximum[r] ? row : maximum[r];
+    }
+    for (int r = 0; r < rows; r++) {
+        total[r] = row_exp(s + r * ld, n, softmax_shift(largest[r]));
+    }
+    for (int r = 0; r < rows; r++) {
+        rescale[r] = 1.0f;
+        if (largest[r] > maximum[r]) {
+            const float shift = softmax_shift(largest[r]);
+            rescale[r] = vec_first(vec_exp(vec_set(maximum[r] - shift)));
+            maximum[r] = largest[r];
+            moved = true;
+        }
+        sum[r] = sum[r] * rescale[r] + vec_hsum(total[r]);
+    }
+    return moved;
+}
+
 static bool kernel_softmax(float *s, ptrdiff_t ld, int rows, int n, float *maximum,
                            float *sum, float *rescale) {
     bool moved = false;
-    for (int r = 0; r < rows; r++) {
-        float *row = s + r * ld;
-        float before = maximum[r];
-        float largest = row_maximum(row, n);
-        if (largest > before) {
-            float shift = softmax_shift(largest);
-            float factor = vec_first(vec_exp(vec_set(before - shift)));
-            sum[r] = sum[r] * factor + row_exp(row, n, shift);
-            maximum[r] = largest;
-            rescale[r] = factor;
-            moved = true;
-        } else {
-            sum[r] += row_exp(row, n, softmax_shift(before));
-            rescale[r] = 1.0f;
-        }
+    int r = 0;
+    for (; r + ROWS_AT_ONCE <= rows; r += ROWS_AT_ONCE) {
+        moved |= softmax_group(ROWS_AT_ONCE, s + r * ld, ld, n, maximum + r, sum + r,
+                               rescale + r);
+    }
+    for (; r < rows; r++) {
+        moved |= softmax_group(1, s + r * ld, ld, n, maximum + r, sum + r, rescale + r);
     }
     return moved;
 }

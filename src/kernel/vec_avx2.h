@@ -50,8 +50,8 @@ static inline vec vec_mul(vec a, vec b) {
 static inline vec vec_div(vec a, vec b) {
     return _mm256_div_ps(a, b);
 }
-static inline vec vec_fma(vec a, vec b, vec c) {
-    return _mm256_fmadd_ps(a, b, c);
+static inline vec vec_mulsub(vec a, vec b, vec c) {
+    return _mm256_fmsub_ps(a, b, c);
 }
 static inline vec vec_muladd(vec a, vec b, vec c) {
     return _mm256_fmadd_ps(a, b, c);
@@ -66,12 +66,10 @@ static inline vec vec_copysign(vec a, vec b) {
     const vec sign = _mm256_set1_ps(-0.0f);
     return _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, b));
 }
-static inline vec vec_round(vec a) {
-    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-static inline vec vec_scale2(vec a, vec n) {
-    __m256i bits = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23)));
+static inline vec vec_scale2(vec a, vec n, vec z) {
+    __m256i power = _mm256_slli_epi32(_mm256_castps_si256(z), 23);
+    (void)n;
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), power));
 }
 static inline vec_mask vec_less(vec a, vec b) {
     return _mm256_cmp_ps(a, b, _CMP_LT_OQ);

@@ -46,8 +46,8 @@ static inline vec vec_mul(vec a, vec b) {
 static inline vec vec_div(vec a, vec b) {
     return _mm512_div_ps(a, b);
 }
-static inline vec vec_fma(vec a, vec b, vec c) {
-    return _mm512_fmadd_ps(a, b, c);
+static inline vec vec_mulsub(vec a, vec b, vec c) {
+    return _mm512_fmsub_ps(a, b, c);
 }
 static inline vec vec_muladd(vec a, vec b, vec c) {
     return _mm512_fmadd_ps(a, b, c);
@@ -64,10 +64,8 @@ static inline vec vec_copysign(vec a, vec b) {
         _mm512_ternarylogic_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b),
                                   _mm512_set1_epi32((int)0x80000000u), 0xd8));
 }
-static inline vec vec_round(vec a) {
-    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-static inline vec vec_scale2(vec a, vec n) {
+static inline vec vec_scale2(vec a, vec n, vec z) {
+    (void)z;
     return _mm512_scalef_ps(a, n);
 }
 static inline vec_mask vec_less(vec a, vec b) {

@@ -48,8 +48,8 @@ static inline vec vec_mul(vec a, vec b) {
 static inline vec vec_div(vec a, vec b) {
     return vdivq_f32(a, b);
 }
-static inline vec vec_fma(vec a, vec b, vec c) {
-    return vfmaq_f32(c, a, b);
+static inline vec vec_mulsub(vec a, vec b, vec c) {
+    return vnegq_f32(vfmsq_f32(c, a, b));
 }
 static inline vec vec_muladd(vec a, vec b, vec c) {
     return vfmaq_f32(c, a, b);
@@ -64,12 +64,10 @@ static inline vec vec_abs(vec a) {
 static inline vec vec_copysign(vec a, vec b) {
     return vbslq_f32(vdupq_n_u32(0x80000000u), b, a);
 }
-static inline vec vec_round(vec a) {
-    return vrndnq_f32(a);
-}
-static inline vec vec_scale2(vec a, vec n) {
-    int32x4_t bits = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127));
-    return vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32(bits, 23)));
+static inline vec vec_scale2(vec a, vec n, vec z) {
+    int32x4_t power = vshlq_n_s32(vreinterpretq_s32_f32(z), 23);
+    (void)n;
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), power));
 }
 static inline vec_mask vec_less(vec a, vec b) {
     return vcltq_f32(a, b);

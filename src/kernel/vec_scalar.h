@@ -48,9 +48,9 @@ static inline vec vec_mul(vec a, vec b) {
 static inline vec vec_div(vec a, vec b) {
     return a / b;
 }
-/* a b + c, rounded once */
-static inline vec vec_fma(vec a, vec b, vec c) {
-    return fmaf(a, b, c);
+/* a b - c, rounded once */
+static inline vec vec_mulsub(vec a, vec b, vec c) {
+    return fmaf(a, b, -c);
 }
 /* a b + c, rounded once or twice, whichever is faster */
 static inline vec vec_muladd(vec a, vec b, vec c) {
@@ -67,18 +67,18 @@ static inline vec vec_abs(vec a) {
 static inline vec vec_copysign(vec a, vec b) {
     return copysignf(a, b);
 }
-/* Nearest integer, ties to even; |a| < 2^22, anything otherwise */
-static inline vec vec_round(vec a) {
-    return (a + 0x1.8p23f) - 0x1.8p23f;
-}
-/* a 2^n for integers -126 <= n <= 0, anything otherwise */
-static inline vec vec_scale2(vec a, vec n) {
+/*
+ * a 2^n for normal a and result, an integer n, and z = n + 1.5 2^23, whose low bits are
+ * those of n; anything otherwise
+ */
+static inline vec vec_scale2(vec a, vec n, vec z) {
     union {
-        uint32_t bits;
         float value;
-    } power;
-    power.bits = n >= -126.0f && n <= 0.0f ? (uint32_t)((int32_t)n + 127) << 23 : 0;
-    return a * power.value;
+        uint32_t bits;
+    } power = {z}, scaled = {a};
+    (void)n;
+    scaled.bits += power.bits << 23;
+    return scaled.value;
 }
 /* False where one is NaN */
 static inline vec_mask vec_less(vec a, vec b) {
