@@ -10,9 +10,4 @@
 #define REQUIRE_POINTER(pointer)                                                       \
     REQUIRE((pointer) != NULL, ATTN_ERR_INVALID, "%s is NULL", #pointer)
 
-/* REQUIRE_FLAG(flag) - fails unless it is 0 or 1 */
-#define REQUIRE_FLAG(flag)                                                             \
-    REQUIRE((flag) == 0 || (flag) == 1, ATTN_ERR_INVALID,                              \
-            "%s is %d, should be 0 or 1", #flag, (int)(flag))
-
 #endif

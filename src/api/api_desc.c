@@ -1,5 +1,6 @@
 /*
- * Descriptors: setters judge what they can judge alone and store it.
+ * Descriptors: setters judge what they can judge alone and store it. What one refuses
+ * is remembered, so that a program may leave them unchecked.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -10,11 +11,25 @@
 
 enum { DIM_MAX = 65536 };
 
+/* SETTER_REQUIRE(NAME, condition, status, format, ...) - leaves the setter unless it
+ * holds */
+#define SETTER_REQUIRE(name, condition, ...)                                           \
+    do {                                                                               \
+        if (!(condition)) {                                                            \
+            return attn_desc_refuse(desc, SETTER_##name, attn_fail(__VA_ARGS__));      \
+        }                                                                              \
+    } while (0)
+
+/* SETTER_REQUIRE_FLAG(NAME, flag) - leaves the setter unless the flag is 0 or 1 */
+#define SETTER_REQUIRE_FLAG(name, flag)                                                \
+    SETTER_REQUIRE(name, (flag) == 0 || (flag) == 1, ATTN_ERR_INVALID,                 \
+                   "%s is %d, should be 0 or 1", #flag, (int)(flag))
+
 attn_status attn_desc_create(attn_desc **desc) {
     REQUIRE_POINTER(desc);
     attn_desc *made = malloc(sizeof *made);
     REQUIRE(made != NULL, ATTN_ERR_NO_MEMORY, "no memory for a descriptor");
-    *made = (attn_desc){.facts = {.left = -1, .right = -1}};
+    attn_desc_setup(made);
     *desc = made;
     return ATTN_OK;
 }
@@ -26,135 +41,142 @@ void attn_desc_destroy(attn_desc *desc) {
 attn_status attn_desc_set_heads(attn_desc *desc, int32_t query_heads,
                                 int32_t kv_heads) {
     REQUIRE_POINTER(desc);
-    REQUIRE(query_heads > 0 && kv_heads > 0, ATTN_ERR_INVALID,
-            "%d query heads and %d key-value heads: both must be 1 or more",
-            (int)query_heads, (int)kv_heads);
-    REQUIRE(query_heads % kv_heads == 0, ATTN_ERR_INVALID,
-            "query has %d heads, key has %d: %d is not a multiple of %d",
-            (int)query_heads, (int)kv_heads, (int)query_heads, (int)kv_heads);
+    SETTER_REQUIRE(HEADS, query_heads > 0 && kv_heads > 0, ATTN_ERR_INVALID,
+                   "%d query heads and %d key-value heads: both must be 1 or more",
+                   (int)query_heads, (int)kv_heads);
+    SETTER_REQUIRE(HEADS, query_heads % kv_heads == 0, ATTN_ERR_INVALID,
+                   "query has %d heads, key has %d: %d is not a multiple of %d",
+                   (int)query_heads, (int)kv_heads, (int)query_heads, (int)kv_heads);
     desc->facts.query_heads = query_heads;
     desc->facts.kv_heads = kv_heads;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_HEADS);
 }
 
 attn_status attn_desc_set_dims(attn_desc *desc, int32_t key_dim, int32_t value_dim) {
     REQUIRE_POINTER(desc);
-    REQUIRE(key_dim > 0 && key_dim <= DIM_MAX && value_dim > 0 && value_dim <= DIM_MAX,
-            ATTN_ERR_INVALID, "key dim %d and value dim %d must be within 1 to %d",
-            (int)key_dim, (int)value_dim, (int)DIM_MAX);
+    SETTER_REQUIRE(
+        DIMS,
+        key_dim > 0 && key_dim <= DIM_MAX && value_dim > 0 && value_dim <= DIM_MAX,
+        ATTN_ERR_INVALID, "key dim %d and value dim %d must be within 1 to %d",
+        (int)key_dim, (int)value_dim, (int)DIM_MAX);
     desc->facts.key_dim = key_dim;
     desc->facts.value_dim = value_dim;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_DIMS);
 }
 
 attn_status attn_desc_set_scale(attn_desc *desc, float scale) {
     REQUIRE_POINTER(desc);
-    REQUIRE(isfinite(scale), ATTN_ERR_INVALID, "scale is %g, should be finite",
-            (double)scale);
+    SETTER_REQUIRE(SCALE, isfinite(scale), ATTN_ERR_INVALID,
+                   "scale is %g, should be finite", (double)scale);
     desc->facts.scale = scale;
     desc->has_scale = true;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_SCALE);
 }
 
 attn_status attn_desc_set_softcap(attn_desc *desc, float softcap) {
     REQUIRE_POINTER(desc);
-    REQUIRE(isfinite(softcap) && softcap >= 0.0f, ATTN_ERR_INVALID,
-            "softcap is %g, should be finite and not negative", (double)softcap);
+    SETTER_REQUIRE(SOFTCAP, isfinite(softcap) && softcap >= 0.0f, ATTN_ERR_INVALID,
+                   "softcap is %g, should be finite and not negative", (double)softcap);
     desc->facts.softcap = softcap;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_SOFTCAP);
 }
 
 attn_status attn_desc_set_causal(attn_desc *desc, int32_t causal) {
     REQUIRE_POINTER(desc);
-    REQUIRE_FLAG(causal);
+    SETTER_REQUIRE_FLAG(CAUSAL, causal);
     desc->facts.causal = causal != 0;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_CAUSAL);
 }
 
 attn_status attn_desc_set_alignment(attn_desc *desc, int32_t alignment) {
     REQUIRE_POINTER(desc);
-    REQUIRE(alignment >= ATTN_ALIGN_TOP_LEFT && alignment <= ATTN_ALIGN_KV_LENGTHS,
-            ATTN_ERR_INVALID, "alignment is %d, which is none", (int)alignment);
+    SETTER_REQUIRE(ALIGNMENT,
+                   alignment >= ATTN_ALIGN_TOP_LEFT &&
+                       alignment <= ATTN_ALIGN_KV_LENGTHS,
+                   ATTN_ERR_INVALID, "alignment is %d, which is none", (int)alignment);
     desc->facts.alignment = alignment;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_ALIGNMENT);
 }
 
 attn_status attn_desc_set_window(attn_desc *desc, int64_t left, int64_t right) {
     REQUIRE_POINTER(desc);
-    REQUIRE(left >= -1 && right >= -1, ATTN_ERR_INVALID,
-            "window %lld, %lld: each must be 0 or more, or -1 for no bound",
-            (long long)left, (long long)right);
+    SETTER_REQUIRE(WINDOW, left >= -1 && right >= -1, ATTN_ERR_INVALID,
+                   "window %lld, %lld: each must be 0 or more, or -1 for no bound",
+                   (long long)left, (long long)right);
     desc->facts.left = min_i64(left, WINDOW_MAX);
     desc->facts.right = min_i64(right, WINDOW_MAX);
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_WINDOW);
 }
 
 attn_status attn_desc_set_lengths(attn_desc *desc, int32_t query, int32_t kv) {
     REQUIRE_POINTER(desc);
-    REQUIRE_FLAG(query);
-    REQUIRE_FLAG(kv);
+    SETTER_REQUIRE(LENGTHS, (query == 0 || query == 1) && (kv == 0 || kv == 1),
+                   ATTN_ERR_INVALID, "lengths: query is %d, kv is %d, should be 0 or 1",
+                   (int)query, (int)kv);
     desc->facts.q_lengths = query != 0;
     desc->facts.kv_lengths = kv != 0;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_LENGTHS);
 }
 
 attn_status attn_desc_set_documents(attn_desc *desc, int32_t documents) {
     REQUIRE_POINTER(desc);
-    REQUIRE_FLAG(documents);
+    SETTER_REQUIRE_FLAG(DOCUMENTS, documents);
     desc->facts.documents = documents != 0;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_DOCUMENTS);
 }
 
 attn_status attn_desc_set_prefix(attn_desc *desc, int32_t prefix) {
     REQUIRE_POINTER(desc);
-    REQUIRE_FLAG(prefix);
+    SETTER_REQUIRE_FLAG(PREFIX, prefix);
     desc->facts.prefix = prefix != 0;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_PREFIX);
 }
 
 attn_status attn_desc_set_block_mask(attn_desc *desc, int64_t q_block,
                                      int64_t k_block) {
     REQUIRE_POINTER(desc);
-    REQUIRE((q_block > 0 && k_block > 0) || (q_block == 0 && k_block == 0),
-            ATTN_ERR_INVALID, "blocks of %lld x %lld: both must be positive, or both 0",
-            (long long)q_block, (long long)k_block);
+    SETTER_REQUIRE(
+        BLOCK_MASK, (q_block > 0 && k_block > 0) || (q_block == 0 && k_block == 0),
+        ATTN_ERR_INVALID, "blocks of %lld x %lld: both must be positive, or both 0",
+        (long long)q_block, (long long)k_block);
     desc->facts.q_block = min_i64(q_block, WINDOW_MAX);
     desc->facts.k_block = min_i64(k_block, WINDOW_MAX);
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_BLOCK_MASK);
 }
 
 attn_status attn_desc_set_mask(attn_desc *desc, int32_t dtype) {
     REQUIRE_POINTER(desc);
-    REQUIRE(dtype == 0 || dtype == ATTN_BOOL, ATTN_ERR_INVALID,
-            "a mask has dtype ATTN_BOOL (%d) or none (0), not %d", (int)ATTN_BOOL,
-            (int)dtype);
+    SETTER_REQUIRE(MASK, dtype == 0 || dtype == ATTN_BOOL, ATTN_ERR_INVALID,
+                   "a mask has dtype ATTN_BOOL (%d) or none (0), not %d",
+                   (int)ATTN_BOOL, (int)dtype);
     desc->facts.mask = dtype != 0;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_MASK);
 }
 
 attn_status attn_desc_set_bias(attn_desc *desc, int32_t dtype) {
     REQUIRE_POINTER(desc);
-    REQUIRE(dtype != ATTN_F16 && dtype != ATTN_BF16, ATTN_ERR_UNSUPPORTED,
-            "a bias of 16-bit numbers (dtype %d) is not supported yet", (int)dtype);
-    REQUIRE(dtype == 0 || dtype == ATTN_F32, ATTN_ERR_INVALID,
-            "a bias has dtype ATTN_F32 (%d) or none (0), not %d", (int)ATTN_F32,
-            (int)dtype);
+    SETTER_REQUIRE(BIAS, dtype != ATTN_F16 && dtype != ATTN_BF16, ATTN_ERR_UNSUPPORTED,
+                   "a bias of 16-bit numbers (dtype %d) is not supported yet",
+                   (int)dtype);
+    SETTER_REQUIRE(BIAS, dtype == 0 || dtype == ATTN_F32, ATTN_ERR_INVALID,
+                   "a bias has dtype ATTN_F32 (%d) or none (0), not %d", (int)ATTN_F32,
+                   (int)dtype);
     desc->facts.bias = dtype != 0;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_BIAS);
 }
 
 attn_status attn_desc_set_alibi(attn_desc *desc, int32_t alibi) {
     REQUIRE_POINTER(desc);
-    REQUIRE_FLAG(alibi);
+    SETTER_REQUIRE_FLAG(ALIBI, alibi);
     desc->facts.alibi = alibi != 0;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_ALIBI);
 }
 
 attn_status attn_desc_set_sinks(attn_desc *desc, int32_t sinks) {
     REQUIRE_POINTER(desc);
-    REQUIRE_FLAG(sinks);
+    SETTER_REQUIRE_FLAG(SINKS, sinks);
     desc->facts.sinks = sinks != 0;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_SINKS);
 }
 
 attn_status attn_desc_set_convention(attn_desc *desc, int32_t convention) {
@@ -166,15 +188,17 @@ attn_status attn_desc_set_convention(attn_desc *desc, int32_t convention) {
         [ATTN_CONVENTION_FLASH_2] = ATTN_ALIGN_BOTTOM_RIGHT,
     };
     REQUIRE_POINTER(desc);
-    REQUIRE(convention > 0 && convention < (int32_t)COUNT_OF(alignments),
-            ATTN_ERR_INVALID, "convention is %d, which is none", (int)convention);
-    return attn_desc_set_alignment(desc, alignments[convention]);
+    SETTER_REQUIRE(
+        CONVENTION, convention > 0 && convention < (int32_t)COUNT_OF(alignments),
+        ATTN_ERR_INVALID, "convention is %d, which is none", (int)convention);
+    TRY(attn_desc_set_alignment(desc, alignments[convention]));
+    return attn_desc_accept(desc, SETTER_CONVENTION);
 }
 
 attn_status attn_desc_set_engine(attn_desc *desc, int32_t engine) {
     REQUIRE_POINTER(desc);
-    REQUIRE(engine >= ATTN_ENGINE_AUTO && engine <= ATTN_ENGINE_FLASH, ATTN_ERR_INVALID,
-            "engine is %d, which is none", (int)engine);
+    SETTER_REQUIRE(ENGINE, engine >= ATTN_ENGINE_AUTO && engine <= ATTN_ENGINE_FLASH,
+                   ATTN_ERR_INVALID, "engine is %d, which is none", (int)engine);
     desc->engine = engine;
-    return ATTN_OK;
+    return attn_desc_accept(desc, SETTER_ENGINE);
 }

@@ -21,7 +21,8 @@ attn_status attn_sdpa(attn_context *context, int64_t batch, int64_t query_heads,
                 "%s is %lld, not within 1 to %d", names[i], (long long)sizes[i],
                 INT32_MAX);
     }
-    attn_desc desc = {.facts = {.left = -1, .right = -1}};
+    attn_desc desc;
+    attn_desc_setup(&desc);
     TRY(attn_desc_set_heads(&desc, (int32_t)query_heads, (int32_t)kv_heads));
     TRY(attn_desc_set_dims(&desc, (int32_t)key_dim, (int32_t)value_dim));
     TRY(attn_desc_set_causal(&desc, causal));

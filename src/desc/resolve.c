@@ -5,11 +5,38 @@
 #include "desc/desc.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #include "base/status.h"
 
+void attn_desc_setup(attn_desc *desc) {
+    *desc = (attn_desc){.facts = {.left = -1, .right = -1}};
+}
+
+attn_status attn_desc_refuse(attn_desc *desc, enum setter setter, attn_status status) {
+    desc->refused |= 1u << setter;
+    desc->refusal[setter].status = status;
+    snprintf(desc->refusal[setter].text, REFUSAL_TEXT, "%s", attn_last_error());
+    return status;
+}
+
+attn_status attn_desc_accept(attn_desc *desc, enum setter setter) {
+    desc->refused &= ~(1u << setter);
+    return ATTN_OK;
+}
+
+/* Fails as the first setter did whose last call failed. */
+static attn_status check_setters(const struct attn_desc *desc) {
+    for (int i = 0; i < SETTERS; i++) {
+        REQUIRE((desc->refused >> i & 1) == 0, desc->refusal[i].status,
+                "a setter of the descriptor had failed: %s", desc->refusal[i].text);
+    }
+    return ATTN_OK;
+}
+
 attn_status attn_desc_resolve(struct problem *problem, const struct attn_desc *desc) {
     const struct problem *facts = &desc->facts;
+    TRY(check_setters(desc));
     REQUIRE(facts->query_heads > 0, ATTN_ERR_INVALID,
             "the descriptor has no heads: attn_desc_set_heads() was not called");
     REQUIRE(facts->key_dim > 0, ATTN_ERR_INVALID,

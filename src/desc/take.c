@@ -14,8 +14,8 @@ attn_status attn_struct_take(void *mine, size_t mine_size, const void *theirs,
     memcpy(&size, theirs, sizeof size);
     REQUIRE(size >= (int64_t)sizeof size && (uint64_t)size <= SIZE_MAX / 2,
             ATTN_ERR_INVALID,
-            "%s says its size is %lld bytes: was it not set up by its init function?",
-            name, (long long)size);
+            "%s says its size is %lld bytes: the size member must hold sizeof %s", name,
+            (long long)size, name);
     const size_t common = (size_t)size < mine_size ? (size_t)size : mine_size;
     const unsigned char *bytes = theirs;
     for (size_t i = common; i < (size_t)size; i++) {
