@@ -2,10 +2,13 @@
 
 include(CMakePackageConfigHelpers)
 
-install(TARGETS attn_shared EXPORT attn_shared_targets
-  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(TARGETS attn_static
-  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/attn)
+if(BUILD_SHARED_LIBS)
+  install(TARGETS attn_shared EXPORT attn_shared_targets
+    LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(EXPORT attn_shared_targets NAMESPACE attn:: DESTINATION ${package_dir})
+endif()
+install(TARGETS attn_static ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES include/attn.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES include/attn/common.h include/attn/sdpa.h include/attn/version.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/attn)
@@ -18,12 +21,17 @@ foreach(dir LIBDIR INCLUDEDIR)
     set(pc_${dir} "\${prefix}/${CMAKE_INSTALL_${dir}}")
   endif()
 endforeach()
-configure_file(attention.pc.in attention.pc @ONLY)
+# Configured when installing: cmake --install may be given another prefix.
+install(CODE "
+  set(pc_LIBDIR [[${pc_LIBDIR}]])
+  set(pc_INCLUDEDIR [[${pc_INCLUDEDIR}]])
+  set(PROJECT_VERSION [[${PROJECT_VERSION}]])
+  set(ATTN_BLAS_NAME [[${ATTN_BLAS_NAME}]])
+  configure_file([[${PROJECT_SOURCE_DIR}/attention.pc.in]]
+    [[${PROJECT_BINARY_DIR}/attention.pc]] @ONLY)")
 install(FILES "${PROJECT_BINARY_DIR}/attention.pc"
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
-set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/attn)
-install(EXPORT attn_shared_targets NAMESPACE attn:: DESTINATION ${package_dir})
 configure_package_config_file(cmake/attn-config.cmake.in attn-config.cmake
   INSTALL_DESTINATION ${package_dir}
   PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_INCLUDEDIR)

@@ -1,19 +1,16 @@
 /*
  * attn.h - attention for C and C++ programs.
  *
- * libattn computes attention,
- *
- *     out = normalise(mask(terms(scale * query key^T))) value,
- *
- * for every head of every batch element, in memory linear in the sequence
- * length. This header includes the parts:
+ * libattn computes attention, out = softmax(scale * query key^T + masks) value, for
+ * every head of every batch element, in memory linear in the sequence length. This
+ * header includes the parts:
  *
  *     attn/version.h   which library is this
  *     attn/common.h    status codes, tensors, contexts
  *     attn/sdpa.h      scaled dot-product attention: descriptor, plan, call
  *
  * The shortest program calls attn_sdpa(). Everything else is a descriptor
- * (which attention), a plan (for which sizes), and attn_plan_forward().
+ * (which attention), a plan (up to which sizes), and attn_plan_forward().
  *
  * Comments here are the contract. What they do not promise may change in any
  * release; what they do promise changes only with the ABI version.

@@ -26,23 +26,23 @@ extern "C" {
 /* ------------------------------------------------------------------ status */
 
 /**
- * What a call came to. Values are pinned. Every function that can fail returns
- * one, and whatever it returns other than ATTN_OK, attn_last_error() of the
- * same thread says which rule was broken, with the numbers.
+ * Result of a call. The values never change. Every function that can fail returns one,
+ * and whatever it returns other than ATTN_OK, attn_last_error() of the same thread says
+ * which rule was broken, with the numbers.
  *
- * A failed call has changed nothing, wherever its arguments point, with one
- * exception: after ATTN_ERR_CANCELLED the output tensors hold unspecified
- * values.
+ * A failed call has changed nothing, wherever its arguments point, with two exceptions:
+ * after ATTN_ERR_CANCELLED the output tensors hold unspecified values, and
+ * attn_plan_create() sets *plan to NULL.
  */
 typedef int32_t attn_status;
 enum {
     ATTN_OK = 0,
     ATTN_ERR_INVALID = 1,            /* an argument breaks a rule of this header */
     ATTN_ERR_UNSUPPORTED = 2,        /* sensible, but this library cannot do it */
-    ATTN_ERR_NOT_DIFFERENTIABLE = 3, /* no gradient exists */
+    ATTN_ERR_NOT_DIFFERENTIABLE = 3, /* no gradient exists; not returned by 0.1 */
     ATTN_ERR_NO_MEMORY = 4,          /* an allocation failed */
     ATTN_ERR_CANCELLED = 5,          /* should_stop asked to stop */
-    ATTN_ERR_IO = 6                  /* a file could not be read or written */
+    ATTN_ERR_IO = 6                  /* a file failed; not returned by 0.1 */
 };
 
 /**
@@ -60,19 +60,19 @@ ATTN_API const char *attn_last_error(void);
 
 /* ------------------------------------------------------------------ tensor */
 
-/** Element types. Values are pinned. 0 is no type. */
+/** Element types. The values never change; 0 is no type. */
 enum {
     ATTN_F32 = 1,
-    ATTN_F16 = 2,  /* IEEE binary16; storage only */
-    ATTN_BF16 = 3, /* bfloat16; storage only */
+    ATTN_F16 = 2,  /* IEEE binary16; not used by 0.1 */
+    ATTN_BF16 = 3, /* bfloat16; not used by 0.1 */
     ATTN_BOOL = 4, /* one byte, 0 is false, any other value is true */
     ATTN_I32 = 5,
     ATTN_I64 = 6
 };
 
 /**
- * A view of caller's memory: never owned, never kept beyond the call it is
- * passed to. Element (i0, i1, ...) lies at data + (i0 * stride[0] + i1 *
+ * A view of the caller's memory: never owned, never kept beyond the call it is
+ * passed to. Data of inputs is never written. Element (i0, i1, ...) lies at data + (i0 * stride[0] + i1 *
  * stride[1] + ...) * (size of an element). The layout is frozen.
  *
  * Strides are free, so (batch, heads, sequence, dim) may lie in memory in any
@@ -81,7 +81,7 @@ enum {
  *   - no stride is negative; the stride of a dimension of size 1 is ignored;
  *   - stride 0 repeats an input; an output must not overlap itself, and its
  *     byte range, first to last element, must not meet that of an input or of
- *     another output;
+ *     another output, even if no element is shared;
  *   - data is aligned to its element; NULL only if some dimension is 0;
  *   - the reserved words are 0.
  */
@@ -96,11 +96,15 @@ typedef struct attn_tensor {
 } attn_tensor;
 
 /**
- * Fills *tensor with a contiguous view of data (last dimension fastest).
+ * Fills *tensor with a contiguous view of data (last dimension fastest). For another
+ * order in memory, overwrite the strides: (B, H, S, D) stored as (B, S, H, D) has
+ *
+ *     stride[0] = S * H * D, stride[1] = D, stride[2] = H * D, stride[3] = 1.
  *
  * dtype is one of ATTN_F32 ... ATTN_I64; rank 1 to 6; shape holds rank sizes,
  * each 0 or more. ATTN_ERR_INVALID for anything else and where the number of
- * bytes exceeds what ptrdiff_t holds. Since 0.1.
+ * bytes exceeds what ptrdiff_t holds. data is checked by the call it is used in.
+ * Since 0.1.
  */
 ATTN_API attn_status attn_tensor_init(attn_tensor *tensor, int32_t dtype, int32_t rank,
                                       const int64_t *shape, void *data);
@@ -179,7 +183,10 @@ ATTN_API attn_status attn_context_set_allocator(attn_context *context,
                                                 attn_allocate *allocate,
                                                 attn_release *release, void *user);
 
-/** Kernel sets. Values are pinned. */
+/**
+ * Kernel sets: libattn's own inner loops, written once and built for several instruction
+ * sets. The values never change.
+ */
 enum {
     ATTN_ISA_AUTO = 0,   /* the best that this processor runs */
     ATTN_ISA_SCALAR = 1, /* plain C */
@@ -194,10 +201,10 @@ enum {
  */
 ATTN_API attn_status attn_context_set_isa(attn_context *context, int32_t isa);
 
-/** What libattn may assume of the BLAS library. Values are pinned. */
+/** What libattn may assume of the BLAS library. The values never change. */
 enum {
-    ATTN_BLAS_SAFE = 0,      /* nothing: products stay within what the provider
-                                computes in the calling thread */
+    ATTN_BLAS_SAFE = 0,      /* nothing: products stay so small that the BLAS
+                                library computes them in the calling thread */
     ATTN_BLAS_SINGLE = 1,    /* the caller promises that BLAS runs with one
                                 thread as long as the context lives */
     ATTN_BLAS_SET_SINGLE = 2 /* libattn may set BLAS to one thread, for the

@@ -7,22 +7,23 @@
  *
  *     score[i,j] = scale * sum_c query[b,h,i,c] * key[b,g,j,c]
  *     score      = softcap * tanh(score / softcap)                if asked for
- *     score     += bias[b,h,i,j] - slope[h] * |p - j|             if given
- *     weight     = softmax over the keys j that query i attends, and the sink
+ *     score     += bias[b,h,i,j] - alibi_slopes[h] * |p - j|      if given
+ *     weight     = softmax over the keys j that query i attends
  *     out[b,h,i] = sum_j weight[i,j] * value[b,g,j]
  *
- * with g = h / (query heads / kv heads), rounded down, and p = i + offset[b] the
- * position of query i. Query i attends key j if all of this holds:
+ * with g = h / (query heads / kv heads), rounded down, and p = i + query_offsets[b] the
+ * position of query i. A sink is one more logit per head in the softmax, with weight
+ * but without a value. Query i attends key j if all of this holds:
  *
- *     j <= p, or j < prefix_length[b]        with causal
+ *     j <= p, or j < prefix_lengths[b]       with causal
  *     p - left <= j <= p + right             with a window
- *     j < kv_length[b]                       with lengths
- *     q_document[b,i] == k_document[b,j]     with documents
+ *     j < kv_lengths[b]                      with lengths
+ *     q_documents[b,i] == k_documents[b,j]   with documents
  *     block_mask[b,h,i/bq,j/bk]              with a block mask
  *     mask[b,h,i,j]                          with a mask (true = attend)
  *     bias[b,h,i,j] > -infinity              with a bias
  *
- * None of it takes memory of the size of query length times key length, and
+ * For none of it does libattn allocate memory of query length times key length, and
  * causal, window, lengths, documents and block masks cost only what they keep.
  *
  * What holds for every call:
@@ -73,10 +74,14 @@ ATTN_API attn_status attn_sdpa(attn_context *context, int64_t batch,
 /* -------------------------------------------------------------- descriptor */
 
 /**
- * Which attention to compute: plain facts, no tensors. Setters check their own
- * arguments and leave the descriptor as it was when they fail
- * (ATTN_ERR_INVALID); attn_plan_create() checks the whole. A plan copies the
- * descriptor, which may then be changed or destroyed. One thread at a time.
+ * Which attention to compute: plain facts, no tensors. Where a setter says that calls
+ * bring an input, the tensor itself goes into attn_forward_args, under the name given.
+ *
+ * Setters check their own arguments and leave the facts as they were when they fail
+ * (ATTN_ERR_INVALID). They may be left unchecked: attn_plan_create() fails as a setter
+ * did that failed and was not called again with success. It also checks the whole. A
+ * plan copies the descriptor, which may then be changed or destroyed. One thread at a
+ * time.
  */
 typedef struct attn_desc attn_desc;
 
@@ -110,17 +115,25 @@ ATTN_API attn_status attn_desc_set_scale(attn_desc *desc, float scale);
  */
 ATTN_API attn_status attn_desc_set_softcap(attn_desc *desc, float softcap);
 
-/** 1: key j only for queries at positions p >= j. 0: off. Since 0.1. */
+/**
+ * 1: a query attends no key beyond its position, j <= p. 0: off.
+ *
+ * Positions start at 0 unless attn_desc_set_alignment() says otherwise. When the
+ * queries are the last of the keys, as in decoding with a cache,
+ * ATTN_ALIGN_BOTTOM_RIGHT is needed: by default a single query would attend key 0
+ * alone. Since 0.1.
+ */
 ATTN_API attn_status attn_desc_set_causal(attn_desc *desc, int32_t causal);
 
-/** What offset[b] is, so that query i stands at position p = i + offset[b]. Pinned. */
+/** Where the queries stand: position p = i + offset of the batch element. */
 enum {
-    ATTN_ALIGN_TOP_LEFT = 0,     /* 0: the first query beside the first key */
-    ATTN_ALIGN_BOTTOM_RIGHT = 1, /* kv_length[b] - q_length[b], or the full sizes
+    ATTN_ALIGN_TOP_LEFT = 0,     /* offset 0: the first query beside the first key;
+                                    the default */
+    ATTN_ALIGN_BOTTOM_RIGHT = 1, /* kv_lengths[b] - q_lengths[b], or the full sizes
                                     without lengths: last beside last */
     ATTN_ALIGN_OFFSETS = 2,      /* query_offsets[b] of the call */
-    ATTN_ALIGN_KV_LENGTHS = 3    /* as BOTTOM_RIGHT where the descriptor has kv
-                                    lengths, else as TOP_LEFT */
+    ATTN_ALIGN_KV_LENGTHS = 3    /* the rule of ONNX Attention-24: BOTTOM_RIGHT
+                                    where calls bring kv_lengths, else TOP_LEFT */
 };
 
 /**
@@ -136,41 +149,55 @@ ATTN_API attn_status attn_desc_set_alignment(attn_desc *desc, int32_t alignment)
 ATTN_API attn_status attn_desc_set_window(attn_desc *desc, int64_t left, int64_t right);
 
 /**
- * Whether calls bring q_lengths and kv_lengths (each 0 or 1): sequences shorter
- * than the tensors. Rows beyond q_length[b] are written as rows with nothing to
- * attend to. Since 0.1.
+ * Whether calls bring q_lengths and kv_lengths (each 0 or 1, not the lengths
+ * themselves): sequences shorter than the tensors. Rows beyond q_lengths[b] are written
+ * as rows with nothing to attend to. Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_lengths(attn_desc *desc, int32_t query, int32_t kv);
 
-/** Whether calls bring q_documents and k_documents (0 or 1). Since 0.1. */
+/**
+ * Whether calls bring q_documents and k_documents (0 or 1): a number for each token,
+ * and tokens attend only equal numbers, of which none is special. Since 0.1.
+ */
 ATTN_API attn_status attn_desc_set_documents(attn_desc *desc, int32_t documents);
 
-/** Whether calls bring prefix_lengths (0 or 1); needs causal. Since 0.1. */
+/**
+ * Whether calls bring prefix_lengths (0 or 1): the first keys are open to all queries
+ * in spite of causal, which is needed; a window still applies. Since 0.1.
+ */
 ATTN_API attn_status attn_desc_set_prefix(attn_desc *desc, int32_t prefix);
 
 /**
- * Calls bring a block mask of blocks of this many queries by keys; 0, 0: off. Since
- * 0.1.
+ * Calls bring a block mask: one boolean for each block of q_block queries by k_block
+ * keys, which may repeat over batch and heads. 0, 0: off. Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_block_mask(attn_desc *desc, int64_t q_block,
                                               int64_t k_block);
 
-/** Calls bring a boolean mask of this type, ATTN_BOOL; 0: off. Since 0.1. */
+/**
+ * Calls bring a boolean mask of this type, ATTN_BOOL, of the scores' shape or one that
+ * broadcasts to it. 0: off. Since 0.1.
+ */
 ATTN_API attn_status attn_desc_set_mask(attn_desc *desc, int32_t dtype);
 
-/** Calls bring an additive bias of this type, ATTN_F32; 0: off. Since 0.1. */
+/**
+ * Calls bring an additive bias of this type, ATTN_F32, of the scores' shape or one that
+ * broadcasts to it. 0: off. Since 0.1.
+ */
 ATTN_API attn_status attn_desc_set_bias(attn_desc *desc, int32_t dtype);
 
-/** Whether calls bring ALiBi slopes (Press et al. 2022). Since 0.1. */
+/** Whether calls bring alibi_slopes (0 or 1; Press et al. 2022). Since 0.1. */
 ATTN_API attn_status attn_desc_set_alibi(attn_desc *desc, int32_t alibi);
 
 /**
- * Whether calls bring sinks: a logit per query head that takes part in the softmax
- * and has no value. It is neither scaled nor capped. Since 0.1.
+ * Whether calls bring sinks (0 or 1): a logit per query head that takes part in the
+ * softmax and has no value. It is neither scaled nor capped. (To keep the first tokens
+ * of a stream in view of a window, which is also called attention sinks, use a mask or
+ * a block mask.) Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_sinks(attn_desc *desc, int32_t sinks);
 
-/** Named conventions. Each stands for the setters beside it. Pinned. */
+/** Named conventions. Each stands for the setters beside it. */
 enum {
     ATTN_CONVENTION_TORCH_2 = 1, /* PyTorch 2 scaled_dot_product_attention:
                                     set_alignment(TOP_LEFT) */
@@ -188,7 +215,7 @@ enum {
 /** Calls the setters that the convention stands for. Since 0.1. */
 ATTN_API attn_status attn_desc_set_convention(attn_desc *desc, int32_t convention);
 
-/** Ways to compute. Pinned. */
+/** Ways to compute. */
 enum {
     ATTN_ENGINE_AUTO = 0,
     ATTN_ENGINE_DENSE = 1, /* all keys of a query at once, plain softmax */
@@ -216,7 +243,7 @@ typedef struct attn_plan attn_plan;
 
 /**
  * Checks the descriptor and prepares to run it within the bounds (each 0 or
- * more). The plan keeps the context alive. ATTN_ERR_INVALID,
+ * more). context must not be NULL; the plan keeps it alive. ATTN_ERR_INVALID,
  * ATTN_ERR_UNSUPPORTED, ATTN_ERR_NO_MEMORY; *plan is NULL then. Since 0.1.
  */
 ATTN_API attn_status attn_plan_create(attn_plan **plan, attn_context *context,
@@ -226,27 +253,31 @@ ATTN_API attn_status attn_plan_create(attn_plan **plan, attn_context *context,
 ATTN_API void attn_plan_destroy(attn_plan *plan);
 
 /**
- * Bytes of workspace that the largest call needs: some megabytes per thread, at
- * any sequence length. 0 for NULL. Since 0.1.
+ * Bytes of workspace that the largest call needs. It grows with threads and dims, and
+ * stays the same however long the sequences: 1 to 3 MiB a thread for dims up to 512
+ * (but for the dense engine forced on long ones). 0 for NULL. Since 0.1.
  */
 ATTN_API size_t attn_plan_workspace_size(const attn_plan *plan);
 
 /**
  * Describes the plan for people, a "name: value" line each: engine and why not the
- * others, tiles, workspace bytes, and the lines of attn_context_explain(). Works
- * like snprintf, as attn_context_explain() does. Since 0.1.
+ * others, tiles (the pieces that queries and keys are cut into), workspace bytes, and
+ * the lines of attn_context_explain(). Works like snprintf, as attn_context_explain()
+ * does. Since 0.1.
  */
 ATTN_API size_t attn_plan_explain(const attn_plan *plan, char *text, size_t size);
 
 /**
- * Returns nonzero to stop a call; user is should_stop_user. May run on any thread
- * of the call.
+ * Returns nonzero to stop a call; user is should_stop_user. It runs on the threads of
+ * the call, on several at the same time, at least once per 64 queries by 128 keys of a
+ * head (some 100 us of work at the most).
  */
 typedef int32_t attn_should_stop(void *user);
 
 /**
- * What one call works on. Set up with attn_forward_args_init(), then fill in. B, Hq
- * and Hkv, Sq and Sk, D and Dv are batch, heads, lengths and dims.
+ * What one call works on. Set up with attn_forward_args_init() (or all zero but for
+ * size), then fill in. B, Hq and Hkv, Sq and Sk, D and Dv are batch, heads, lengths and
+ * dims.
  *
  * A pointer that is NULL means "not there". Inputs that the descriptor announces
  * are required, others must be NULL; every output but out is optional.
@@ -258,6 +289,7 @@ typedef int32_t attn_should_stop(void *user);
 typedef struct attn_forward_args {
     int64_t size; /* sizeof(attn_forward_args) as the caller knows it */
 
+    /* always there */
     const attn_tensor *query; /* F32 (B, Hq, Sq, D) */
     ATTN_PAD_POINTER(0)
     const attn_tensor *key; /* F32 (B, Hkv, Sk, D) */
@@ -267,6 +299,7 @@ typedef struct attn_forward_args {
     const attn_tensor *out; /* F32 (B, Hq, Sq, Dv), written */
     ATTN_PAD_POINTER(3)
 
+    /* there if the descriptor announces them */
     const attn_tensor *q_lengths; /* I32 or I64 (B), 0 to Sq */
     ATTN_PAD_POINTER(4)
     const attn_tensor *kv_lengths; /* I32 or I64 (B), 0 to Sk */
@@ -275,9 +308,9 @@ typedef struct attn_forward_args {
     ATTN_PAD_POINTER(6)
     const attn_tensor *prefix_lengths; /* I32 or I64 (B), 0 to Sk */
     ATTN_PAD_POINTER(7)
-    const attn_tensor *q_documents; /* I32 or I64 (B, Sq) or (1, Sq) */
+    const attn_tensor *q_documents; /* I32 or I64 (B, Sq), (1, Sq) or (Sq) */
     ATTN_PAD_POINTER(8)
-    const attn_tensor *k_documents; /* I32 or I64 (B, Sk) or (1, Sk) */
+    const attn_tensor *k_documents; /* I32 or I64 (B, Sk), (1, Sk) or (Sk) */
     ATTN_PAD_POINTER(9)
     const attn_tensor *block_mask; /* BOOL, broadcasts to (B, Hq, Sq/bq, Sk/bk),
                                       the quotients rounded up */
@@ -291,6 +324,7 @@ typedef struct attn_forward_args {
     const attn_tensor *sinks; /* F32 (Hq) */
     ATTN_PAD_POINTER(14)
 
+    /* outputs, written if there */
     const attn_tensor *lse; /* F32 (B, Hq, Sq): natural logarithm of the sum of
                                exp(score), the sink included */
     ATTN_PAD_POINTER(15)
@@ -315,6 +349,7 @@ typedef struct attn_forward_args {
                                          where masked */
     ATTN_PAD_POINTER(23)
 
+    /* how to run */
     void *workspace; /* at a multiple of 64, or NULL: borrowed from the context,
                         which keeps one and allocates more when it is in use */
     ATTN_PAD_POINTER(24)
@@ -343,8 +378,9 @@ ATTN_API attn_status attn_forward_args_init(attn_forward_args *args, size_t size
  * ATTN_ERR_INVALID: a tensor missing, of the wrong shape, type or stride, or not
  * within the plan's bounds; overlapping outputs; lengths out of range; workspace
  * too small or misaligned. ATTN_ERR_UNSUPPORTED: args has a nonzero member that this
- * library does not know; sizes beyond what BLAS takes. ATTN_ERR_NO_MEMORY: no workspace
- * to borrow. ATTN_ERR_CANCELLED: should_stop said so. Since 0.1.
+ * library does not know, a tensor a nonzero reserved word or a 16-bit type.
+ * ATTN_ERR_NO_MEMORY: no workspace to borrow. ATTN_ERR_CANCELLED: should_stop said so.
+ * Since 0.1.
  */
 ATTN_API attn_status attn_plan_forward(const attn_plan *plan,
                                        const attn_forward_args *args);
