@@ -72,8 +72,8 @@ enum {
 
 /**
  * A view of the caller's memory: never owned, never kept beyond the call it is
- * passed to. Data of inputs is never written. Element (i0, i1, ...) lies at data + (i0 * stride[0] + i1 *
- * stride[1] + ...) * (size of an element). The layout is frozen.
+ * passed to. Data of inputs is never written. Element (i0, i1, ...) lies at data + (i0
+ * * stride[0] + i1 * stride[1] + ...) * (size of an element). The layout is frozen.
  *
  * Strides are free, so (batch, heads, sequence, dim) may lie in memory in any
  * order of the first three. Rules, unless a field says otherwise:
@@ -184,8 +184,8 @@ ATTN_API attn_status attn_context_set_allocator(attn_context *context,
                                                 attn_release *release, void *user);
 
 /**
- * Kernel sets: libattn's own inner loops, written once and built for several instruction
- * sets. The values never change.
+ * Kernel sets: libattn's own inner loops, written once and built for several
+ * instruction sets. The values never change.
  */
 enum {
     ATTN_ISA_AUTO = 0,   /* the best that this processor runs */
