@@ -1,0 +1,182 @@
+/*
+ * Bitwise laws about what is in a call: two ways to say the same thing give the same
+ * bits. Both sides read the same memory, so that alignment is the same.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/support/call.h"
+#include "tests/support/element.h"
+#include "tests/support/run.h"
+
+static const char *const engines[] = {"auto", "dense", "flash"};
+static struct test_call left, right;
+
+static void open_call(struct test_call *call, const char *words, size_t e) {
+    char text[256];
+    snprintf(text, sizeof text, "%s engine=%s", words, engines[e]);
+    call_open(call, text, ALL_OUTPUTS);
+}
+
+/* The query, key and value of one call, in all of their sizes, as those of another. */
+static void share(struct test_call *to, const struct test_call *from) {
+    to->inputs.query.data = from->inputs.query.data;
+    to->inputs.key.data = from->inputs.key.data;
+    to->inputs.value.data = from->inputs.value.data;
+    memcpy(to->inputs.query.stride, from->inputs.query.stride, sizeof(int64_t[6]));
+    memcpy(to->inputs.key.stride, from->inputs.key.stride, sizeof(int64_t[6]));
+    memcpy(to->inputs.value.stride, from->inputs.value.stride, sizeof(int64_t[6]));
+}
+
+/* Output rows of left that have a counterpart in right, whose shape is the smaller. */
+static void need_same_corner(int output) {
+    const attn_tensor *large = &left.outputs.tensor[output];
+    const attn_tensor *small = &right.outputs.tensor[output];
+    int64_t n[4] = {1, 1, 1, 1};
+    for (int32_t d = 0; d < small->rank; d++) {
+        n[4 - small->rank + d] = small->shape[d];
+        assert_true(small->shape[d] <= large->shape[d]);
+    }
+    int64_t count = n[0] * n[1] * n[2] * n[3];
+    assert_true(count > 0);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t i0 = i / n[3] / n[2] / n[1], i1 = i / n[3] / n[2] % n[1];
+        int64_t i2 = i / n[3] % n[2], i3 = i % n[3];
+        if (memcmp(element_at(large, i0, i1, i2, i3), element_at(small, i0, i1, i2, i3),
+                   sizeof(float)) != 0) {
+            fail_msg("%s differs at %d,%d,%d,%d, engine %d", outputs_name(output),
+                     (int)i0, (int)i1, (int)i2, (int)i3,
+                     (int)left.inputs.problem.engine);
+        }
+    }
+}
+
+static void close_both(void) {
+    call_close(&left);
+    call_close(&right);
+}
+
+/* Lengths in large tensors, and small tensors, are the same. */
+static void padded_equals_trimmed(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"h2 q100 k300 d40 qlens kvlens", "h2 q37 k150 d40"},
+        {"h2 q100 k300 d40 qlens kvlens causal align=br",
+         "h2 q37 k150 d40 causal align=br"},
+        {"h4/2 q40 k1000 d64 qlens kvlens window=50,20",
+         "h4/2 q37 k150 d64 window=50,20"},
+        {"q90 k700 d8 qlens kvlens alibi sinks layout=bshd",
+         "q37 k150 d8 alibi sinks layout=bshd"}};
+    int32_t q_length[1] = {37}, kv_length[1] = {150};
+    for (size_t c = 0; c < COUNT_OF(cases) * COUNT_OF(engines); c++) {
+        open_call(&left, cases[c / 3][0], c % 3);
+        open_call(&right, cases[c / 3][1], c % 3);
+        share(&right, &left);
+        right.inputs.alibi_slopes = left.inputs.alibi_slopes;
+        right.inputs.sinks = left.inputs.sinks;
+        left.inputs.q_lengths.dtype = left.inputs.kv_lengths.dtype = ATTN_I32;
+        left.inputs.q_lengths.data = q_length;
+        left.inputs.kv_lengths.data = kv_length;
+        call_run(&left);
+        call_run(&right);
+        for (int o = 0; o < OUTPUTS; o++) {
+            need_same_corner(o);
+        }
+        close_both();
+    }
+}
+
+static void batch_element_alone(void **state) {
+    (void)state;
+    for (size_t e = 0; e < COUNT_OF(engines); e++) {
+        open_call(&left, "b3 h4/2 q45 k400 d48/20 causal align=br seed=5", e);
+        call_run(&left);
+        for (int64_t b = 0; b < 3; b++) {
+            open_call(&right, "h4/2 q45 k400 d48/20 causal align=br", e);
+            share(&right, &left);
+            right.inputs.query.data = element_at(&left.inputs.query, b, 0, 0, 0);
+            right.inputs.key.data = element_at(&left.inputs.key, b, 0, 0, 0);
+            right.inputs.value.data = element_at(&left.inputs.value, b, 0, 0, 0);
+            call_run(&right);
+            /* Shift left's outputs so that element b comes first. */
+            struct test_outputs all = left.outputs;
+            for (int o = 0; o < OUTPUTS; o++) {
+                attn_tensor *t = &left.outputs.tensor[o];
+                t->data = t->rank == 4 ? element_at(t, b, 0, 0, 0)
+                                       : element_at(t, 0, b, 0, 0);
+                need_same_corner(o);
+            }
+            left.outputs = all;
+            call_close(&right);
+        }
+        call_close(&left);
+    }
+}
+
+/* One KV head for all query heads, and the same memory as one KV head for each. */
+static void grouped_equals_repeated(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"b2 h4/1 q50 k300 d32 seed=2", "b2 h4 q50 k300 d32 seed=2"},
+        {"h6/1 q1 k500 d64 seed=2", "h6 q1 k500 d64 seed=2"},
+        {"h8/1 q5 k70 d64 causal align=br seed=2",
+         "h8 q5 k70 d64 causal align=br seed=2"}};
+    for (size_t c = 0; c < COUNT_OF(cases) * COUNT_OF(engines); c++) {
+        open_call(&left, cases[c / 3][0], c % 3);
+        open_call(&right, cases[c / 3][1], c % 3);
+        share(&right, &left);
+        right.inputs.key.stride[1] = right.inputs.value.stride[1] = 0;
+        call_need_same(&left, &right);
+        close_both();
+    }
+}
+
+/* Row i is what it was when keys and values beyond it change. */
+static void causal_rows_ignore_later_keys(void **state) {
+    (void)state;
+    for (size_t e = 0; e < COUNT_OF(engines); e++) {
+        for (int64_t i = 0; i < 200; i += 33) {
+            open_call(&left, "h2 q200 d24 causal seed=8", e);
+            open_call(&right, "h2 q200 d24 causal seed=8", e);
+            for (int64_t n = 0; n < 2 * (199 - i); n++) {
+                float *key = element_at(&right.inputs.key, 0, n % 2, i + 1 + n / 2, 0);
+                float *value =
+                    element_at(&right.inputs.value, 0, n % 2, i + 1 + n / 2, 0);
+                for (int c = 0; c < 24; c++) {
+                    key[c] = 5.0f + (float)c;
+                    value[c] = -7.0f;
+                }
+            }
+            call_run(&left);
+            call_run(&right);
+            right.outputs.tensor[OUT].shape[2] = i + 1;
+            need_same_corner(OUT);
+            right.outputs.tensor[LSE].shape[2] = i + 1;
+            need_same_corner(LSE);
+            close_both();
+        }
+    }
+}
+
+/* Causal is a window without a left end. */
+static void causal_is_a_window(void **state) {
+    (void)state;
+    for (size_t e = 0; e < COUNT_OF(engines); e++) {
+        open_call(&left, "h2 q130 d24 causal seed=9", e);
+        open_call(&right, "h2 q130 d24 window=-1,0 seed=9", e);
+        call_need_same(&left, &right);
+        close_both();
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(padded_equals_trimmed),
+        cmocka_unit_test(batch_element_alone),
+        cmocka_unit_test(grouped_equals_repeated),
+        cmocka_unit_test(causal_rows_ignore_later_keys),
+        cmocka_unit_test(causal_is_a_window),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,92 @@
+/*
+ * should_stop: asked often enough, obeyed, without harm to what comes after.
+ */
+#include <stdatomic.h>
+
+#include "tests/support/call.h"
+#include "tests/support/check.h"
+#include "tests/support/expect.h"
+
+struct stopper {
+    atomic_long asked;
+    long stop_at; /* the question, counted from 1, that is answered with yes; 0: none */
+};
+
+static int32_t should_stop(void *user) {
+    struct stopper *stopper = user;
+    long asked = atomic_fetch_add(&stopper->asked, 1) + 1;
+    /* Any number but 0 means yes. */
+    return stopper->stop_at > 0 && asked >= stopper->stop_at ? -7 : 0;
+}
+
+static const char *const texts[] = {"b2 h2 q600 k900 d32 threads=1 engine=flash",
+                                    "b2 h2 q600 k900 d32 threads=3 engine=flash",
+                                    "b4 h4 q100 k120 d32 threads=1 engine=dense",
+                                    "b4 h4 q100 k120 d32 threads=2 engine=dense",
+                                    "h8 q1 k5000 d64 threads=2"};
+
+static void asked_often(void **state) {
+    (void)state;
+    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+        struct test_call call;
+        struct stopper stopper = {.stop_at = 0};
+        call_open(&call, texts[t], ALL_OUTPUTS);
+        call.args.should_stop = should_stop;
+        call.args.should_stop_user = &stopper;
+        call_run(&call);
+        assert_int_equal(check_outputs(&call.inputs, &call.outputs), 0);
+        assert_true(stopper.asked >= 4);
+        call_close(&call);
+    }
+}
+
+static void obeyed_at_every_question(void **state) {
+    (void)state;
+    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+        struct test_call call;
+        struct stopper stopper = {.stop_at = 0};
+        call_open(&call, texts[t], ALL_OUTPUTS);
+        call.args.should_stop = should_stop;
+        call.args.should_stop_user = &stopper;
+        call_run(&call);
+        const long questions = stopper.asked;
+        for (long stop_at = 1; stop_at <= questions; stop_at += 1 + questions / 7) {
+            stopper.asked = 0;
+            stopper.stop_at = stop_at;
+            expect_refusal(attn_plan_forward(call.plan, &call.args), ATTN_ERR_CANCELLED,
+                           "should_stop");
+            /* Each thread may ask once more, no matter how much work is left. */
+            assert_true(stopper.asked <= stop_at + call.inputs.problem.threads);
+        }
+        /* The plan is as good as before. */
+        call.args.should_stop = NULL;
+        call_run(&call);
+        assert_int_equal(check_outputs(&call.inputs, &call.outputs), 0);
+        call_close(&call);
+    }
+}
+
+/* Asking changes no bit. */
+static void a_question_changes_nothing(void **state) {
+    (void)state;
+    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+        struct test_call asked, plain;
+        struct stopper stopper = {.stop_at = 0};
+        call_open(&asked, texts[t], ALL_OUTPUTS);
+        call_open(&plain, texts[t], ALL_OUTPUTS);
+        asked.args.should_stop = should_stop;
+        asked.args.should_stop_user = &stopper;
+        call_need_same(&asked, &plain);
+        call_close(&asked);
+        call_close(&plain);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(asked_often),
+        cmocka_unit_test(obeyed_at_every_question),
+        cmocka_unit_test(a_question_changes_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

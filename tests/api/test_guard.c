@@ -1,0 +1,145 @@
+/*
+ * Nothing outside the tensors is touched, and nothing beyond the lengths is read: each
+ * tensor lies between pages that cannot be, and what the lengths leave out lies on
+ * them.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/support/call.h"
+#include "tests/support/check.h"
+#include "tests/support/element.h"
+#include "tests/support/guard.h"
+#include "tests/support/run.h"
+
+enum { MOST = 14 + OUTPUTS };
+
+static struct guard guards[MOST];
+static int used;
+
+/* Moves a tensor's memory to where it ends, or starts, at a page that is not there. */
+static void move(attn_tensor *tensor, int at_end, int copy) {
+    size_t bytes = (size_t)element_extent(tensor) * element_size(tensor->dtype);
+    if (tensor->rank == 0 || bytes == 0) {
+        return;
+    }
+    assert_true(used < MOST);
+    struct guard *guard = &guards[used++];
+    char *memory = at_end ? guard_before(guard, bytes) : guard_after(guard, bytes);
+    if (copy) {
+        memcpy(memory, tensor->data, bytes);
+    }
+    tensor->data = memory;
+}
+
+static void free_guards(void) {
+    while (used > 0) {
+        guard_free(&guards[--used]);
+    }
+}
+
+static const char *const texts[] = {
+    "b2 h4/2 q37 k75 d17/9 causal align=br seed=1",
+    "b2 h2 q70 k131 d64/40 qlens kvlens docs layout=bshd seed=2",
+    "h3 q33 k65 d3/1 mask bias block=7x9 alibi sinks softcap=5 seed=3",
+    "b2 h4/1 q1 k259 d128 causal prefix align=offsets seed=4",
+    "q300 k517 d40/33 seed=5",
+    "h2 q5 k31 d1 bias seed=6"};
+
+static void tensors_between_pages(void **state) {
+    (void)state;
+    for (size_t n = 0; n < COUNT_OF(texts) * 6; n++) {
+        struct test_call call;
+        struct test_problem problem = run_parse(texts[n / 6]);
+        problem.engine = (int32_t)(n / 2 % 3);
+        call_open_on(&call, NULL, &problem, DATA_RANDOM, ALL_OUTPUTS);
+        call_run(&call);
+        struct test_call moved = call;
+        int at_end = n % 2 == 0;
+        attn_tensor *inputs[] = {
+            &moved.inputs.query,          &moved.inputs.key,
+            &moved.inputs.value,          &moved.inputs.q_lengths,
+            &moved.inputs.kv_lengths,     &moved.inputs.query_offsets,
+            &moved.inputs.prefix_lengths, &moved.inputs.q_documents,
+            &moved.inputs.k_documents,    &moved.inputs.block_mask,
+            &moved.inputs.mask,           &moved.inputs.bias,
+            &moved.inputs.alibi_slopes,   &moved.inputs.sinks};
+        for (size_t t = 0; t < COUNT_OF(inputs); t++) {
+            move(inputs[t], at_end, 1);
+        }
+        for (int o = 0; o < OUTPUTS; o++) {
+            move(&moved.outputs.tensor[o], at_end, 0);
+        }
+        run_args(&moved.args, &moved.inputs, &moved.outputs);
+        call_run(&moved);
+        /* Alignment differs, so only the oracle can judge. */
+        memset(moved.outputs.block, 0, sizeof moved.outputs.block);
+        assert_int_equal(check_outputs(&moved.inputs, &moved.outputs), 0);
+        free_guards();
+        call_close(&call);
+    }
+}
+
+/* Moves a mask or bias so that its memory ends after query 40 and key 76. */
+static void move_corner(attn_tensor *tensor) {
+    const attn_tensor whole = *tensor;
+    for (int32_t d = 0; d < tensor->rank; d++) {
+        int64_t *size = &tensor->shape[d];
+        *size = d == tensor->rank - 1 && *size == 300 ? 77 : *size;
+        *size = d == tensor->rank - 2 && *size == 90 ? 41 : *size;
+    }
+    move(tensor, 1, 1);
+    memcpy(tensor->shape, whole.shape, sizeof whole.shape);
+}
+
+/* Rows of query, key and value beyond the lengths lie on a page that is not there, and
+ * so do documents, mask and bias. */
+static void nothing_beyond_the_lengths_is_read(void **state) {
+    (void)state;
+    static const char *const words[] = {"", "causal align=br", "docs", "bias", "mask"};
+    for (size_t n = 0; n < COUNT_OF(words) * 3; n++) {
+        char text[128];
+        struct test_call call, trimmed;
+        snprintf(text, sizeof text, "q90 k300 d24 qlens kvlens %s", words[n / 3]);
+        struct test_problem problem = run_parse(text);
+        problem.engine = (int32_t)(n % 3);
+        call_open_on(&call, NULL, &problem, DATA_RANDOM, ALL_OUTPUTS);
+        int64_t q_length[1] = {41}, kv_length[1] = {77};
+        call.inputs.q_lengths.dtype = call.inputs.kv_lengths.dtype = ATTN_I64;
+        call.inputs.q_lengths.data = q_length;
+        call.inputs.kv_lengths.data = kv_length;
+        call_run(&call);
+        trimmed = call;
+        attn_tensor *rows[] = {&trimmed.inputs.query, &trimmed.inputs.key,
+                               &trimmed.inputs.value};
+        for (int t = 0; t < 3; t++) {
+            const int64_t whole = rows[t]->shape[2];
+            rows[t]->shape[2] = t == 0 ? 41 : 77;
+            move(rows[t], 1, 1);
+            rows[t]->shape[2] = whole;
+        }
+        attn_tensor *lists[] = {&trimmed.inputs.q_documents,
+                                &trimmed.inputs.k_documents};
+        for (int t = 0; t < 2 && lists[t]->rank > 0; t++) {
+            const int64_t whole = lists[t]->shape[1];
+            lists[t]->shape[1] = t == 0 ? 41 : 77;
+            move(lists[t], 1, 1);
+            lists[t]->shape[1] = whole;
+        }
+        move_corner(&trimmed.inputs.mask);
+        move_corner(&trimmed.inputs.bias);
+        run_args(&trimmed.args, &trimmed.inputs, &trimmed.outputs);
+        call_run(&trimmed);
+        assert_int_equal(check_outputs(&call.inputs, &trimmed.outputs), 0);
+        free_guards();
+        call_close(&call);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tensors_between_pages),
+        cmocka_unit_test(nothing_beyond_the_lengths_is_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

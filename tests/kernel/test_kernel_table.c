@@ -1,0 +1,49 @@
+/*
+ * The tables themselves: complete, of the instruction set they say, and the best one is
+ * the last that runs.
+ */
+#include "tests/support/test.h"
+
+#include "tests/kernel/each.h"
+
+static void tables_are_complete(void **state) {
+    (void)state;
+    int32_t isa = 0, last = 0;
+    const struct kernels *k;
+    while ((k = each_kernels(&isa)) != NULL) {
+        last = isa;
+        assert_int_equal(k->isa, isa);
+        assert_true(k->width >= 1 && k->width <= 16);
+        assert_true(isa == ATTN_ISA_SCALAR || k->width > 1);
+        assert_true(k->product && k->transpose && k->softcap && k->add_bias);
+        assert_true(k->add_alibi && k->mask_bias && k->mask_bytes && k->scan_bias);
+        assert_true(k->all_finite && k->softmax && k->weights && k->scale);
+        assert_non_null(k->add_columns);
+    }
+    assert_true(last >= ATTN_ISA_SCALAR);
+    assert_int_equal(attn_kernels_best(), last);
+    assert_null(attn_kernels(ATTN_ISA_AUTO));
+    assert_null(attn_kernels(ATTN_ISA_NEON + 1));
+    assert_null(attn_kernels(-1));
+}
+
+/* A build for a processor has kernels beyond plain C for it. */
+static void builds_have_vectors(void **state) {
+    (void)state;
+#if defined(__x86_64__)
+    assert_non_null(attn_kernels(ATTN_ISA_AVX2));
+    assert_non_null(attn_kernels(ATTN_ISA_AVX512));
+#elif defined(__aarch64__)
+    assert_non_null(attn_kernels(ATTN_ISA_NEON));
+#else
+    skip();
+#endif
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables_are_complete),
+        cmocka_unit_test(builds_have_vectors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,58 @@
+/*
+ * Calls as objects.
+ */
+#include "tests/support/call.h"
+
+#include "tests/support/check.h"
+#include "tests/support/run.h"
+
+void call_open_on(struct test_call *call, attn_context *context,
+                  const struct test_problem *problem, int data, unsigned wanted) {
+    *call = (struct test_call){0};
+    gen_inputs(&call->inputs, problem, data);
+    outputs_open(&call->outputs, problem, wanted);
+    if (context == NULL) {
+        call->context = context = run_context(problem);
+    }
+    call->plan = run_plan(context, problem);
+    run_args(&call->args, &call->inputs, &call->outputs);
+}
+
+void call_open(struct test_call *call, const char *text, unsigned wanted) {
+    struct test_problem problem = run_parse(text);
+    call_open_on(call, NULL, &problem, DATA_RANDOM, wanted);
+}
+
+void call_close(struct test_call *call) {
+    attn_plan_destroy(call->plan);
+    attn_context_destroy(call->context);
+    outputs_close(&call->outputs);
+    gen_free(&call->inputs);
+}
+
+void call_run(struct test_call *call) {
+    run_need(attn_plan_forward(call->plan, &call->args), &call->inputs.problem,
+             "attn_plan_forward");
+}
+
+int call_same(const struct test_call *a, const struct test_call *b) {
+    int same = 1, compared = 0;
+    for (int o = 0; o < OUTPUTS; o++) {
+        if (a->outputs.tensor[o].rank > 0 && b->outputs.tensor[o].rank > 0) {
+            same = outputs_same(&a->outputs, &b->outputs, o) && same;
+            compared++;
+        }
+    }
+    assert_true(compared > 0);
+    if (!same) {
+        check_print_problem("one", &a->inputs);
+        check_print_problem("other", &b->inputs);
+    }
+    return same;
+}
+
+void call_need_same(struct test_call *a, struct test_call *b) {
+    call_run(a);
+    call_run(b);
+    assert_true(call_same(a, b));
+}

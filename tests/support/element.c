@@ -1,0 +1,58 @@
+/*
+ * Addresses of elements, from the strides that attn/common.h defines.
+ */
+#include "tests/support/element.h"
+
+size_t element_size(int32_t dtype) {
+    switch (dtype) {
+    case ATTN_BOOL:
+        return 1;
+    case ATTN_I64:
+        return 8;
+    default:
+        return 4;
+    }
+}
+
+void *element_at(const attn_tensor *tensor, int64_t i0, int64_t i1, int64_t i2,
+                 int64_t i3) {
+    const int64_t index[4] = {i0, i1, i2, i3};
+    int64_t place = 0;
+    for (int32_t d = 0; d < tensor->rank; d++) {
+        if (tensor->shape[d] > 1) {
+            place += index[4 - tensor->rank + d] * tensor->stride[d];
+        }
+    }
+    return (char *)tensor->data + place * (int64_t)element_size(tensor->dtype);
+}
+
+float element_float(const attn_tensor *tensor, int64_t i0, int64_t i1, int64_t i2,
+                    int64_t i3) {
+    return *(const float *)element_at(tensor, i0, i1, i2, i3);
+}
+
+int64_t element_int(const attn_tensor *tensor, int64_t i0, int64_t i1) {
+    const void *element = element_at(tensor, 0, 0, i0, i1);
+    return tensor->dtype == ATTN_I64 ? *(const int64_t *)element
+                                     : *(const int32_t *)element;
+}
+
+void element_set_int(const attn_tensor *tensor, int64_t i0, int64_t i1, int64_t value) {
+    void *element = element_at(tensor, 0, 0, i0, i1);
+    if (tensor->dtype == ATTN_I64) {
+        *(int64_t *)element = value;
+    } else {
+        *(int32_t *)element = (int32_t)value;
+    }
+}
+
+int64_t element_extent(const attn_tensor *tensor) {
+    int64_t last = 0;
+    for (int32_t d = 0; d < tensor->rank; d++) {
+        if (tensor->shape[d] == 0) {
+            return 0;
+        }
+        last += tensor->shape[d] > 1 ? (tensor->shape[d] - 1) * tensor->stride[d] : 0;
+    }
+    return last + 1;
+}

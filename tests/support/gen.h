@@ -1,0 +1,48 @@
+/*
+ * The tensors of a problem, all made from its seed: contents, and also what a problem
+ * string leaves open (integer types, broadcast shapes, strides with gaps, alignment).
+ *
+ * Gaps between rows hold NaN (in masks: "attend"), so that reading one shows.
+ */
+#ifndef TEST_GEN_H
+#define TEST_GEN_H
+
+#include "tests/support/test.h"
+
+/* Contents of query, key and value. */
+enum {
+    DATA_RANDOM,   /* variance 1 */
+    DATA_HUGE,     /* scores of several thousand, values of 1e15 */
+    DATA_EQUAL,    /* all scores of a head the same */
+    DATA_DOMINANT, /* one key takes nearly all the weight */
+    DATA_TINY,     /* subnormals, -0, and few numbers of size 1 */
+    DATA_KINDS
+};
+
+enum { GEN_TENSORS = 14 };
+
+/* Tensors that the problem does not have keep rank 0. */
+struct test_inputs {
+    struct test_problem problem;
+    int data; /* DATA_... */
+    attn_tensor query, key, value;
+    attn_tensor q_lengths, kv_lengths, query_offsets, prefix_lengths;
+    attn_tensor q_documents, k_documents, block_mask, mask, bias;
+    attn_tensor alibi_slopes, sinks;
+    void *block[GEN_TENSORS]; /* what the tensors lie in, in the order above */
+};
+
+void gen_inputs(struct test_inputs *inputs, const struct test_problem *problem,
+                int data);
+void gen_free(struct test_inputs *inputs);
+
+/* The tensor itself, or NULL where the problem has none: what an args member takes. */
+const attn_tensor *gen_given(const attn_tensor *tensor);
+
+/* The name of a DATA_... */
+const char *gen_data_name(int data);
+
+/* Number of blocks that size falls into. */
+int64_t gen_blocks(int64_t size, int64_t block);
+
+#endif

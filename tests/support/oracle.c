@@ -1,0 +1,260 @@
+/*
+ * Attention row by row: scores in three stages, who attends whom, softmax, sum.
+ */
+#include "tests/support/oracle.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "tests/support/element.h"
+
+static const double unit = 0x1p-24;
+static const double smallest = 0x1p-149; /* of a float that is not 0 */
+
+/* A library may form sums over tiles of this many keys. */
+static const double tile = 256;
+
+/* ----------------------------------------------------------- who attends whom */
+
+int64_t oracle_q_length(const struct test_inputs *inputs, int64_t b) {
+    return inputs->problem.q_lengths ? element_int(&inputs->q_lengths, 0, b)
+                                     : inputs->problem.q_length;
+}
+
+int64_t oracle_kv_length(const struct test_inputs *inputs, int64_t b) {
+    return inputs->problem.kv_lengths ? element_int(&inputs->kv_lengths, 0, b)
+                                      : inputs->problem.kv_length;
+}
+
+static int64_t position(const struct test_inputs *inputs, int64_t b, int64_t i) {
+    int64_t last_beside_last = oracle_kv_length(inputs, b) - oracle_q_length(inputs, b);
+    switch (inputs->problem.alignment) {
+    case ATTN_ALIGN_BOTTOM_RIGHT:
+        return i + last_beside_last;
+    case ATTN_ALIGN_OFFSETS:
+        return i + element_int(&inputs->query_offsets, 0, b);
+    case ATTN_ALIGN_KV_LENGTHS:
+        return inputs->problem.kv_lengths ? i + last_beside_last : i;
+    default:
+        return i;
+    }
+}
+
+int oracle_attends_but_bias(const struct test_inputs *inputs, int64_t b, int64_t h,
+                            int64_t i, int64_t j) {
+    const struct test_problem *p = &inputs->problem;
+    int64_t at = position(inputs, b, i);
+    if (i >= oracle_q_length(inputs, b) || j >= oracle_kv_length(inputs, b)) {
+        return 0;
+    }
+    if (p->causal && j > at &&
+        !(p->prefix && j < element_int(&inputs->prefix_lengths, 0, b))) {
+        return 0;
+    }
+    if ((p->left >= 0 && j < at - p->left) || (p->right >= 0 && j > at + p->right)) {
+        return 0;
+    }
+    if (p->documents && element_int(&inputs->q_documents, b, i) !=
+                            element_int(&inputs->k_documents, b, j)) {
+        return 0;
+    }
+    if (p->q_block > 0 && *(uint8_t *)element_at(&inputs->block_mask, b, h,
+                                                 i / p->q_block, j / p->k_block) == 0) {
+        return 0;
+    }
+    return !p->mask || *(uint8_t *)element_at(&inputs->mask, b, h, i, j) != 0;
+}
+
+int oracle_attends(const struct test_inputs *inputs, int64_t b, int64_t h, int64_t i,
+                   int64_t j) {
+    return oracle_attends_but_bias(inputs, b, h, i, j) &&
+           (!inputs->problem.bias ||
+            element_float(&inputs->bias, b, h, i, j) != -INFINITY);
+}
+
+/* --------------------------------------------------------------------- scores */
+
+static void score_raw(struct oracle_row *row, const struct test_inputs *inputs,
+                      int64_t b, int64_t h, int64_t i, int64_t j) {
+    const struct test_problem *p = &inputs->problem;
+    const float *query = element_at(&inputs->query, b, h, i, 0);
+    const float *key =
+        element_at(&inputs->key, b, h / (p->q_heads / p->kv_heads), j, 0);
+    double dot = 0, size = 0;
+    for (int32_t c = 0; c < p->key_dim; c++) {
+        dot += (double)query[c] * key[c];
+        size += fabs((double)query[c] * key[c]);
+    }
+    double scale = p->has_scale ? p->scale : 1 / sqrt((double)p->key_dim);
+    double roundings = (p->key_dim + 2) * unit;
+    row->raw[j] = scale * dot;
+    row->raw_error[j] = roundings / (1 - roundings) * fabs(scale) * size +
+                        (p->key_dim * fabs(scale) + 1) * smallest;
+}
+
+/* The cap's tanh is off by at most 4u, its argument and its product by 1.5u each, and
+ * the slope of tanh is at most 1. */
+static void score_capped(struct oracle_row *row, const struct test_inputs *inputs,
+                         int64_t j) {
+    double cap = inputs->problem.softcap;
+    row->capped[j] = row->raw[j];
+    row->capped_error[j] = row->raw_error[j];
+    if (cap > 0) {
+        row->capped[j] = cap * tanh(row->raw[j] / cap);
+        row->capped_error[j] += 7 * unit * fabs(row->capped[j]) + (cap + 1) * smallest;
+    }
+}
+
+static void score_biased(struct oracle_row *row, const struct test_inputs *inputs,
+                         int64_t b, int64_t h, int64_t i, int64_t j) {
+    double terms = 0, size = 0;
+    if (inputs->problem.bias) {
+        double bias = element_float(&inputs->bias, b, h, i, j);
+        terms += bias;
+        size += fabs(bias);
+    }
+    if (inputs->problem.alibi) {
+        double distance = fabs((double)(position(inputs, b, i) - j));
+        double slope = element_float(&inputs->alibi_slopes, 0, 0, b, h);
+        terms -= slope * distance;
+        size += fabs(slope * distance);
+    }
+    double score = row->capped[j] + terms;
+    row->biased[j] = score;
+    row->biased_error[j] =
+        row->capped_error[j] + unit * (2 * fabs(score) + fabs(row->capped[j]) + size);
+}
+
+/* Fills in the three stages of scores; returns the largest error of a weight's exponent
+ * but for what depends on the maximum. */
+static void score_row(struct oracle_row *row, const struct test_inputs *inputs,
+                      int64_t b, int64_t h, int64_t i) {
+    int64_t keys = inputs->problem.kv_length;
+    int beyond = i >= oracle_q_length(inputs, b);
+    row->attended = 0;
+    for (int64_t j = 0; j < keys; j++) {
+        row->raw[j] = row->capped[j] = row->biased[j] = -INFINITY;
+        row->raw_error[j] = row->capped_error[j] = row->biased_error[j] = 0;
+        if (beyond || j >= oracle_kv_length(inputs, b)) {
+            continue;
+        }
+        score_raw(row, inputs, b, h, i, j);
+        score_capped(row, inputs, j);
+        if (oracle_attends(inputs, b, h, i, j)) {
+            score_biased(row, inputs, b, h, i, j);
+            row->attended++;
+        }
+    }
+}
+
+/* -------------------------------------------------------------------- softmax */
+
+/* The maximum, the sum and their like. Returns the relative error of a weight. */
+static double sum_row(struct oracle_row *row, const struct test_inputs *inputs,
+                      int64_t h) {
+    int64_t keys = inputs->problem.kv_length;
+    double n = (double)row->attended;
+    double sink = -INFINITY;
+    if (inputs->problem.sinks) {
+        sink = element_float(&inputs->sinks, 0, 0, 0, h);
+    }
+    row->row_max = sink;
+    row->max_error = 0;
+    for (int64_t j = 0; j < keys; j++) {
+        int bad = isnan(row->row_max) || isnan(row->biased[j]);
+        row->row_max = bad ? NAN : fmax(row->row_max, row->biased[j]);
+        row->max_error = fmax(row->max_error, row->biased_error[j]);
+    }
+
+    row->row_sum = row->row_max == -INFINITY ? 0 : exp(sink - row->row_max);
+    double weight_error = 0; /* max_j d_j */
+    for (int64_t j = 0; j < keys; j++) {
+        row->weight[j] = 0;
+        if (row->biased[j] != -INFINITY) {
+            double below = row->row_max - row->biased[j];
+            row->weight[j] = exp(-below);
+            row->row_sum += row->weight[j];
+            /* A weight that underflows carries no error worth counting. */
+            if (below < 90) {
+                weight_error =
+                    fmax(weight_error, row->biased_error[j] + unit * (below + 4));
+            }
+        }
+    }
+    double roundings = (tile + n / tile + 20) * unit;
+    row->lse = row->row_max == -INFINITY ? -INFINITY : row->row_max + log(row->row_sum);
+    row->sum_error = row->lse_error = 0;
+    if (row->attended > 0) {
+        row->sum_error = (2 * weight_error + roundings) * row->row_sum;
+        row->lse_error = weight_error + row->max_error + roundings +
+                         2 * unit * (fabs(row->lse) + fabs(row->row_max));
+    }
+    return 2 * weight_error + roundings;
+}
+
+void oracle_compute(struct oracle_row *row, const struct test_inputs *inputs, int64_t b,
+                    int64_t h, int64_t i) {
+    const struct test_problem *p = &inputs->problem;
+    int64_t group = h / (p->q_heads / p->kv_heads);
+    score_row(row, inputs, b, h, i);
+    double relative = sum_row(row, inputs, h);
+    /* Weights below 2^-126 of the maximum are 0, and products may underflow. */
+    double lost = 0x1p-126, underflow = ((double)row->attended + 64) * smallest;
+
+    for (int32_t c = 0; c < p->value_dim; c++) {
+        row->out[c] = row->out_error[c] = 0;
+    }
+    for (int64_t j = 0; j < p->kv_length; j++) {
+        row->weight_error[j] = 0;
+        if (row->biased[j] == -INFINITY) {
+            continue;
+        }
+        const float *value = element_at(&inputs->value, b, group, j, 0);
+        row->weight[j] /= row->row_sum;
+        row->weight_error[j] = relative * row->weight[j] + lost;
+        for (int32_t c = 0; c < p->value_dim; c++) {
+            row->out[c] += row->weight[j] * value[c];
+            row->out_error[c] +=
+                (relative * row->weight[j] + lost) * fabs((double)value[c]);
+        }
+    }
+    for (int32_t c = 0; c < p->value_dim && row->attended > 0; c++) {
+        row->out_error[c] += underflow;
+    }
+}
+
+/* --------------------------------------------------------------------- memory */
+
+static double *numbers(int64_t count) {
+    double *array = calloc((size_t)count + 1, sizeof *array);
+    assert_non_null(array);
+    return array;
+}
+
+void oracle_open(struct oracle_row *row, const struct test_problem *problem) {
+    int64_t keys = problem->kv_length;
+    *row = (struct oracle_row){.raw = numbers(keys),
+                               .capped = numbers(keys),
+                               .biased = numbers(keys),
+                               .weight = numbers(keys),
+                               .out = numbers(problem->value_dim),
+                               .raw_error = numbers(keys),
+                               .capped_error = numbers(keys),
+                               .biased_error = numbers(keys),
+                               .weight_error = numbers(keys),
+                               .out_error = numbers(problem->value_dim)};
+}
+
+void oracle_close(struct oracle_row *row) {
+    free(row->raw);
+    free(row->capped);
+    free(row->biased);
+    free(row->weight);
+    free(row->out);
+    free(row->raw_error);
+    free(row->capped_error);
+    free(row->biased_error);
+    free(row->weight_error);
+    free(row->out_error);
+    *row = (struct oracle_row){0};
+}

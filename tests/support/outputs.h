@@ -1,0 +1,54 @@
+/*
+ * The output tensors of a call. Their memory is filled with a pattern before the call,
+ * with gaps between rows and a margin at both ends, so that an element left out, and a
+ * byte written beside them, both show.
+ */
+#ifndef TEST_OUTPUTS_H
+#define TEST_OUTPUTS_H
+
+#include "tests/support/gen.h"
+
+enum {
+    OUT,
+    LSE,
+    ROW_MAX,
+    ROW_SUM,
+    WEIGHTS,
+    MEAN_WEIGHTS,
+    KEY_SUMS,
+    RAW_SCORES,
+    CAPPED_SCORES,
+    BIASED_SCORES,
+    OUTPUTS
+};
+
+/* Sets of outputs: bit 1 << OUT and so on. */
+enum { ONLY_OUT = 1, ALL_OUTPUTS = (1 << OUTPUTS) - 1 };
+
+struct test_outputs {
+    attn_tensor tensor[OUTPUTS]; /* rank 0: not asked for */
+    void *block[OUTPUTS];
+    int64_t elements[OUTPUTS]; /* floats in the block */
+};
+
+void outputs_open(struct test_outputs *outputs, const struct test_problem *problem,
+                  unsigned wanted);
+void outputs_close(struct test_outputs *outputs);
+
+const char *outputs_name(int output);
+
+/* All elements written and nothing beside them; else says what is wrong and returns 0.
+ */
+int outputs_whole(const struct test_outputs *outputs);
+
+/* Nothing written; else says where and returns 0. */
+int outputs_untouched(const struct test_outputs *outputs);
+
+/* The output tensors as members of args. */
+void outputs_give(const struct test_outputs *outputs, attn_forward_args *args);
+
+/* Whether an output holds the same bits in both; else prints the first difference. */
+int outputs_same(const struct test_outputs *a, const struct test_outputs *b,
+                 int output);
+
+#endif

@@ -1,0 +1,136 @@
+/*
+ * Marks what the definition of attention needs, by place in memory so that broadcast
+ * tensors come out right, and overwrites the rest.
+ */
+#include "tests/support/poison.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "tests/support/element.h"
+#include "tests/support/oracle.h"
+
+/* One mark for each element of a tensor, in the order of memory. */
+struct marks {
+    const attn_tensor *tensor;
+    uint8_t *needed;
+};
+
+static struct marks marks_open(const attn_tensor *tensor) {
+    struct marks marks = {tensor, calloc((size_t)element_extent(tensor) + 1, 1)};
+    assert_non_null(marks.needed);
+    return marks;
+}
+
+static uint8_t *mark_of(struct marks *marks, int64_t i0, int64_t i1, int64_t i2,
+                        int64_t i3) {
+    const char *element = element_at(marks->tensor, i0, i1, i2, i3);
+    ptrdiff_t bytes = element - (const char *)marks->tensor->data;
+    return marks->needed + bytes / (ptrdiff_t)element_size(marks->tensor->dtype);
+}
+
+static float poison_number(int poison, int64_t count) {
+    switch (poison) {
+    case POISON_NAN:
+        return NAN;
+    case POISON_INFINITY:
+        return count % 2 ? INFINITY : -INFINITY;
+    case POISON_HUGE:
+        return count % 2 ? FLT_MAX : -FLT_MAX;
+    default:
+        return 0;
+    }
+}
+
+/* Overwrites the rows of (B, heads, length, dim) whose first element has no mark. */
+static int64_t poison_rows(struct marks *marks, int poison) {
+    const attn_tensor *tensor = marks->tensor;
+    int64_t count = 0;
+    for (int64_t b = 0; b < tensor->shape[0]; b++) {
+        for (int64_t h = 0; h < tensor->shape[1]; h++) {
+            for (int64_t i = 0; i < tensor->shape[2]; i++) {
+                if (*mark_of(marks, b, h, i, 0)) {
+                    continue;
+                }
+                float *row = element_at(tensor, b, h, i, 0);
+                for (int64_t c = 0; c < tensor->shape[3]; c++) {
+                    row[c] = poison_number(poison, count++);
+                }
+            }
+        }
+    }
+    return count;
+}
+
+/* The same for a bias, element by element. */
+static int64_t poison_bias(struct marks *marks, const struct test_problem *p,
+                           int poison) {
+    int64_t count = 0;
+    int64_t pairs = p->q_length * p->kv_length;
+    for (int64_t n = 0; n < p->batch * p->q_heads * pairs; n++) {
+        int64_t b = n / pairs / p->q_heads, h = n / pairs % p->q_heads;
+        int64_t i = n / p->kv_length % p->q_length, j = n % p->kv_length;
+        if (!*mark_of(marks, b, h, i, j)) {
+            *(float *)element_at(marks->tensor, b, h, i, j) =
+                poison_number(poison, count++);
+        }
+    }
+    return count;
+}
+
+/* What lies beyond the lengths gets an id that other places have. */
+static int64_t
+poison_documents(const attn_tensor *documents, const struct test_inputs *inputs,
+                 int64_t (*length)(const struct test_inputs *, int64_t)) {
+    int64_t count = 0, batch = inputs->problem.batch, needed = 0;
+    for (int64_t b = 0; b < batch && documents->rank > 0; b++) {
+        int64_t own = length(inputs, b);
+        needed = documents->shape[0] > 1 || own > needed ? own : needed;
+        int last_of_shared = documents->shape[0] == 1 && b == batch - 1;
+        if (documents->shape[0] > 1 || last_of_shared) {
+            for (int64_t i = needed; i < documents->shape[1]; i++, count++) {
+                element_set_int(documents, b, i, count % 2);
+            }
+        }
+    }
+    return count;
+}
+
+int64_t poison_masked(struct test_inputs *inputs, int poison) {
+    const struct test_problem *p = &inputs->problem;
+    struct marks query = marks_open(&inputs->query), key = marks_open(&inputs->key);
+    struct marks value = marks_open(&inputs->value);
+    struct marks bias = {&inputs->bias, NULL};
+    if (p->bias) {
+        bias = marks_open(&inputs->bias);
+    }
+    for (int64_t b = 0; b < p->batch; b++) {
+        for (int64_t h = 0; h < p->q_heads; h++) {
+            int64_t g = h / (p->q_heads / p->kv_heads);
+            for (int64_t i = 0; i < p->q_length; i++) {
+                for (int64_t j = 0; j < p->kv_length; j++) {
+                    if (p->bias && oracle_attends_but_bias(inputs, b, h, i, j)) {
+                        *mark_of(&bias, b, h, i, j) = 1;
+                    }
+                    if (oracle_attends(inputs, b, h, i, j)) {
+                        *mark_of(&query, b, h, i, 0) = 1;
+                        *mark_of(&key, b, g, j, 0) = 1;
+                        *mark_of(&value, b, g, j, 0) = 1;
+                    }
+                }
+            }
+        }
+    }
+    int64_t count = poison_rows(&query, poison) + poison_rows(&key, poison) +
+                    poison_rows(&value, poison);
+    if (p->bias) {
+        count += poison_bias(&bias, p, poison);
+    }
+    free(query.needed);
+    free(key.needed);
+    free(value.needed);
+    free(bias.needed);
+    return count + poison_documents(&inputs->q_documents, inputs, oracle_q_length) +
+           poison_documents(&inputs->k_documents, inputs, oracle_kv_length);
+}

@@ -1,0 +1,18 @@
+/*
+ * Puts NaN, infinity and the like wherever the masks promise that nobody looks.
+ */
+#ifndef TEST_POISON_H
+#define TEST_POISON_H
+
+#include "tests/support/gen.h"
+
+enum { POISON_ZERO, POISON_NAN, POISON_INFINITY, POISON_HUGE, POISONS };
+
+/*
+ * Overwrites every number that the masks keep from all results: keys and values that no
+ * query attends, queries that attend nothing, and biases of pairs that something else
+ * masks; also documents beyond the lengths. Returns how many it overwrote.
+ */
+int64_t poison_masked(struct test_inputs *inputs, int poison);
+
+#endif

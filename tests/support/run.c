@@ -1,0 +1,158 @@
+/*
+ * Runs problems through the public interface.
+ */
+#include "tests/support/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/check.h"
+
+struct test_problem run_parse(const char *text) {
+    struct test_problem problem;
+    const char *wrong = problem_parse(&problem, text);
+    if (wrong != NULL) {
+        fail_msg("\"%s\": %s", text, wrong);
+    }
+    return problem;
+}
+
+void run_need(attn_status status, const struct test_problem *problem,
+              const char *call) {
+    if (status != ATTN_OK) {
+        char text[512];
+        problem_format(problem, text, sizeof text);
+        fail_msg("%s: %s: %s (\"%s\")", call, attn_status_string(status),
+                 attn_last_error(), text);
+    }
+}
+
+attn_context *run_context(const struct test_problem *problem) {
+    attn_context *context = NULL;
+    run_need(attn_context_create(&context), problem, "attn_context_create");
+    run_need(attn_context_set_threads(context, problem->threads), problem,
+             "attn_context_set_threads");
+    run_need(attn_context_set_isa(context, problem->isa), problem,
+             "attn_context_set_isa");
+    return context;
+}
+
+attn_desc *run_desc(const struct test_problem *p) {
+    attn_desc *desc = NULL;
+    run_need(attn_desc_create(&desc), p, "attn_desc_create");
+    run_need(attn_desc_set_heads(desc, p->q_heads, p->kv_heads), p, "set_heads");
+    run_need(attn_desc_set_dims(desc, p->key_dim, p->value_dim), p, "set_dims");
+    if (p->has_scale) {
+        run_need(attn_desc_set_scale(desc, p->scale), p, "set_scale");
+    }
+    run_need(attn_desc_set_softcap(desc, p->softcap), p, "set_softcap");
+    run_need(attn_desc_set_causal(desc, p->causal), p, "set_causal");
+    run_need(attn_desc_set_alignment(desc, p->alignment), p, "set_alignment");
+    run_need(attn_desc_set_window(desc, p->left, p->right), p, "set_window");
+    run_need(attn_desc_set_lengths(desc, p->q_lengths, p->kv_lengths), p,
+             "set_lengths");
+    run_need(attn_desc_set_documents(desc, p->documents), p, "set_documents");
+    run_need(attn_desc_set_prefix(desc, p->prefix), p, "set_prefix");
+    run_need(attn_desc_set_block_mask(desc, p->q_block, p->k_block), p,
+             "set_block_mask");
+    run_need(attn_desc_set_mask(desc, p->mask ? ATTN_BOOL : 0), p, "set_mask");
+    run_need(attn_desc_set_bias(desc, p->bias ? ATTN_F32 : 0), p, "set_bias");
+    run_need(attn_desc_set_alibi(desc, p->alibi), p, "set_alibi");
+    run_need(attn_desc_set_sinks(desc, p->sinks), p, "set_sinks");
+    run_need(attn_desc_set_engine(desc, p->engine), p, "set_engine");
+    return desc;
+}
+
+attn_plan *run_plan(attn_context *context, const struct test_problem *problem) {
+    attn_desc *desc = run_desc(problem);
+    attn_bounds bounds = {sizeof bounds, problem->batch, problem->q_length,
+                          problem->kv_length};
+    attn_plan *plan = NULL;
+    run_need(attn_plan_create(&plan, context, desc, &bounds), problem,
+             "attn_plan_create");
+    attn_desc_destroy(desc);
+    return plan;
+}
+
+void run_args(attn_forward_args *args, const struct test_inputs *inputs,
+              const struct test_outputs *outputs) {
+    assert_int_equal(attn_forward_args_init(args, sizeof *args), ATTN_OK);
+    args->query = &inputs->query;
+    args->key = &inputs->key;
+    args->value = &inputs->value;
+    args->q_lengths = gen_given(&inputs->q_lengths);
+    args->kv_lengths = gen_given(&inputs->kv_lengths);
+    args->query_offsets = gen_given(&inputs->query_offsets);
+    args->prefix_lengths = gen_given(&inputs->prefix_lengths);
+    args->q_documents = gen_given(&inputs->q_documents);
+    args->k_documents = gen_given(&inputs->k_documents);
+    args->block_mask = gen_given(&inputs->block_mask);
+    args->mask = gen_given(&inputs->mask);
+    args->bias = gen_given(&inputs->bias);
+    args->alibi_slopes = gen_given(&inputs->alibi_slopes);
+    args->sinks = gen_given(&inputs->sinks);
+    outputs_give(outputs, args);
+}
+
+void run_on(attn_context *context, const struct test_inputs *inputs,
+            const struct test_outputs *outputs) {
+    attn_plan *plan = run_plan(context, &inputs->problem);
+    attn_forward_args args;
+    run_args(&args, inputs, outputs);
+    run_need(attn_plan_forward(plan, &args), &inputs->problem, "attn_plan_forward");
+    attn_plan_destroy(plan);
+}
+
+void run_forward(const struct test_inputs *inputs, const struct test_outputs *outputs) {
+    attn_context *context = run_context(&inputs->problem);
+    run_on(context, inputs, outputs);
+    attn_context_destroy(context);
+}
+
+int run_and_check(const struct test_problem *problem, int data, unsigned wanted) {
+    struct test_inputs inputs;
+    struct test_outputs outputs;
+    gen_inputs(&inputs, problem, data);
+    outputs_open(&outputs, problem, wanted);
+    run_forward(&inputs, &outputs);
+    int wrong = check_outputs(&inputs, &outputs);
+    outputs_close(&outputs);
+    gen_free(&inputs);
+    return wrong;
+}
+
+int run_engines(const struct test_problem *problem, int data, unsigned wanted) {
+    int wrong = 0;
+    struct test_problem each = *problem;
+    for (each.engine = ATTN_ENGINE_AUTO; each.engine <= ATTN_ENGINE_FLASH;
+         each.engine++) {
+        wrong += run_and_check(&each, data, wanted);
+    }
+    return wrong;
+}
+
+int run_text(const char *text, int data) {
+    struct test_problem problem = run_parse(text);
+    return run_engines(&problem, data, ALL_OUTPUTS);
+}
+
+int run_skip_isa(void) {
+    static const char *const names[] = {"auto", "scalar", "avx2", "avx512", "neon"};
+    const char *wanted = getenv("ATTN_ISA");
+    int32_t isa = ATTN_ISA_AUTO;
+    for (int32_t i = 0; wanted != NULL && i < (int32_t)COUNT_OF(names); i++) {
+        isa = strcmp(wanted, names[i]) == 0 ? i : isa;
+    }
+    attn_context *context = NULL;
+    attn_status status = attn_context_create(&context);
+    if (status == ATTN_OK) {
+        status = attn_context_set_isa(context, isa);
+    }
+    attn_context_destroy(context);
+    if (status == ATTN_ERR_UNSUPPORTED) {
+        printf("skipped: %s\n", attn_last_error());
+        return EXIT_SKIPPED;
+    }
+    return status == ATTN_OK ? 0 : 1;
+}
