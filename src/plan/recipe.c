@@ -35,7 +35,8 @@ static struct recipe choose_recipe(const struct attn_plan *plan) {
     const bool limited =
         blas->volume != INT64_MAX && plan->context->blas_policy == ATTN_BLAS_SAFE;
     if (limited || blas->small_kernels) {
-        const int edge = blas->volume >= EDGE * EDGE * EDGE ? EDGE : EDGE_SMALL;
+        const int edge =
+            blas->volume >= (int64_t)EDGE * EDGE * EDGE ? EDGE : EDGE_SMALL;
         return (struct recipe){edge, 2 * edge, edge};
     }
     return (struct recipe){LARGE_TILE_Q, LARGE_TILE_K, LARGE_EDGE};

@@ -20,7 +20,8 @@ static const char *only;
 static void random_problems(void **state) {
     (void)state;
     int wrong = 0;
-    for (uint64_t number = first; number < first + count && only == NULL; number++) {
+    for (uint64_t number = first; number < first + count && only == NULL;
+         number += TEST_SHARE) {
         struct random random = random_stream(number, 5);
         int data;
         struct test_problem problem = compose_problem(number, &data);

@@ -43,7 +43,7 @@ static void each_is_right(void **state) {
             print_message("%s does not run here\n", names[isa]);
             continue;
         }
-        for (uint64_t number = 30000; number < 30080; number++) {
+        for (uint64_t number = 30000; number < 30080; number += TEST_SHARE) {
             int data;
             struct test_problem problem = compose_problem(number, &data);
             problem.isa = isa;

@@ -47,7 +47,7 @@ static void between_guard_pages(void **state) {
 
 static void random_problems(void **state) {
     (void)state;
-    for (uint64_t number = 20000; number < 20060; number++) {
+    for (uint64_t number = 20000; number < 20060; number += TEST_SHARE) {
         int data;
         struct test_problem problem = compose_problem(number, &data);
         compare(&problem, data, number % 2 ? 0xff : 0x7e);

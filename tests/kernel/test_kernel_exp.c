@@ -33,7 +33,8 @@ static void sweep(const struct kernels *k, float low, float high, uint32_t strid
                   void (*check)(const struct kernels *k, const float *x, int n)) {
     float x[CHUNK];
     int n = 0;
-    for (uint64_t bits = bits_of(low); bits <= bits_of(high); bits += stride) {
+    for (uint64_t bits = bits_of(low); bits <= bits_of(high);
+         bits += (uint64_t)stride * TEST_SHARE) {
         x[n++] = of_bits((uint32_t)bits);
         if (n == CHUNK) {
             check(k, x, n);

@@ -80,8 +80,10 @@ static void place_rows(struct test_inputs *inputs, int which, attn_tensor *tenso
                                        bshd ? row : outer, bshd ? outer : row, 1},
                             .dtype = ATTN_F32,
                             .rank = 4};
-    if (random_percent(&random, 10)) {
-        tensor->stride[0] = 0; /* one batch element for all */
+    struct random chance = random_stream(p->seed, which == QUERY ? 150 : 151);
+    if (random_percent(&chance, 10)) {
+        tensor->stride[0] =
+            0; /* one batch element for all, for key and value together */
     }
     place(inputs, which, tensor, &random);
 }

@@ -17,6 +17,12 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
+/* Of long lists of cases one in so many runs; more than 1 where an emulator runs them.
+ */
+#ifndef TEST_SHARE
+#define TEST_SHARE 1
+#endif
+
 /* What ctest takes for "skipped" when a whole program ends with it. */
 enum { EXIT_SKIPPED = 77 };
 
