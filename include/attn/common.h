@@ -79,7 +79,8 @@ enum {
  * order of the first three. Rules, unless a field says otherwise:
  *   - the last stride is 1 (any value where the last dimension is 0 or 1);
  *   - no stride is negative; the stride of a dimension of size 1 is ignored;
- *   - stride 0 repeats an input; an output must not overlap itself, and its
+ *   - stride 0 repeats an input; an output must not overlap itself (in order of
+ *     their strides, each dimension must step over all of the smaller ones), and its
  *     byte range, first to last element, must not meet that of an input or of
  *     another output, even if no element is shared;
  *   - data is aligned to its element; NULL only if some dimension is 0;
@@ -102,9 +103,9 @@ typedef struct attn_tensor {
  *     stride[0] = S * H * D, stride[1] = D, stride[2] = H * D, stride[3] = 1.
  *
  * dtype is one of ATTN_F32 ... ATTN_I64; rank 1 to 6; shape holds rank sizes,
- * each 0 or more. ATTN_ERR_INVALID for anything else and where the number of
- * bytes exceeds what ptrdiff_t holds. data is checked by the call it is used in.
- * Since 0.1.
+ * each 0 or more, where 0 counts as 1 for the strides and the limit on bytes.
+ * ATTN_ERR_INVALID for anything else and where the number of bytes exceeds what
+ * ptrdiff_t holds. data is checked by the call it is used in. Since 0.1.
  */
 ATTN_API attn_status attn_tensor_init(attn_tensor *tensor, int32_t dtype, int32_t rank,
                                       const int64_t *shape, void *data);
@@ -116,7 +117,8 @@ ATTN_API attn_status attn_tensor_init(attn_tensor *tensor, int32_t dtype, int32_
  * per application or one per thread, as you like; nothing is global.
  *
  * The setters must not run at the same time as other calls on the same
- * context, and fail with ATTN_ERR_INVALID once a plan has been made with it. Everything
+ * context, and fail with ATTN_ERR_INVALID once a plan has been made with it
+ * or attn_sdpa() has used it. Everything
  * else may be called from any thread at any time. Work of two threads on one context is
  * safe: the one that finds the context's threads busy runs entirely on its own thread.
  */

@@ -21,7 +21,7 @@
  *     q_documents[b,i] == k_documents[b,j]   with documents
  *     block_mask[b,h,i/bq,j/bk]              with a block mask
  *     mask[b,h,i,j]                          with a mask (true = attend)
- *     bias[b,h,i,j] > -infinity              with a bias
+ *     bias[b,h,i,j] is not -infinity         with a bias
  *
  * For none of it does libattn allocate memory of query length times key length, and
  * causal, window, lengths, documents and block masks cost only what they keep.
@@ -110,7 +110,7 @@ ATTN_API attn_status attn_desc_set_dims(attn_desc *desc, int32_t key_dim,
 ATTN_API attn_status attn_desc_set_scale(attn_desc *desc, float scale);
 
 /**
- * Limits scores to (-softcap, softcap) by tanh. Finite and positive, or 0: off.
+ * Limits scores to (-softcap, softcap) by tanh. Finite and 2^-126 or more, or 0: off.
  * Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_softcap(attn_desc *desc, float softcap);
@@ -242,8 +242,8 @@ typedef struct attn_bounds {
 typedef struct attn_plan attn_plan;
 
 /**
- * Checks the descriptor and prepares to run it within the bounds (each 0 or
- * more). context must not be NULL; the plan keeps it alive. ATTN_ERR_INVALID,
+ * Checks the descriptor and prepares to run it within the bounds (each 0 to
+ * 2^53). context must not be NULL; the plan keeps it alive. ATTN_ERR_INVALID,
  * ATTN_ERR_UNSUPPORTED, ATTN_ERR_NO_MEMORY; *plan is NULL then. Since 0.1.
  */
 ATTN_API attn_status attn_plan_create(attn_plan **plan, attn_context *context,

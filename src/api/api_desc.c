@@ -2,6 +2,7 @@
  * Descriptors: setters judge what they can judge alone and store it. What one refuses
  * is remembered, so that a program may leave them unchecked.
  */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -75,8 +76,10 @@ attn_status attn_desc_set_scale(attn_desc *desc, float scale) {
 
 attn_status attn_desc_set_softcap(attn_desc *desc, float softcap) {
     REQUIRE_POINTER(desc);
-    SETTER_REQUIRE(SOFTCAP, isfinite(softcap) && softcap >= 0.0f, ATTN_ERR_INVALID,
-                   "softcap is %g, should be finite and not negative", (double)softcap);
+    SETTER_REQUIRE(
+        SOFTCAP, softcap == 0.0f || (isfinite(softcap) && softcap >= FLT_MIN),
+        ATTN_ERR_INVALID, "softcap is %g, should be 0, or finite and %g or more",
+        (double)softcap, (double)FLT_MIN);
     desc->facts.softcap = softcap;
     return attn_desc_accept(desc, SETTER_SOFTCAP);
 }

@@ -52,9 +52,8 @@ size_t attn_plan_explain(const attn_plan *plan, char *text, size_t size) {
 
 attn_status attn_forward_args_init(attn_forward_args *args, size_t size) {
     REQUIRE_POINTER(args);
-    REQUIRE(size >= sizeof args->size && size <= PTRDIFF_MAX, ATTN_ERR_INVALID,
-            "size is %zu, less than its own member takes (%zu)", size,
-            sizeof args->size);
+    REQUIRE(size >= sizeof args->size && size % 8 == 0, ATTN_ERR_INVALID,
+            "size is %zu, should be sizeof(attn_forward_args): a multiple of 8", size);
     memset(args, 0, size);
     args->size = (int64_t)size;
     return ATTN_OK;
@@ -79,13 +78,16 @@ attn_status attn_plan_forward(const attn_plan *plan, const attn_forward_args *ar
     attn_forward_args taken;
     TRY(attn_struct_take(&taken, sizeof taken, args, "args"));
     REQUIRE(taken.workspace == NULL || (uintptr_t)taken.workspace % MEM_ALIGNMENT == 0,
-            ATTN_ERR_INVALID, "workspace is not at a multiple of %d bytes",
-            (int)MEM_ALIGNMENT);
+            ATTN_ERR_INVALID, "workspace is %d bytes past a multiple of %d",
+            (int)((uintptr_t)taken.workspace % MEM_ALIGNMENT), (int)MEM_ALIGNMENT);
     REQUIRE(taken.workspace == NULL ||
                 (taken.workspace_size >= 0 &&
                  (uint64_t)taken.workspace_size >= plan->workspace),
             ATTN_ERR_INVALID, "workspace has %lld bytes, the plan needs %zu",
             (long long)taken.workspace_size, plan->workspace);
+    REQUIRE(taken.workspace != NULL || taken.workspace_size == 0, ATTN_ERR_INVALID,
+            "workspace_size is %lld, but workspace is NULL",
+            (long long)taken.workspace_size);
     struct call call;
     TRY(attn_call_bind(&call, &plan->problem, &plan->bounds, &taken));
     return run_with_workspace(plan, &call, &taken);

@@ -31,6 +31,8 @@ attn_status attn_sdpa(attn_context *context, int64_t batch, int64_t query_heads,
     if (context == NULL) {
         attn_context_setup(&alone, 1);
         alone.isa = attn_kernels_best();
+    } else {
+        atomic_store(&context->planned, true);
     }
     const attn_bounds bounds = {sizeof bounds, batch, q_length, kv_length};
     struct attn_plan plan;

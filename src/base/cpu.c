@@ -68,14 +68,17 @@ bool attn_cpu_allows(int32_t isa) {
     return isa <= isa_limit() && cpu_has(isa);
 }
 
+/* As many threads as a context may have. */
+enum { CPUS_MAX = 1024 };
+
 int32_t attn_cpu_count(void) {
 #ifdef __linux__
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) {
         int count = CPU_COUNT(&set);
-        return count > 0 ? count : 1;
+        return count < 1 ? 1 : count > CPUS_MAX ? CPUS_MAX : count;
     }
 #endif
     long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online > 0 && online < 1024 ? (int32_t)online : 1;
+    return online < 1 ? 1 : online > CPUS_MAX ? CPUS_MAX : (int32_t)online;
 }

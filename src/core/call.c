@@ -38,6 +38,10 @@ static struct rows matrix(const struct view *view, int64_t b, int64_t h,
     return rows;
 }
 
+static const float *floats(const struct view *view, int64_t b, int64_t h) {
+    return (const float *)(const void *)matrix(view, b, h, sizeof(float)).data;
+}
+
 void attn_head_bind(struct head *head, const struct call *call, int64_t b, int64_t h) {
     const struct problem *problem = call->problem;
     const int64_t kv_head = h / problem->group;
@@ -51,9 +55,9 @@ void attn_head_bind(struct head *head, const struct call *call, int64_t b, int64
     head->prefix = problem->prefix ? integer_at(&call->prefixes, b, 0) : 0;
     head->slope = problem->alibi ? *view_at(&call->slopes, b, h, 0, 0) : 0.0f;
     head->sink = problem->sinks ? *view_at(&call->sinks, b, h, 0, 0) : 0.0f;
-    head->query = view_at(&call->query, b, h, 0, 0);
-    head->key = view_at(&call->key, b, kv_head, 0, 0);
-    head->value = view_at(&call->value, b, kv_head, 0, 0);
+    head->query = floats(&call->query, b, h);
+    head->key = floats(&call->key, b, kv_head);
+    head->value = floats(&call->value, b, kv_head);
     head->query_stride = call->query.stride[ROW];
     head->key_stride = call->key.stride[ROW];
     head->value_stride = call->value.stride[ROW];

@@ -1,8 +1,9 @@
 /*
  * Matrix products.
  *
- * BLAS forwards m = 1 and n = 1 to GEMV, which has other rules for threads, and spends
- * longer on checks and packing than on a product below about 32^3: those are ours.
+ * BLAS forwards m = 1 and n = 1 to GEMV, which has other rules for threads; it spends
+ * longer on checks and packing than on a product below about 32^3; and where alpha is 0
+ * it does not look at a and b, which may hold NaN. Those are ours.
  */
 #include "core/product.h"
 
@@ -14,7 +15,7 @@ enum { SMALL = 32 * 32 * 32 };
 static void product(const struct kernels *kernels, int m, int n, int k, float alpha,
                     const float *a, int64_t lda, const float *b, int64_t ldb,
                     bool accumulate, float *c, int64_t ldc) {
-    if (m == 1 || n == 1 || (int64_t)m * n * k <= SMALL) {
+    if (m == 1 || n == 1 || alpha == 0.0f || (int64_t)m * n * k <= SMALL) {
         kernels->product(m, n, k, alpha, a, lda, b, ldb, accumulate, c, ldc);
     } else {
         attn_blas_product(m, n, k, alpha, a, (int)lda, b, (int)ldb, accumulate, c,

@@ -35,6 +35,12 @@ void attn_softmax_step(struct softmax *softmax, const struct kernels *kernels,
 /* Adds the sink to row r; returns what the weights so far are to be multiplied by. */
 static float add_sink(struct softmax *softmax, int r, float sink) {
     const float maximum = softmax->maximum[r];
+    if (softmax->sum[r] == 0.0f) {
+        /* an empty row is all sink, whatever that is; -inf is none */
+        softmax->maximum[r] = sink;
+        softmax->sum[r] = sink == -INFINITY ? 0.0f : 1.0f;
+        return 0.0f;
+    }
     const float top = sink > maximum ? sink : maximum;
     const float shift = top == -INFINITY ? 0.0f : top;
     const float rescale = expf(maximum - shift);

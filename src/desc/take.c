@@ -7,12 +7,15 @@
 #include "base/status.h"
 #include "desc/bind.h"
 
+enum { SIZE_LIMIT = 1 << 16 };
+
 attn_status attn_struct_take(void *mine, size_t mine_size, const void *theirs,
                              const char *name) {
     REQUIRE(theirs != NULL, ATTN_ERR_INVALID, "%s is NULL", name);
     int64_t size;
     memcpy(&size, theirs, sizeof size);
-    REQUIRE(size >= (int64_t)sizeof size && (uint64_t)size <= SIZE_MAX / 2,
+    /* members take 8 bytes each, and no struct will have thousands */
+    REQUIRE(size >= (int64_t)sizeof size && size % 8 == 0 && size <= SIZE_LIMIT,
             ATTN_ERR_INVALID,
             "%s says its size is %lld bytes: the size member must hold sizeof %s", name,
             (long long)size, name);

@@ -75,7 +75,8 @@ static attn_status check_form(const attn_tensor *tensor, const char *name) {
     REQUIRE(is_type(tensor->dtype), ATTN_ERR_INVALID,
             "%s has dtype %d, which is no type", name, (int)tensor->dtype);
     REQUIRE(tensor->reserved[0] == 0 && tensor->reserved[1] == 0, ATTN_ERR_UNSUPPORTED,
-            "%s has nonzero reserved words", name);
+            "%s has reserved words %lld and %lld, should be 0", name,
+            (long long)tensor->reserved[0], (long long)tensor->reserved[1]);
     for (int i = 0; i < tensor->rank; i++) {
         REQUIRE(tensor->shape[i] >= 0, ATTN_ERR_INVALID,
                 "%s has size %lld in dimension %d", name, (long long)tensor->shape[i],

@@ -18,6 +18,9 @@ static bool book(struct layout *layout, const struct toolbox *tools, int64_t key
 static void run_tiles(struct work *work, const struct head *head,
                       struct softmax *softmax, int64_t row, int64_t first, int64_t end,
                       int64_t end_key) {
+    if (first >= end) {
+        return;
+    }
     const struct toolbox *tools = work->tools;
     const int64_t ld = tools->recipe.tile_k;
     float *scores = work_floats(work, REGION_SCORES);

@@ -88,10 +88,14 @@ static const char *text_of(const char *name) {
     return text != NULL ? text : "";
 }
 
-static bool core_has_avx512(const char *core) {
-    return strcmp(core, "SkylakeX") == 0 || strcmp(core, "Cooperlake") == 0 ||
-           strcmp(core, "SapphireRapids") == 0;
+#if defined(__x86_64__)
+/* True for the kernels of OpenBLAS that have the small-matrix ones beside them. */
+static bool has_small_kernels(const char *core, long release) {
+    return release >= 321 &&
+           (strcmp(core, "SkylakeX") == 0 || strcmp(core, "Cooperlake") == 0 ||
+            strcmp(core, "SapphireRapids") == 0);
 }
+#endif
 
 /* What the configuration text of OpenBLAS starts with, before its release. */
 #define OPENBLAS "OpenBLAS "
@@ -119,7 +123,7 @@ static void describe_openblas(const char *config) {
 
 #if defined(__x86_64__)
     found.volume = 262144;
-    found.small_kernels = release >= 321 && core_has_avx512(core);
+    found.small_kernels = has_small_kernels(core, release);
 #elif defined(__aarch64__)
     found.volume = 120000;
 #else

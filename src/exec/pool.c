@@ -3,7 +3,7 @@
  *
  * Call order: create, run any number of times from any threads, destroy.
  *
- * One loop runs at a time. The caller that writes its process into `holder` owns
+ * One loop runs at a time. The caller that writes its generation into `holder` owns
  * the pool until it clears it: it publishes the loop under the mutex, wakes the
  * workers, takes indices itself, and sleeps until the workers that took part have
  * left. Whoever finds the pool held does its loop alone; nobody waits for somebody
@@ -13,17 +13,18 @@
  * threads, and take over the floating-point control word of the caller for each
  * loop, so that a result does not depend on which thread computed it.
  *
- * After fork only the calling thread exists in the child. A holder that is another
- * process is no holder there, and threads of another process are none: the child
- * starts from nothing. Its copies of the mutex and the conditions may be in any
- * state, so they are made anew and the old ones never destroyed.
+ * After fork only the calling thread exists in the child. Processes are told apart by a
+ * generation, which a fork handler counts up in the child (a process number could be
+ * one that was used before). A holder of another generation is no holder, and threads
+ * of another generation are none: the child starts from nothing. Its copies of the
+ * mutex and the conditions may be in any state, so they are made anew and the old ones
+ * never destroyed.
  */
 #include "exec/pool.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -54,8 +55,8 @@ static void set_control_word(uint64_t word) {
 struct pool {
     struct allocator allocator;
     int32_t threads;    /* wanted, the caller's included */
-    atomic_long holder; /* the process of the caller whose loop runs; 0: none */
-    pid_t home;         /* the process that the threads belong to; 0: none yet */
+    atomic_long holder; /* the generation of the caller whose loop runs; 0: none */
+    long home;          /* the generation that the threads belong to; 0: none yet */
     int32_t workers;    /* threads that could be started */
     pthread_mutex_t mutex;
     pthread_cond_t work; /* a loop was published, or stop was set */
@@ -72,6 +73,17 @@ struct pool {
     atomic_int next; /* the next index to take */
     pthread_t thread[];
 };
+
+static atomic_long generation = 1;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void next_generation(void) {
+    atomic_fetch_add(&generation, 1);
+}
+
+static void watch_forks(void) {
+    pthread_atfork(NULL, NULL, next_generation);
+}
 
 static void take_indices(struct pool *pool, attn_task *task, void *argument,
                          int32_t count) {
@@ -115,7 +127,7 @@ static void *worker(void *argument) {
 
 /* Starts the threads for this process; as many as the system gives. */
 static void start(struct pool *pool) {
-    pool->home = getpid();
+    pool->home = atomic_load(&generation);
     pool->workers = 0;
     pool->loop = 0;
     pool->joining = 0;
@@ -135,6 +147,7 @@ static void start(struct pool *pool) {
 }
 
 struct pool *attn_pool_create(const struct allocator *allocator, int32_t threads) {
+    pthread_once(&once, watch_forks);
     struct pool *pool = attn_mem_allocate(
         allocator, sizeof *pool + (size_t)threads * sizeof(pthread_t));
     if (pool == NULL) {
@@ -153,7 +166,7 @@ void attn_pool_destroy(struct pool *pool) {
     if (pool == NULL) {
         return;
     }
-    if (pool->home == getpid()) {
+    if (pool->home == atomic_load(&generation)) {
         pthread_mutex_lock(&pool->mutex);
         pool->stop = true;
         pthread_cond_broadcast(&pool->work);
@@ -169,9 +182,9 @@ void attn_pool_destroy(struct pool *pool) {
     attn_mem_release(&allocator, pool);
 }
 
-/* True if the pool was free for this process and now belongs to the caller. */
+/* True if the pool was free in this process and now belongs to the caller. */
 static bool hold(struct pool *pool) {
-    long me = (long)getpid();
+    long me = atomic_load(&generation);
     long holder = atomic_load(&pool->holder);
     return holder != me && atomic_compare_exchange_strong(&pool->holder, &holder, me);
 }
@@ -183,7 +196,7 @@ void attn_pool_run(struct pool *pool, int32_t count, attn_task *task, void *argu
         }
         return;
     }
-    if (pool->home != getpid()) {
+    if (pool->home != atomic_load(&generation)) {
         start(pool);
     }
     pthread_mutex_lock(&pool->mutex);

@@ -32,7 +32,7 @@ struct kernels {
     void (*transpose)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
                       int rows, int n);
 
-    /* s = cap tanh(s / cap); relative error of tanh at most 4u; NaN stays NaN. */
+    /* s = cap tanh(s / cap) for cap >= 2^-126; tanh within 4u; NaN stays NaN. */
     void (*softcap)(float *s, ptrdiff_t ld, int rows, int n, float cap);
 
     /*
@@ -70,13 +70,13 @@ struct kernels {
      * A score of -inf gives 0; a row of only -inf so far keeps maximum -inf and sum 0.
      * A NaN gives a NaN weight and sum; it may or may not enter the maximum. The
      * relative error of a weight is at most (4 + |s - M|) u; weights under 2^-126 are
-     * 0. Returns true if some rescale[r] is not 1.
+     * 0. Where the maximum stays, rescale is 1. Returns true if some maximum moved.
      */
     bool (*softmax)(float *s, ptrdiff_t ld, int rows, int n, float *maximum, float *sum,
                     float *rescale);
 
     /*
-     * s = exp(s - maximum[r]) factor[r], with the error and the limits of softmax; 0
+     * s = exp(s - maximum[r]) factor[r], exp with the error and limits of softmax; 0
      * for a score of -inf whatever the factor.
      */
     void (*weights)(float *s, ptrdiff_t ld, int rows, int n, const float *maximum,

@@ -5,8 +5,8 @@
 #define ATTN_KERNEL_TMPL_MATH_H
 
 /*
- * exp(x) for x <= 0 with relative error under 2u; 0 where the result is below 2^-126;
- * NaN stays NaN; anything for x > 0.
+ * exp(x) for x <= 0 with relative error at most 2.1u; 0 where the result is below
+ * 2^-126; NaN stays NaN; anything for x > 0.
  *
  * With n the integer nearest to x log2(e), rounded by adding 1.5 2^23 and taking it
  * away, and f = x log2(e) - n in [-1/2, 1/2], the result is 2^n 2^f. f is computed with

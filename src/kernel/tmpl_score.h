@@ -64,24 +64,24 @@ static void kernel_mask_bias(float *s, ptrdiff_t ld, int rows, int n, const floa
 }
 
 /*
- * Distances are small integers, exact in float, as long as |distance| < 2^23; beyond,
- * they are rounded twice, which slope |distance| carries as an error of at most 2u.
+ * Distances are integers, exact in float as long as they are below 2^24; beyond, the
+ * first of a vector is rounded and the sum with the lane again, which slope |distance|
+ * carries as an error of at most 2u.
  */
 static void kernel_add_alibi(float *s, ptrdiff_t ld, int rows, int n, float slope,
                              int64_t distance) {
-    const vec minus_slope = vec_set(-slope);
+    const vec minus_slope = vec_set(-slope), lane = vec_iota();
     for (int r = 0; r < rows; r++) {
         float *row = s + r * ld;
-        vec d = vec_sub(vec_set((float)(distance + r)), vec_iota());
-        const vec step = vec_set((float)WIDTH);
         int i = 0;
         for (; i + WIDTH <= n; i += WIDTH) {
-            vec_store(row + i, vec_muladd(minus_slope, vec_abs(d), vec_load(row + i)));
-            d = vec_sub(d, step);
+            vec d = vec_abs(vec_sub(vec_set((float)(distance + r - i)), lane));
+            vec_store(row + i, vec_muladd(minus_slope, d, vec_load(row + i)));
         }
         if (i < n) {
+            vec d = vec_abs(vec_sub(vec_set((float)(distance + r - i)), lane));
             vec x = vec_load_part(row + i, n - i, 0.0f);
-            vec_store_part(row + i, n - i, vec_muladd(minus_slope, vec_abs(d), x));
+            vec_store_part(row + i, n - i, vec_muladd(minus_slope, d, x));
         }
     }
 }

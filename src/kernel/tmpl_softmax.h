@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-enum { ROWS_AT_ONCE = 4 };
+enum { ROWS_AT_ONCE = 4, SUM_CHUNK = 512 };
 
 /* The largest of n scores; -inf for none. Four chains hide the latency of max. */
 static inline float row_maximum(const float *s, int n) {
@@ -28,30 +28,41 @@ static inline float row_maximum(const float *s, int n) {
     return vec_hmax(vec_max(vec_max(chain[0], chain[1]), vec_max(chain[2], chain[3])));
 }
 
-/* s = exp(s - shift) in place; returns the sums of the lanes. */
-static inline vec row_exp(float *s, int n, float shift) {
-    const vec m = vec_set(shift);
+/* x = exp(x - shift) for at most SUM_CHUNK scores in place; returns the sums of the
+ * lanes. */
+static inline vec chunk_exp(float *s, int n, vec shift) {
     vec a = vec_set(0.0f), b = a;
     int i = 0;
     for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
-        vec x = vec_exp(vec_sub(vec_load(s + i), m));
-        vec y = vec_exp(vec_sub(vec_load(s + i + WIDTH), m));
+        vec x = vec_exp(vec_sub(vec_load(s + i), shift));
+        vec y = vec_exp(vec_sub(vec_load(s + i + WIDTH), shift));
         vec_store(s + i, x);
         vec_store(s + i + WIDTH, y);
         a = vec_add(a, x);
         b = vec_add(b, y);
     }
     for (; i + WIDTH <= n; i += WIDTH) {
-        vec x = vec_exp(vec_sub(vec_load(s + i), m));
+        vec x = vec_exp(vec_sub(vec_load(s + i), shift));
         vec_store(s + i, x);
         a = vec_add(a, x);
     }
     if (i < n) {
-        vec x = vec_exp(vec_sub(vec_load_part(s + i, n - i, -INFINITY), m));
+        vec x = vec_exp(vec_sub(vec_load_part(s + i, n - i, -INFINITY), shift));
         vec_store_part(s + i, n - i, x);
         b = vec_add(b, x);
     }
     return vec_add(a, b);
+}
+
+/* The same for a row of any length: sums of sums keep long rows exact. */
+static inline vec row_exp(float *s, int n, float shift) {
+    vec total = chunk_exp(s, n < SUM_CHUNK ? n : SUM_CHUNK, vec_set(shift));
+    for (int i = SUM_CHUNK; i < n; i += SUM_CHUNK) {
+        const int rest = n - i;
+        vec sum = chunk_exp(s + i, rest < SUM_CHUNK ? rest : SUM_CHUNK, vec_set(shift));
+        total = vec_add(total, sum);
+    }
+    return total;
 }
 
 /*

@@ -67,9 +67,9 @@ static inline vec vec_copysign(vec a, vec b) {
     return _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, b));
 }
 static inline vec vec_scale2(vec a, vec n, vec z) {
-    __m256i power = _mm256_slli_epi32(_mm256_castps_si256(z), 23);
+    __m256i bits = _mm256_add_epi32(_mm256_castps_si256(z), _mm256_set1_epi32(127));
     (void)n;
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), power));
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23)));
 }
 static inline vec_mask vec_less(vec a, vec b) {
     return _mm256_cmp_ps(a, b, _CMP_LT_OQ);

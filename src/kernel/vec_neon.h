@@ -65,9 +65,9 @@ static inline vec vec_copysign(vec a, vec b) {
     return vbslq_f32(vdupq_n_u32(0x80000000u), b, a);
 }
 static inline vec vec_scale2(vec a, vec n, vec z) {
-    int32x4_t power = vshlq_n_s32(vreinterpretq_s32_f32(z), 23);
+    int32x4_t bits = vaddq_s32(vreinterpretq_s32_f32(z), vdupq_n_s32(127));
     (void)n;
-    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), power));
+    return vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32(bits, 23)));
 }
 static inline vec_mask vec_less(vec a, vec b) {
     return vcltq_f32(a, b);

@@ -68,17 +68,17 @@ static inline vec vec_copysign(vec a, vec b) {
     return copysignf(a, b);
 }
 /*
- * a 2^n for normal a and result, an integer n, and z = n + 1.5 2^23, whose low bits are
- * those of n; anything otherwise
+ * a 2^n for an integer -126 <= n <= 0 and z = n + 1.5 2^23, whose low bits are those of
+ * n; NaN where a is NaN, anything otherwise
  */
 static inline vec vec_scale2(vec a, vec n, vec z) {
     union {
         float value;
         uint32_t bits;
-    } power = {z}, scaled = {a};
+    } power = {z};
     (void)n;
-    scaled.bits += power.bits << 23;
-    return scaled.value;
+    power.bits = (power.bits + 127) << 23;
+    return a * power.value;
 }
 /* False where one is NaN */
 static inline vec_mask vec_less(vec a, vec b) {

@@ -51,7 +51,10 @@ void attn_plan_choose_tiles(struct attn_plan *plan) {
     const int64_t tile_floats = (int64_t)recipe->tile_k * dim;
     const int64_t tiles = ceil_div(max_i64(plan->bounds.kv_length, 1), recipe->tile_k);
     tools->panel_slots = (int)max_i64(1, min_i64(tiles, PANEL_FLOATS / tile_floats));
+    /* no more rows than the heads of a group can have; 2^53 * 2^31 would not fit */
+    const int64_t q_rows = min_i64(plan->bounds.q_length, BLOCK_ROWS) * problem->group;
     int64_t rows = min_i64(BLOCK_ROWS, BLOCK_FLOATS / problem->value_dim);
+    rows = min_i64(rows, q_rows + recipe->tile_q - 1);
     rows = max_i64(1, rows / recipe->tile_q) * recipe->tile_q;
     tools->block_rows = (int)rows;
 }

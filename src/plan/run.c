@@ -91,6 +91,10 @@ static void run_task(void *argument, int32_t index) {
 
 attn_status attn_plan_run(const struct attn_plan *plan, const struct call *call,
                           void *workspace) {
+    const bool sums = call->key_sums.data != NULL && call->kv_length > 0;
+    if (call->batch == 0 || (call->q_length == 0 && !sums)) {
+        return ATTN_OK;
+    }
     struct job job = {.plan = plan, .call = call, .workspace = workspace};
     atomic_init(&job.next, 0);
     atomic_init(&job.stop, false);

@@ -53,7 +53,7 @@ void attn_plan_split(struct split *split, const struct attn_plan *plan,
      */
     split->heads =
         call->mean_weights.data != NULL ? problem->query_heads : problem->group;
-    if (split->heads == problem->group && split->tasks > 1) {
+    if (call->mean_weights.data == NULL && split->tasks > 1) {
         /* heads that share keys stay together only as far as the block has room */
         const int64_t room = plan->tools.block_rows / max_i64(1, call->q_length);
         split->heads = min_i64(problem->group, max_i64(1, room));

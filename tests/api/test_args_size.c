@@ -93,7 +93,7 @@ static void newer_structs_that_ask_for_more(void **state) {
 
 static void sizes_that_cannot_be(void **state) {
     (void)state;
-    static const int64_t sizes[] = {0, 1, 7, -1, INT64_MIN};
+    static const int64_t sizes[] = {0, 1, 7, 12, 241, 1 << 20, -1, INT64_MIN};
     for (size_t s = 0; s < COUNT_OF(sizes); s++) {
         attn_forward_args args = call.args;
         args.size = sizes[s];
@@ -106,8 +106,8 @@ static void sizes_that_cannot_be(void **state) {
 static void init_zeroes_and_notes_the_size(void **state) {
     (void)state;
     unsigned char bytes[sizeof(attn_forward_args) + 16];
-    static const size_t sizes[] = {sizeof(int64_t), 9, sizeof(attn_forward_args),
-                                   sizeof bytes - 1};
+    static const size_t sizes[] = {sizeof(int64_t), 16, sizeof(attn_forward_args),
+                                   sizeof bytes - 8};
     for (size_t s = 0; s < COUNT_OF(sizes); s++) {
         int64_t noted;
         memset(bytes, 0xee, sizeof bytes);

@@ -121,10 +121,11 @@ static void nothing_beyond_the_lengths_is_read(void **state) {
         attn_tensor *lists[] = {&trimmed.inputs.q_documents,
                                 &trimmed.inputs.k_documents};
         for (int t = 0; t < 2 && lists[t]->rank > 0; t++) {
-            const int64_t whole = lists[t]->shape[1];
-            lists[t]->shape[1] = t == 0 ? 41 : 77;
+            int64_t *size = &lists[t]->shape[lists[t]->rank - 1];
+            const int64_t whole = *size;
+            *size = t == 0 ? 41 : 77;
             move(lists[t], 1, 1);
-            lists[t]->shape[1] = whole;
+            *size = whole;
         }
         move_corner(&trimmed.inputs.mask);
         move_corner(&trimmed.inputs.bias);

@@ -212,8 +212,11 @@ static void make_documents(struct test_inputs *inputs, int which, attn_tensor *t
     const struct test_problem *p = &inputs->problem;
     struct random random = random_stream(p->seed, (uint64_t)which);
     int64_t rows = random_percent(&random, 30) ? 1 : p->batch;
-    place_ints(inputs, which, tensor, rows > 0 ? rows : 1, length);
-    tensor->shape[0] = rows;
+    int one_list = rows == 1 && random_percent(&random, 40); /* (length) for all */
+    place_ints(inputs, which, tensor, one_list ? 0 : rows > 0 ? rows : 1, length);
+    if (!one_list) {
+        tensor->shape[0] = rows;
+    }
     for (int64_t b = 0; b < rows; b++) {
         int64_t id = 0;
         for (int64_t i = 0; i < length; i++) {

@@ -84,14 +84,18 @@ static int64_t
 poison_documents(const attn_tensor *documents, const struct test_inputs *inputs,
                  int64_t (*length)(const struct test_inputs *, int64_t)) {
     int64_t count = 0, batch = inputs->problem.batch, needed = 0;
-    for (int64_t b = 0; b < batch && documents->rank > 0; b++) {
+    if (documents->rank == 0) {
+        return 0;
+    }
+    /* One list for all batch elements is needed as far as the longest. */
+    const int shared = documents->rank == 1 || documents->shape[0] == 1;
+    for (int64_t b = 0; b < batch; b++) {
         int64_t own = length(inputs, b);
-        needed = documents->shape[0] > 1 || own > needed ? own : needed;
-        int last_of_shared = documents->shape[0] == 1 && b == batch - 1;
-        if (documents->shape[0] > 1 || last_of_shared) {
-            for (int64_t i = needed; i < documents->shape[1]; i++, count++) {
-                element_set_int(documents, b, i, count % 2);
-            }
+        needed = !shared || own > needed ? own : needed;
+        for (int64_t i = needed;
+             i < documents->shape[documents->rank - 1] && (!shared || b == batch - 1);
+             i++, count++) {
+            element_set_int(documents, b, i, count % 2);
         }
     }
     return count;

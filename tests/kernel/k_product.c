@@ -1,0 +1,215 @@
+/*
+ * The kernels that move and add up rows: product, transpose, scale, add_columns.
+ *
+ * A product is compared with float64 within the bound of a sum of k terms, and bit for
+ * bit with the one chain that its promise leaves: ascending k, with or without fused
+ * arithmetic, but the same for every element. The others have one right result.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "tests/kernel/matrix.h"
+#include "tests/kernel/sets.h"
+#include "tests/support/check.h"
+
+static const struct kernels *k;
+
+struct product {
+    struct matrix a, b, c, old; /* old: c before the call */
+    int depth;
+    float alpha;
+    bool accumulate;
+};
+
+/* An element as a chain of float operations. */
+static float chain(const struct product *p, int i, int j, bool fused) {
+    float sum = 0.0f;
+    for (int l = 0; l < p->depth; l++) {
+        const float x = matrix_get(&p->a, i, l), y = matrix_get(&p->b, l, j);
+        const float xy = x * y;
+        sum = fused ? fmaf(x, y, sum) : sum + xy;
+    }
+    const float result = p->alpha * sum;
+    return p->accumulate ? matrix_get(&p->old, i, j) + result : result;
+}
+
+static void check_product(const struct product *p) {
+    bool fused = true, plain = true;
+    for (int i = 0; i < p->c.rows; i++) {
+        for (int j = 0; j < p->c.n; j++) {
+            double sum = 0, size = 0;
+            for (int l = 0; l < p->depth; l++) {
+                const double x = matrix_get(&p->a, i, l), y = matrix_get(&p->b, l, j);
+                sum += x * y;
+                size += fabs(x * y);
+            }
+            const double right =
+                p->alpha * sum + (p->accumulate ? matrix_get(&p->old, i, j) : 0);
+            const double bound =
+                (p->depth + 2) * U * (fabs((double)p->alpha) * size + fabs(right)) +
+                (p->depth + 2) * 0x1p-149;
+            const float got = matrix_get(&p->c, i, j);
+            if (!check_number(got, right, isfinite(bound) ? bound : 0)) {
+                matrix_fail("product", &p->c, i, j, got, right);
+            }
+            fused = fused && same_value(got, chain(p, i, j, true));
+            plain = plain && same_value(got, chain(p, i, j, false));
+        }
+    }
+    if (!fused && !plain) {
+        fail_msg("%s product %d x %d x %d: not one chain of ascending k", sets_name(),
+                 p->c.rows, p->c.n, p->depth);
+    }
+}
+
+/* Fills, strides, alpha and the place all change with `number`. */
+static void run_product(int m, int n, int depth, int number, struct random *random) {
+    static const float alphas[] = {1.0f, 0.125f, -0.7f};
+    static const int fills[] = {FILL_RANDOM, FILL_RANDOM, FILL_TINY, FILL_NAN,
+                                FILL_ZEROS};
+    const int place = number % PLACES, gap = number % 2 * 3;
+    struct product p = {.depth = depth, .alpha = alphas[number % 7 % 3]};
+    p.accumulate = number % 5 < 2;
+    matrix_open(&p.a, (struct shape){place, m, depth, gap});
+    matrix_open(&p.b, (struct shape){place, depth, n, 2 * gap});
+    matrix_open(&p.c, (struct shape){place, m, n, gap});
+    matrix_open(&p.old, (struct shape){place, m, n, 0});
+    matrix_fill(&p.a, fills[number % 11 % 5], random);
+    matrix_fill(&p.b, fills[number % 13 % 5], random);
+    /* without accumulate, c is not read: it holds NaN */
+    if (p.accumulate) {
+        matrix_fill(&p.old, FILL_RANDOM, random);
+    }
+    matrix_copy(&p.c, &p.old);
+    const ptrdiff_t lda = p.a.ld, ldb = p.b.ld;
+    if (number % 17 == 0 && m > 0 && depth > 0) {
+        p.a.ld = p.b.ld = 0; /* one row for all */
+    }
+    k->product(m, n, depth, p.alpha, p.a.at, p.a.ld, p.b.at, p.b.ld, p.accumulate,
+               p.c.at, p.c.ld);
+    check_product(&p);
+    p.a.ld = lda;
+    p.b.ld = ldb;
+    matrix_close(&p.a);
+    matrix_close(&p.b);
+    matrix_close(&p.c);
+    matrix_close(&p.old);
+}
+
+static void products(void **state) {
+    (void)state;
+    k = sets_begin();
+    const int w = k->width;
+    const int sizes[] = {0, 1,     2,         3,     4,         5, w - 1,
+                         w, w + 1, 2 * w - 1, 2 * w, 2 * w + 3, 9};
+    const int count = COUNT_OF(sizes);
+    struct random random = random_stream(21, 0);
+    for (int number = 0; number < count * count * count; number++) {
+        run_product(sizes[number / count / count], sizes[number / count % count],
+                    sizes[number % count], number, &random);
+    }
+    run_product(7, 4 * w + 3, 257, 1, &random);
+}
+
+static void transposes(void **state) {
+    (void)state;
+    k = sets_begin();
+    struct random random = random_stream(22, 0);
+    for (int number = 0; number < SHAPES * 9; number++) {
+        struct shape shape = shape_number(number / 9, k->width);
+        shape.rows = shape_number(number % 9 * PLACES * 6, k->width).n;
+        const struct shape turned = {shape.place, shape.n, shape.rows, shape.gap / 3};
+        struct matrix from, to;
+        matrix_open(&from, shape);
+        matrix_open(&to, turned);
+        matrix_fill(&from, number % 2 ? FILL_RANDOM : FILL_NAN, &random);
+        k->transpose(to.at, to.ld, from.at, from.ld, shape.rows, shape.n);
+        for (int r = 0; r < shape.rows; r++) {
+            for (int c = 0; c < shape.n; c++) {
+                if (!same_bits(matrix_get(&to, c, r), matrix_get(&from, r, c))) {
+                    matrix_fail("transpose", &to, c, r, matrix_get(&to, c, r),
+                                matrix_get(&from, r, c));
+                }
+            }
+        }
+        matrix_close(&from);
+        matrix_close(&to);
+    }
+}
+
+static void check_scale(struct shape shape, int fill, bool in_place,
+                        struct random *random) {
+    struct matrix from, old, factor, to;
+    matrix_open(&from, shape);
+    matrix_open(&old, shape);
+    matrix_open(&factor, shape_of_rows(shape));
+    shape.gap = 4 - shape.gap;
+    matrix_open(&to, shape);
+    matrix_fill(&old, fill, random);
+    matrix_copy(&from, &old);
+    matrix_fill(&factor, shape.n % 2 ? FILL_RANDOM : fill, random);
+    const struct matrix *result = in_place ? &from : &to;
+    k->scale(result->at, result->ld, from.at, from.ld, shape.rows, shape.n, factor.at);
+    for (int r = 0; r < shape.rows; r++) {
+        for (int c = 0; c < shape.n; c++) {
+            const float right = matrix_get(&old, r, c) * factor.at[r];
+            if (!same_value(matrix_get(result, r, c), right)) {
+                matrix_fail("scale", result, r, c, matrix_get(result, r, c), right);
+            }
+        }
+    }
+    matrix_close(&from);
+    matrix_close(&old);
+    matrix_close(&factor);
+    matrix_close(&to);
+}
+
+static void check_add_columns(struct shape shape, int fill, struct random *random) {
+    struct matrix s, total, old;
+    matrix_open(&s, shape);
+    matrix_open(&total, shape_of_columns(shape));
+    matrix_open(&old, shape_of_columns(shape));
+    matrix_fill(&s, fill, random);
+    matrix_fill(&old, FILL_RANDOM, random);
+    matrix_copy(&total, &old);
+    k->add_columns(total.at, s.at, s.ld, shape.rows, shape.n);
+    for (int c = 0; c < shape.n; c++) {
+        float right = old.at[c];
+        for (int r = 0; r < shape.rows; r++) {
+            right += matrix_get(&s, r, c);
+        }
+        if (!same_value(total.at[c], right)) {
+            matrix_fail("add_columns", &s, shape.rows, c, total.at[c], right);
+        }
+    }
+    matrix_close(&s);
+    matrix_close(&total);
+    matrix_close(&old);
+}
+
+static void rows(void **state) {
+    (void)state;
+    k = sets_begin();
+    struct random random = random_stream(23, 0);
+    for (int number = 0; number < SHAPES; number++) {
+        for (int fill = 0; fill < FILLS; fill++) {
+            const struct shape shape = shape_number(number, k->width);
+            check_scale(shape, fill, false, &random);
+            check_scale(shape, fill, true, &random);
+            check_add_columns(shape, fill, &random);
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest checks[] = {
+        cmocka_unit_test(products),
+        cmocka_unit_test(transposes),
+        cmocka_unit_test(rows),
+    };
+    int failed = 0;
+    while (sets_next()) {
+        failed += cmocka_run_group_tests_name(sets_name(), checks, NULL, NULL);
+    }
+    return sets_finish(failed, COUNT_OF(checks));
+}
