@@ -4,6 +4,7 @@
  * setters after attn_sdpa(), a child's child.
  */
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -158,6 +159,81 @@ static void pools_of_generations(void **state) {
     call_close(&again);
 }
 
+/* Batch elements that share the memory of their keys, but not the number of them. */
+static void shared_keys_of_other_lengths(void **state) {
+    (void)state;
+    enum { BATCH = 3, KEYS = 200, DIM = 16 };
+    static const char *const text = "b3 q40 k200 d16 kvlens threads=1";
+    static const int64_t lengths[BATCH] = {70, 200, 5};
+    struct test_call shared, copied;
+    call_open(&shared, text, ONLY_OUT);
+    call_open(&copied, text, ONLY_OUT);
+    struct test_call *const calls[] = {&shared, &copied};
+    for (size_t c = 0; c < COUNT_OF(calls); c++) {
+        struct test_inputs *inputs = &calls[c]->inputs;
+        for (int64_t b = 0; b < BATCH; b++) {
+            void *length = element_at(&inputs->kv_lengths, b, 0, 0, 0);
+            if (inputs->kv_lengths.dtype == ATTN_I64) {
+                *(int64_t *)length = lengths[b];
+            } else {
+                *(int32_t *)length = (int32_t)lengths[b];
+            }
+        }
+        attn_tensor *const tensors[] = {&inputs->key, &inputs->value};
+        for (size_t t = 0; t < COUNT_OF(tensors); t++) {
+            for (int64_t i = 0; i < (int64_t)BATCH * KEYS * DIM; i++) {
+                const int64_t b = i / DIM / KEYS, j = i / DIM % KEYS, d = i % DIM;
+                *(float *)element_at(tensors[t], b, 0, j, d) =
+                    element_float(tensors[t], 0, 0, j, d);
+            }
+            tensors[t]->stride[0] *= calls[c] == &shared ? 0 : 1;
+        }
+    }
+    call_need_same(&copied, &shared);
+    call_close(&shared);
+    call_close(&copied);
+}
+
+/* What should_stop calls with, and how often that was. */
+static struct test_call *nested;
+static atomic_int nestings;
+
+static int32_t call_again(void *user) {
+    (void)user;
+    if (atomic_fetch_add(&nestings, 1) == 0) {
+        assert_int_equal(attn_plan_forward(nested->plan, &nested->args), ATTN_OK);
+    }
+    return 0;
+}
+
+/* A call from inside a call finds the threads busy, and is right all the same. */
+static void call_inside_a_call(void **state) {
+    (void)state;
+    static const char *const text = "h4 q300 k300 d64 threads=2";
+    struct test_call right, outer, inner;
+    struct test_problem problem = run_parse(text);
+    attn_context *context = run_context(&problem);
+    call_open(&right, text, ONLY_OUT);
+    call_open_on(&outer, context, &problem, DATA_RANDOM, ONLY_OUT);
+    call_open_on(&inner, context, &problem, DATA_RANDOM, ONLY_OUT);
+    call_run(&right);
+    call_run(&inner);
+    nested = &inner;
+    for (int n = 0; n < 20; n++) {
+        atomic_store(&nestings, 0);
+        outer.args.should_stop = call_again;
+        alarm(30); /* a hang is a failure */
+        call_run(&outer);
+        alarm(0);
+        assert_true(atomic_load(&nestings) > 0);
+        assert_true(call_same(&right, &outer) && call_same(&right, &inner));
+    }
+    call_close(&right);
+    call_close(&outer);
+    call_close(&inner);
+    attn_context_destroy(context);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mean_over_one_group),
@@ -166,6 +242,8 @@ int main(void) {
         cmocka_unit_test(no_rows_at_once),
         cmocka_unit_test(setters_after_sdpa),
         cmocka_unit_test(pools_of_generations),
+        cmocka_unit_test(shared_keys_of_other_lengths),
+        cmocka_unit_test(call_inside_a_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
