@@ -121,7 +121,7 @@ static void shared_keys_of_different_lengths(void **state) {
     (void)state;
     int64_t lengths[5] = {10, 300, 70, 299, 0};
     for (size_t e = 0; e < COUNT_OF(engines); e++) {
-        open_call(&left, "b5 h2 q30 k300 d40/24 kvlens threads=1", e);
+        open_call(&left, "b5 h2/1 q30 k300 d40/24 kvlens threads=1", e);
         left.inputs.key.stride[0] = left.inputs.value.stride[0] = 0;
         left.inputs.kv_lengths.dtype = ATTN_I64;
         left.inputs.kv_lengths.data = lengths;

@@ -30,6 +30,7 @@ static void *run_rounds(void *user) {
     struct worker *worker = user;
     pthread_barrier_wait(worker->start);
     for (int round = 0; round < ROUNDS; round++) {
+        outputs_reset(&worker->call->outputs);
         attn_status status = attn_plan_forward(worker->call->plan, &worker->call->args);
         worker->status = worker->status == ATTN_OK ? status : worker->status;
         for (int o = 0; o < OUTPUTS; o++) {

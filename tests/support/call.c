@@ -31,6 +31,7 @@ void call_close(struct test_call *call) {
 }
 
 void call_run(struct test_call *call) {
+    outputs_reset(&call->outputs);
     run_need(attn_plan_forward(call->plan, &call->args), &call->inputs.problem,
              "attn_plan_forward");
 }

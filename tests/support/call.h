@@ -25,7 +25,7 @@ void call_open_on(struct test_call *call, attn_context *context,
 
 void call_close(struct test_call *call);
 
-/* Makes the call; fails the test unless it succeeds. */
+/* Makes the call, on outputs that hold nothing; fails the test unless it succeeds. */
 void call_run(struct test_call *call);
 
 /* Whether all outputs that both have hold the same bits; else prints why not. */

@@ -81,12 +81,19 @@ void outputs_open(struct test_outputs *outputs, const struct test_problem *probl
             (element_extent(tensor) + shift + 2 * (int64_t)MARGIN + 15) / 16 * 16;
         uint32_t *block = aligned_alloc(64, (size_t)count * sizeof *block);
         assert_non_null(block);
-        for (int64_t i = 0; i < count; i++) {
-            block[i] = pattern;
-        }
         outputs->block[o] = block;
         outputs->elements[o] = count;
         tensor->data = block + MARGIN + shift;
+    }
+    outputs_reset(outputs);
+}
+
+void outputs_reset(struct test_outputs *outputs) {
+    for (int o = 0; o < OUTPUTS; o++) {
+        uint32_t *block = outputs->block[o];
+        for (int64_t i = 0; i < outputs->elements[o]; i++) {
+            block[i] = pattern;
+        }
     }
 }
 

@@ -35,6 +35,9 @@ void outputs_open(struct test_outputs *outputs, const struct test_problem *probl
                   unsigned wanted);
 void outputs_close(struct test_outputs *outputs);
 
+/* As if nothing had been written yet. */
+void outputs_reset(struct test_outputs *outputs);
+
 const char *outputs_name(int output);
 
 /* All elements written and nothing beside them; else says what is wrong and returns 0.

@@ -17,9 +17,13 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Of long lists of cases one in so many runs; more than 1 where an emulator runs them.
+/*
+ * Of long lists of cases one in so many runs. The build defines TEST_EMULATED where an
+ * emulator runs the tests, some thirty times slower than a processor.
  */
-#ifndef TEST_SHARE
+#ifdef TEST_EMULATED
+#define TEST_SHARE 7
+#else
 #define TEST_SHARE 1
 #endif
 
