@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "tests/support/call.h"
-#include "tests/support/check.h"
 #include "tests/support/element.h"
 #include "tests/support/run.h"
 
@@ -115,22 +114,6 @@ static void batch_element_alone(void **state) {
     }
 }
 
-/* One key and value for all batch elements, of which each sees another length: what was
- * prepared for one must not serve the next. */
-static void shared_keys_of_different_lengths(void **state) {
-    (void)state;
-    int64_t lengths[5] = {10, 300, 70, 299, 0};
-    for (size_t e = 0; e < COUNT_OF(engines); e++) {
-        open_call(&left, "b5 h2/1 q30 k300 d40/24 kvlens threads=1", e);
-        left.inputs.key.stride[0] = left.inputs.value.stride[0] = 0;
-        left.inputs.kv_lengths.dtype = ATTN_I64;
-        left.inputs.kv_lengths.data = lengths;
-        call_run(&left);
-        assert_int_equal(check_outputs(&left.inputs, &left.outputs), 0);
-        call_close(&left);
-    }
-}
-
 /* One KV head for all query heads, and the same memory as one KV head for each. */
 static void grouped_equals_repeated(void **state) {
     (void)state;
@@ -191,7 +174,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(padded_equals_trimmed),
         cmocka_unit_test(batch_element_alone),
-        cmocka_unit_test(shared_keys_of_different_lengths),
         cmocka_unit_test(grouped_equals_repeated),
         cmocka_unit_test(causal_rows_ignore_later_keys),
         cmocka_unit_test(causal_is_a_window),

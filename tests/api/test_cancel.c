@@ -2,6 +2,8 @@
  * should_stop: asked often enough, obeyed, without harm to what comes after.
  */
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "tests/support/call.h"
 #include "tests/support/check.h"
@@ -35,11 +37,18 @@ static void asked_often(void **state) {
         call.args.should_stop_user = &stopper;
         call_run(&call);
         assert_int_equal(check_outputs(&call.inputs, &call.outputs), 0);
-        /* Once per 64 queries by 128 keys of a head. */
+        /* once for each tile, whose size belongs to the BLAS */
+        char text[2000];
+        attn_plan_explain(call.plan, text, sizeof text);
+        const char *tiles = strstr(text, "tiles: "), *by = strstr(text, " queries x ");
+        assert_true(tiles != NULL && by != NULL);
+        const long rows = strtol(tiles + strlen("tiles: "), NULL, 10);
+        const long keys = strtol(by + strlen(" queries x "), NULL, 10);
+        assert_true(rows >= 16 && rows <= 256 && keys >= 16 && keys <= 512);
         const struct test_problem *p = &call.inputs.problem;
         assert_true(stopper.asked >= p->batch * p->q_heads *
-                                         gen_blocks(p->q_length, 64) *
-                                         gen_blocks(p->kv_length, 128));
+                                         gen_blocks(p->q_length, rows) *
+                                         gen_blocks(p->kv_length, keys));
         call_close(&call);
     }
 }

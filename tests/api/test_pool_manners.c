@@ -137,10 +137,15 @@ static void rounding_mode_of_the_caller(void **state) {
     assert_true(call_same(&nearest, &many));
     assert_int_equal(fesetround(FE_UPWARD), 0);
     call_run(&alone);
-    call_run(&many);
-    assert_int_equal(fegetround(), FE_UPWARD);
     assert_int_equal(fesetround(FE_TONEAREST), 0);
-    assert_true(call_same(&alone, &many));
+    /* A thread that comes late finds nothing to do, so it gets many chances. */
+    for (int n = 0; n < 50; n++) {
+        assert_int_equal(fesetround(FE_UPWARD), 0);
+        call_run(&many);
+        assert_int_equal(fegetround(), FE_UPWARD);
+        assert_int_equal(fesetround(FE_TONEAREST), 0);
+        assert_true(call_same(&alone, &many));
+    }
     assert_memory_not_equal(nearest.outputs.block[OUT], alone.outputs.block[OUT],
                             (size_t)alone.outputs.elements[OUT] * sizeof(float));
     /* And it does not stay with the threads. */

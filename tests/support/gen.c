@@ -80,10 +80,11 @@ static void place_rows(struct test_inputs *inputs, int which, attn_tensor *tenso
                                        bshd ? row : outer, bshd ? outer : row, 1},
                             .dtype = ATTN_F32,
                             .rank = 4};
-    struct random chance = random_stream(p->seed, which == QUERY ? 150 : 151);
-    if (random_percent(&chance, 10)) {
-        tensor->stride[0] =
-            0; /* one batch element for all, for key and value together */
+    /* One batch element for all: of this tensor, or of key and value together. */
+    struct random together = random_stream(p->seed, 150);
+    if (random_percent(&random, 8) ||
+        (which != QUERY && random_percent(&together, 8))) {
+        tensor->stride[0] = 0;
     }
     place(inputs, which, tensor, &random);
 }
