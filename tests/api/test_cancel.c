@@ -41,9 +41,9 @@ static void asked_often(void **state) {
         char text[2000];
         attn_plan_explain(call.plan, text, sizeof text);
         const char *tiles = strstr(text, "tiles: "), *by = strstr(text, " queries x ");
-        assert_true(tiles != NULL && by != NULL);
-        const long rows = strtol(tiles + strlen("tiles: "), NULL, 10);
-        const long keys = strtol(by + strlen(" queries x "), NULL, 10);
+        const long rows =
+            tiles == NULL ? 0 : strtol(tiles + strlen("tiles: "), NULL, 10);
+        const long keys = by == NULL ? 0 : strtol(by + strlen(" queries x "), NULL, 10);
         assert_true(rows >= 16 && rows <= 256 && keys >= 16 && keys <= 512);
         const struct test_problem *p = &call.inputs.problem;
         assert_true(stopper.asked >= p->batch * p->q_heads *
