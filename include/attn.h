@@ -8,6 +8,7 @@
  *     attn/version.h   which library is this
  *     attn/common.h    status codes, tensors, contexts
  *     attn/sdpa.h      scaled dot-product attention: descriptor, plan, call
+ *     attn/backward.h  its gradients, for training
  *
  * The shortest program calls attn_sdpa(). Everything else is a descriptor
  * (which attention), a plan (up to which sizes), and attn_plan_forward().
@@ -18,6 +19,7 @@
 #ifndef ATTN_H
 #define ATTN_H
 
+#include "attn/backward.h"
 #include "attn/common.h"
 #include "attn/sdpa.h"
 #include "attn/version.h"

@@ -39,7 +39,7 @@ enum {
     ATTN_OK = 0,
     ATTN_ERR_INVALID = 1,            /* an argument breaks a rule of this header */
     ATTN_ERR_UNSUPPORTED = 2,        /* sensible, but this library cannot do it */
-    ATTN_ERR_NOT_DIFFERENTIABLE = 3, /* no gradient exists; not returned by 0.1 */
+    ATTN_ERR_NOT_DIFFERENTIABLE = 3, /* no gradient exists */
     ATTN_ERR_NO_MEMORY = 4,          /* an allocation failed */
     ATTN_ERR_CANCELLED = 5,          /* should_stop asked to stop */
     ATTN_ERR_IO = 6                  /* a file failed; not returned by 0.1 */

@@ -9,7 +9,7 @@
  *     score      = softcap * tanh(score / softcap)                if asked for
  *     score     += bias[b,h,i,j] - alibi_slopes[h] * |p - j|      if given
  *     weight     = softmax over the keys j that query i attends
- *     out[b,h,i] = sum_j weight[i,j] * value[b,g,j]
+ *     out[b,h,i] = sum_j weight[i,j] * value[b,g,j]     (after dropout)
  *
  * with g = h / (query heads / kv heads), rounded down, and p = i + query_offsets[b] the
  * position of query i. A sink is one more logit per head in the softmax, with weight
@@ -197,6 +197,21 @@ ATTN_API attn_status attn_desc_set_alibi(attn_desc *desc, int32_t alibi);
  */
 ATTN_API attn_status attn_desc_set_sinks(attn_desc *desc, int32_t sinks);
 
+/**
+ * Dropout (Srivastava et al. 2014) of weights: each is set to 0 with this probability,
+ * 0 to 1, and otherwise multiplied by 1 / (1 - probability), before it multiplies a
+ * value. 0: off. 1: out is 0.
+ *
+ * Which weights are dropped follows from numbers alone, by Philox 4x32-10 (Salmon et
+ * al. 2011): with the key dropout_seed (low word first) and the counter (rng index of
+ * the batch element, h, i, j / 4), weight (i, j) of query head h is kept if bits 8 to
+ * 31 of word j mod 4, divided by 2^24, are not below the probability. So any call with
+ * the same seed drops the same weights, whatever its threads, tiles, kernels and
+ * batch, and attn_plan_backward() drops those that attn_plan_forward() did. Plans for
+ * more than 2^32 queries are ATTN_ERR_UNSUPPORTED. Since 0.1.
+ */
+ATTN_API attn_status attn_desc_set_dropout(attn_desc *desc, float probability);
+
 /** Named conventions. Each stands for the setters beside it. */
 enum {
     ATTN_CONVENTION_TORCH_2 = 1, /* PyTorch 2 scaled_dot_product_attention:
@@ -334,7 +349,8 @@ typedef struct attn_forward_args {
     const attn_tensor *row_sum; /* F32 (B, Hq, Sq): sum of exp(score - row_max),
                                    the sink included; 0 for an empty row */
     ATTN_PAD_POINTER(17)
-    const attn_tensor *weights; /* F32 (B, Hq, Sq, Sk): what multiplies the values */
+    const attn_tensor *weights; /* F32 (B, Hq, Sq, Sk): what multiplies the values,
+                                   before dropout */
     ATTN_PAD_POINTER(18)
     const attn_tensor *mean_weights; /* F32 (B, Sq, Sk): weights averaged over heads */
     ATTN_PAD_POINTER(19)
@@ -359,6 +375,16 @@ typedef struct attn_forward_args {
     ATTN_PAD_POINTER(25)
     void *should_stop_user;
     ATTN_PAD_POINTER(26)
+
+    /* with dropout */
+    int64_t dropout_seed;           /* any number */
+    const attn_tensor *rng_indices; /* I32 or I64 (B), 0 to 2^32 - 1: what stands for
+                                       the batch element in the counter; NULL: b */
+    ATTN_PAD_POINTER(27)
+    const attn_tensor *dropout_mask; /* output, BOOL (B, Hq, Sq, Sk): 1 where a weight
+                                        is kept, 0 where it is dropped; masks and
+                                        lengths do not matter */
+    ATTN_PAD_POINTER(28)
 } attn_forward_args;
 
 /**

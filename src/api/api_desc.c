@@ -182,6 +182,15 @@ attn_status attn_desc_set_sinks(attn_desc *desc, int32_t sinks) {
     return attn_desc_accept(desc, SETTER_SINKS);
 }
 
+attn_status attn_desc_set_dropout(attn_desc *desc, float probability) {
+    REQUIRE_POINTER(desc);
+    SETTER_REQUIRE(DROPOUT, probability >= 0.0f && probability <= 1.0f,
+                   ATTN_ERR_INVALID, "probability is %g, not within 0 to 1",
+                   (double)probability);
+    desc->facts.dropout = probability;
+    return attn_desc_accept(desc, SETTER_DROPOUT);
+}
+
 attn_status attn_desc_set_convention(attn_desc *desc, int32_t convention) {
     static const int32_t alignments[] = {
         [ATTN_CONVENTION_TORCH_2] = ATTN_ALIGN_TOP_LEFT,

@@ -59,16 +59,40 @@ attn_status attn_forward_args_init(attn_forward_args *args, size_t size) {
     return ATTN_OK;
 }
 
-/* Runs a bound call in the caller's workspace or in a borrowed one. */
-static attn_status run_with_workspace(const attn_plan *plan, const struct call *call,
-                                      const attn_forward_args *args) {
-    if (args->workspace != NULL) {
-        return attn_plan_run(plan, call, args->workspace);
+attn_status attn_backward_args_init(attn_backward_args *args, size_t size) {
+    REQUIRE_POINTER(args);
+    REQUIRE(size >= sizeof args->size && size % 8 == 0, ATTN_ERR_INVALID,
+            "size is %zu, should be sizeof(attn_backward_args): a multiple of 8", size);
+    memset(args, 0, size);
+    args->size = (int64_t)size;
+    return ATTN_OK;
+}
+
+static attn_status check_workspace(const void *workspace, int64_t size, size_t needed) {
+    REQUIRE((uintptr_t)workspace % MEM_ALIGNMENT == 0, ATTN_ERR_INVALID,
+            "workspace is %d bytes past a multiple of %d",
+            (int)((uintptr_t)workspace % MEM_ALIGNMENT), (int)MEM_ALIGNMENT);
+    REQUIRE(workspace == NULL || (size >= 0 && (uint64_t)size >= needed),
+            ATTN_ERR_INVALID, "workspace has %lld bytes, the plan needs %zu",
+            (long long)size, needed);
+    REQUIRE(workspace != NULL || size == 0, ATTN_ERR_INVALID,
+            "workspace_size is %lld, but workspace is NULL", (long long)size);
+    return ATTN_OK;
+}
+
+typedef attn_status run_call(const attn_plan *plan, const struct call *call,
+                             void *workspace);
+
+/* Runs a bound call in the caller's workspace or, if that is NULL, a borrowed one. */
+static attn_status run_with(const attn_plan *plan, run_call *run,
+                            const struct call *call, void *workspace, size_t needed) {
+    if (workspace != NULL) {
+        return run(plan, call, workspace);
     }
-    void *workspace = attn_context_borrow(plan->context, plan->workspace);
+    workspace = attn_context_borrow(plan->context, needed);
     REQUIRE(workspace != NULL, ATTN_ERR_NO_MEMORY,
-            "no memory for %zu bytes of workspace", plan->workspace);
-    attn_status status = attn_plan_run(plan, call, workspace);
+            "no memory for %zu bytes of workspace", needed);
+    attn_status status = run(plan, call, workspace);
     attn_context_give_back(plan->context, workspace);
     return status;
 }
@@ -77,18 +101,27 @@ attn_status attn_plan_forward(const attn_plan *plan, const attn_forward_args *ar
     REQUIRE_POINTER(plan);
     attn_forward_args taken;
     TRY(attn_struct_take(&taken, sizeof taken, args, "args"));
-    REQUIRE(taken.workspace == NULL || (uintptr_t)taken.workspace % MEM_ALIGNMENT == 0,
-            ATTN_ERR_INVALID, "workspace is %d bytes past a multiple of %d",
-            (int)((uintptr_t)taken.workspace % MEM_ALIGNMENT), (int)MEM_ALIGNMENT);
-    REQUIRE(taken.workspace == NULL ||
-                (taken.workspace_size >= 0 &&
-                 (uint64_t)taken.workspace_size >= plan->workspace),
-            ATTN_ERR_INVALID, "workspace has %lld bytes, the plan needs %zu",
-            (long long)taken.workspace_size, plan->workspace);
-    REQUIRE(taken.workspace != NULL || taken.workspace_size == 0, ATTN_ERR_INVALID,
-            "workspace_size is %lld, but workspace is NULL",
-            (long long)taken.workspace_size);
+    TRY(check_workspace(taken.workspace, taken.workspace_size, plan->workspace));
     struct call call;
     TRY(attn_call_bind(&call, &plan->problem, &plan->bounds, &taken));
-    return run_with_workspace(plan, &call, &taken);
+    return run_with(plan, attn_plan_run, &call, taken.workspace, plan->workspace);
+}
+
+size_t attn_plan_backward_workspace_size(const attn_plan *plan) {
+    return plan != NULL ? plan->backward_workspace : 0;
+}
+
+attn_status attn_plan_backward(const attn_plan *plan, const attn_backward_args *args) {
+    REQUIRE_POINTER(plan);
+    attn_backward_args taken;
+    attn_forward_args forward;
+    TRY(attn_struct_take(&taken, sizeof taken, args, "args"));
+    TRY(attn_struct_take(&forward, sizeof forward, taken.forward, "forward"));
+    TRY(check_workspace(taken.workspace, taken.workspace_size,
+                        plan->backward_workspace));
+    struct call call;
+    TRY(attn_call_bind_backward(&call, &plan->problem, &plan->bounds, &taken,
+                                &forward));
+    return run_with(plan, attn_plan_run_backward, &call, taken.workspace,
+                    plan->backward_workspace);
 }

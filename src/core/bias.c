@@ -6,6 +6,7 @@
 #include "core/term.h"
 
 #include <math.h>
+#include <string.h>
 
 static const float *bias_at(const struct head *head, int64_t i, int64_t j) {
     const struct rows *bias = &head->bias;
@@ -21,6 +22,45 @@ static void add(const struct head *head, const struct tile *tile,
     kernels->add_bias(scores, ld, tile->rows, tile->keys,
                       bias_at(head, tile->row, tile->key), head->bias.row,
                       (int)head->bias.column);
+}
+
+/* gradients added to total: a row of one float for each column, or one float for all.
+ */
+static void add_row(const struct kernels *kernels, float *total, int64_t column,
+                    const float *gradients, int keys) {
+    if (column != 0) {
+        kernels->add_columns(total, gradients, keys, 1, keys);
+        return;
+    }
+    float sum = 0.0f;
+    for (int j = 0; j < keys; j++) {
+        sum += gradients[j];
+    }
+    *total += sum;
+}
+
+/*
+ * Where the bias repeats over the rows, those of the tile are summed before they meet
+ * the total: sums of sums keep long columns exact.
+ */
+static void gradient(const struct head *head, const struct tile *tile,
+                     const struct kernels *kernels, const struct term_scratch *scratch,
+                     float *gradients, int64_t ld) {
+    const struct view *total = &head->call->grad_bias;
+    if (total->data == NULL) {
+        return;
+    }
+    const int64_t row = total->stride[ROW], column = total->stride[COLUMN];
+    float *to = view_at(total, head->b, head->h, tile->row, tile->key);
+    if (row != 0) {
+        for (int64_t i = 0; i < tile->rows; i++) {
+            add_row(kernels, to + i * row, column, gradients + i * ld, tile->keys);
+        }
+        return;
+    }
+    memset(scratch->columns, 0, (size_t)tile->keys * sizeof *scratch->columns);
+    kernels->add_columns(scratch->columns, gradients, ld, tile->rows, tile->keys);
+    add_row(kernels, to, column, scratch->columns, tile->keys);
 }
 
 static enum cover cover(const struct head *head, const struct tile *tile,
@@ -49,6 +89,7 @@ const struct term attn_term_bias = {
     .name = "bias",
     .present = present,
     .apply = add,
+    .gradient = gradient,
 };
 
 const struct mask attn_mask_bias = {

@@ -58,9 +58,11 @@ void attn_head_bind(struct head *head, const struct call *call, int64_t b, int64
     head->query = floats(&call->query, b, h);
     head->key = floats(&call->key, b, kv_head);
     head->value = floats(&call->value, b, kv_head);
+    head->grad_out = floats(&call->grad_out, b, h);
     head->query_stride = call->query.stride[ROW];
     head->key_stride = call->key.stride[ROW];
     head->value_stride = call->value.stride[ROW];
+    head->grad_out_stride = call->grad_out.stride[ROW];
     head->mask = matrix(&call->mask, b, h, 1);
     head->block_mask = matrix(&call->block_mask, b, h, 1);
     head->bias = matrix(&call->bias, b, h, (int64_t)sizeof(float));

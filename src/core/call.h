@@ -1,6 +1,6 @@
 /*
- * The call: the tensors of one attn_plan_forward(), checked and reduced to pointers and
- * strides, and the view of one head that engines work on.
+ * The call: the tensors of one attn_plan_forward() or attn_plan_backward(), checked and
+ * reduced to pointers and strides, and the view of one head that engines work on.
  */
 #ifndef ATTN_CORE_CALL_H
 #define ATTN_CORE_CALL_H
@@ -28,10 +28,16 @@ struct call {
     /* inputs */
     struct view query, key, value, mask, block_mask, bias, slopes, sinks;
     struct integers q_lengths, kv_lengths, offsets, prefixes, q_documents, k_documents;
-    /* outputs */
+    struct integers rng_indices;
+    uint64_t dropout_seed;
+    /* outputs; of a backward call the first four are inputs and the others absent */
     struct view out, lse, row_max, row_sum;
     struct view weights, mean_weights, key_sums, raw_scores, capped_scores,
-        biased_scores;
+        biased_scores, dropout_mask;
+    /* of a backward call: gradients of outputs, which are inputs, and of inputs */
+    struct view grad_out, grad_lse, grad_weights, grad_key_sums;
+    struct view grad_query, grad_key, grad_value, grad_bias, grad_slopes, grad_sinks;
+    bool accumulate;
     int32_t (*should_stop)(void *user);
     void *should_stop_user;
 };
@@ -54,8 +60,9 @@ struct head {
     int64_t offset; /* position of row 0 */
     int64_t prefix;
     float slope, sink;
-    const float *query, *key, *value;
-    int64_t query_stride, key_stride, value_stride; /* between rows, in floats */
+    const float *query, *key, *value, *grad_out; /* grad_out NULL: not there */
+    /* between rows, in floats */
+    int64_t query_stride, key_stride, value_stride, grad_out_stride;
     struct rows mask, block_mask, bias;
 };
 

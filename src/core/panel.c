@@ -33,37 +33,63 @@ static int keys_of_tile(const struct panel *panel, const struct head *head, int6
     return (int)min_i64(panel->tile_k, head->keys - t * panel->tile_k);
 }
 
-const float *attn_panel_keys(struct panel *panel, const struct head *head, int64_t t) {
-    struct panel_slot *slot = slot_of(panel, t);
-    const int64_t dim = head->problem->key_dim;
-    float *packed = panel->keys + (t % panel->slots) * dim * panel->tile_k;
-    if (!slot->keys) {
-        const float *keys = head->key + t * panel->tile_k * head->key_stride;
-        panel->kernels->transpose(packed, panel->tile_k, keys, head->key_stride,
-                                  keys_of_tile(panel, head, t), (int)dim);
-        slot->keys = true;
+/* The matrix of a tile, from rows `stride` floats apart; turned if not yet done. */
+static const float *turn(struct panel *panel, const struct head *head, int64_t t,
+                         const float *rows, int64_t stride, int dim, bool *done,
+                         float *memory) {
+    float *packed = memory + (t % panel->slots) * dim * panel->tile_k;
+    if (!*done) {
+        panel->kernels->transpose(packed, panel->tile_k,
+                                  rows + t * panel->tile_k * stride, stride,
+                                  keys_of_tile(panel, head, t), dim);
+        *done = true;
     }
     return packed;
 }
 
-const float *attn_panel_values(struct panel *panel, const struct head *head,
-                               int64_t t) {
-    const int64_t dim = head->problem->value_dim;
-    const float *values = head->value + t * panel->tile_k * head->value_stride;
-    if (head->value_stride == dim) {
-        return values;
+/* The same as it is, copied only where rows are not contiguous. */
+static const float *straighten(struct panel *panel, const struct head *head, int64_t t,
+                               const float *rows, int64_t stride, int dim, bool *done,
+                               float *memory) {
+    const float *tile = rows + t * panel->tile_k * stride;
+    if (stride == dim) {
+        return tile;
     }
-    struct panel_slot *slot = slot_of(panel, t);
-    float *packed = panel->values + (t % panel->slots) * dim * panel->tile_k;
-    if (!slot->values) {
+    float *packed = memory + (t % panel->slots) * dim * panel->tile_k;
+    if (!*done) {
         const int keys = keys_of_tile(panel, head, t);
-        for (int j = 0; j < keys; j++) {
-            memcpy(packed + j * dim, values + j * head->value_stride,
-                   (size_t)dim * sizeof *packed);
+        for (int64_t j = 0; j < keys; j++) {
+            memcpy(packed + j * dim, tile + j * stride, (size_t)dim * sizeof *packed);
         }
-        slot->values = true;
+        *done = true;
     }
     return packed;
+}
+
+const float *attn_panel_keys(struct panel *panel, const struct head *head, int64_t t) {
+    return turn(panel, head, t, head->key, head->key_stride, head->problem->key_dim,
+                &slot_of(panel, t)->keys, panel->keys);
+}
+
+const float *attn_panel_values(struct panel *panel, const struct head *head,
+                               int64_t t) {
+    return straighten(panel, head, t, head->value, head->value_stride,
+                      head->problem->value_dim, &slot_of(panel, t)->values,
+                      panel->values);
+}
+
+const float *attn_panel_plain_keys(struct panel *panel, const struct head *head,
+                                   int64_t t) {
+    return straighten(panel, head, t, head->key, head->key_stride,
+                      head->problem->key_dim, &slot_of(panel, t)->plain_keys,
+                      panel->plain_keys);
+}
+
+const float *attn_panel_turned_values(struct panel *panel, const struct head *head,
+                                      int64_t t) {
+    return turn(panel, head, t, head->value, head->value_stride,
+                head->problem->value_dim, &slot_of(panel, t)->turned_values,
+                panel->turned_values);
 }
 
 bool attn_panel_finite(struct panel *panel, const struct head *head, int64_t t) {

@@ -10,7 +10,7 @@
 
 struct panel_slot {
     int64_t tile; /* -1: empty */
-    bool keys, values, scanned;
+    bool keys, values, plain_keys, turned_values, scanned;
     bool finite; /* once scanned: no value of the tile is infinite or NaN */
 };
 
@@ -18,6 +18,7 @@ struct panel {
     const struct kernels *kernels;
     int slots, tile_k;
     float *keys, *values;
+    float *plain_keys, *turned_values; /* of the backward pass */
     struct panel_slot *slot;
     /* the head that the slots belong to */
     const float *key, *value;
@@ -32,6 +33,14 @@ const float *attn_panel_keys(struct panel *panel, const struct head *head, int64
 
 /* The values of tile t: value_dim floats apart. */
 const float *attn_panel_values(struct panel *panel, const struct head *head, int64_t t);
+
+/* The keys of tile t: key_dim floats apart. */
+const float *attn_panel_plain_keys(struct panel *panel, const struct head *head,
+                                   int64_t t);
+
+/* The transposed values of tile t: value_dim rows, tile_k floats apart. */
+const float *attn_panel_turned_values(struct panel *panel, const struct head *head,
+                                      int64_t t);
 
 /* True if all values of tile t are finite. */
 bool attn_panel_finite(struct panel *panel, const struct head *head, int64_t t);

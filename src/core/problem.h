@@ -23,6 +23,7 @@ struct problem {
     bool documents, prefix;
     int64_t q_block, k_block; /* 0: no block mask */
     bool mask, bias, alibi, sinks;
+    float dropout; /* probability; 0: none */
 };
 
 #endif

@@ -13,13 +13,14 @@
 enum { SMALL = 32 * 32 * 32 };
 
 static void product(const struct kernels *kernels, int m, int n, int k, float alpha,
-                    const float *a, int64_t lda, const float *b, int64_t ldb,
-                    bool accumulate, float *c, int64_t ldc) {
+                    struct operand a, const float *b, int64_t ldb, bool accumulate,
+                    float *c, int64_t ldc) {
     if (m == 1 || n == 1 || alpha == 0.0f || (int64_t)m * n * k <= SMALL) {
-        kernels->product(m, n, k, alpha, a, lda, b, ldb, accumulate, c, ldc);
+        kernels->product(m, n, k, alpha, a.data, a.transposed ? 1 : a.ld,
+                         a.transposed ? a.ld : 1, b, ldb, accumulate, c, ldc);
     } else {
-        attn_blas_product(m, n, k, alpha, a, (int)lda, b, (int)ldb, accumulate, c,
-                          (int)ldc);
+        attn_blas_product(m, n, k, alpha, a.data, (int)a.ld, a.transposed, b, (int)ldb,
+                          accumulate, c, (int)ldc);
     }
 }
 
@@ -33,17 +34,25 @@ static int part_of(int size, int edge) {
 }
 
 void attn_product(const struct kernels *kernels, int edge, int m, int n, int k,
-                  float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                  float alpha, struct operand a, const float *b, int64_t ldb,
                   bool accumulate, float *c, int64_t ldc) {
     if (m == 0 || n == 0) {
         return;
     }
-    const int columns = part_of(n, edge), depth = part_of(k, edge);
-    for (int j = 0; j < n; j += columns) {
-        const int width = (int)min_i64(columns, n - j);
-        for (int l = 0; l < k; l += depth) {
-            product(kernels, m, width, (int)min_i64(depth, k - l), alpha, a + l, lda,
-                    b + l * ldb + j, ldb, accumulate || l > 0, c + j, ldc);
+    const int rows = part_of(m, edge), columns = part_of(n, edge);
+    const int depth = part_of(k, edge);
+    const int64_t row_a = a.transposed ? 1 : a.ld, column_a = a.transposed ? a.ld : 1;
+    for (int i = 0; i < m; i += rows) {
+        const int height = (int)min_i64(rows, m - i);
+        for (int j = 0; j < n; j += columns) {
+            const int width = (int)min_i64(columns, n - j);
+            for (int l = 0; l < k; l += depth) {
+                const struct operand part = {a.data + i * row_a + l * column_a, a.ld,
+                                             a.transposed};
+                product(kernels, height, width, (int)min_i64(depth, k - l), alpha, part,
+                        b + l * ldb + j, ldb, accumulate || l > 0, c + i * ldc + j,
+                        ldc);
+            }
         }
     }
 }

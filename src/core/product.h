@@ -6,14 +6,21 @@
 
 #include "kernel/kernel.h"
 
+/* A matrix of floats, or its transpose. */
+struct operand {
+    const float *data;
+    int64_t ld;      /* between rows of the matrix as it is stored */
+    bool transposed; /* it takes part with rows and columns exchanged */
+};
+
 /*
  * c = alpha a b, or c += alpha a b with accumulate; a is m x k, b is k x n, row-major.
- * Where n or k is larger than edge (a multiple of 16) the product is cut into several
- * with none larger; m is not. That keeps m n k within what BLAS computes in the calling
- * thread, and sums of several short chains are more exact than one long chain.
+ * Where a size is larger than edge (a multiple of 16) the product is cut into several
+ * with none larger. That keeps m n k within what BLAS computes in the calling thread,
+ * and sums of several short chains are more exact than one long chain.
  */
 void attn_product(const struct kernels *kernels, int edge, int m, int n, int k,
-                  float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                  float alpha, struct operand a, const float *b, int64_t ldb,
                   bool accumulate, float *c, int64_t ldc);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "core/dropout.h"
 #include "core/product.h"
 
 void attn_work_setup(struct work *work, const struct toolbox *tools, void *memory,
@@ -17,8 +18,14 @@ void attn_work_setup(struct work *work, const struct toolbox *tools, void *memor
         .tile_k = tools->recipe.tile_k,
         .keys = work_floats(work, REGION_PANEL_KEYS),
         .values = work_floats(work, REGION_PANEL_VALUES),
+        .plain_keys = work_floats(work, REGION_PANEL_PLAIN_KEYS),
+        .turned_values = work_floats(work, REGION_PANEL_VALUES_T),
         .slot = layout_at(&tools->layout, memory, REGION_PANEL_SLOTS),
         .length = -1,
+    };
+    work->scratch = (struct term_scratch){
+        .capped = work_floats(work, REGION_CAPPED),
+        .columns = work_floats(work, REGION_COLUMN_SUMS),
     };
 }
 
@@ -33,19 +40,32 @@ bool attn_work_stopped(struct work *work, const struct call *call) {
     return atomic_load_explicit(work->stop, memory_order_relaxed);
 }
 
-struct matrix attn_query_tile(const struct work *work, const struct head *head,
-                              int64_t row, int rows) {
-    const int64_t dim = head->problem->key_dim;
-    const float *query = head->query + row * head->query_stride;
-    if (head->query_stride == dim) {
-        return (struct matrix){query, dim};
+/* rows of dim floats, stride apart, copied to this region unless contiguous. */
+static struct matrix contiguous(const struct work *work, enum region region,
+                                const float *data, int64_t stride, int rows,
+                                int64_t dim) {
+    if (stride == dim) {
+        return (struct matrix){data, dim};
     }
-    float *copy = work_floats(work, REGION_QUERY);
-    for (int i = 0; i < rows; i++) {
-        memcpy(copy + i * dim, query + i * head->query_stride,
-               (size_t)dim * sizeof *copy);
+    float *copy = work_floats(work, region);
+    for (int64_t i = 0; i < rows; i++) {
+        memcpy(copy + i * dim, data + i * stride, (size_t)dim * sizeof *copy);
     }
     return (struct matrix){copy, dim};
+}
+
+struct matrix attn_query_tile(const struct work *work, const struct head *head,
+                              int64_t row, int rows) {
+    const float *data = head->query + row * head->query_stride;
+    return contiguous(work, REGION_QUERY, data, head->query_stride, rows,
+                      head->problem->key_dim);
+}
+
+struct matrix attn_grad_out_tile(const struct work *work, const struct head *head,
+                                 int64_t row, int rows) {
+    const float *data = head->grad_out + row * head->grad_out_stride;
+    return contiguous(work, REGION_GRAD_OUT, data, head->grad_out_stride, rows,
+                      head->problem->value_dim);
 }
 
 void attn_scores_product(struct work *work, const struct head *head,
@@ -55,8 +75,9 @@ void attn_scores_product(struct work *work, const struct head *head,
     const int tile_k = tools->recipe.tile_k;
     const float *keys = attn_panel_keys(&work->panel, head, tile->key / tile_k);
     attn_product(tools->kernels, tools->recipe.edge, tile->rows, tile->keys,
-                 head->problem->key_dim, head->problem->scale, query.data, query.ld,
-                 keys, tile_k, false, scores, ld);
+                 head->problem->key_dim, head->problem->scale,
+                 (struct operand){query.data, query.ld, false}, keys, tile_k, false,
+                 scores, ld);
 }
 
 enum cover attn_scores_tile(struct work *work, const struct head *head,
@@ -68,54 +89,29 @@ enum cover attn_scores_tile(struct work *work, const struct head *head,
         attn_masks_cover(&tools->masks, head, tile, tools->kernels, &todo);
     if (cover != COVER_NONE) {
         attn_scores_product(work, head, tile, query, scores, ld);
-        attn_terms_apply(&tools->terms, head, tile, tools->kernels, scores, ld);
+        attn_terms_apply(&tools->terms, head, tile, tools->kernels,
+                         work->keep_scratch ? &work->scratch : NULL, scores, ld);
         attn_masks_apply(&tools->masks, head, tile, tools->kernels, todo, scores, ld);
     }
     return cover;
 }
 
-/*
- * A masked weight is 0, and 0 times a value that is not finite is NaN: such values
- * leave the product and are added one by one to the rows that attend them.
- */
-static void add_guarded(struct work *work, const struct head *head,
-                        const struct tile *tile, const float *weights, int64_t ld,
-                        const float *values, float *sums) {
-    const struct toolbox *tools = work->tools;
-    const int dim = head->problem->value_dim;
-    float *finite = work_floats(work, REGION_FINITE_VALUES);
-    memcpy(finite, values, (size_t)tile->keys * (size_t)dim * sizeof *finite);
-    for (int j = 0; j < tile->keys; j++) {
-        const float *value = values + (int64_t)j * dim;
-        if (tools->kernels->all_finite(value, dim, 1, dim)) {
-            continue;
-        }
-        memset(finite + (int64_t)j * dim, 0, (size_t)dim * sizeof *finite);
-        for (int i = 0; i < tile->rows; i++) {
-            if (attn_masks_attend(&tools->masks, head, tile->row + i, tile->key + j)) {
-                for (int c = 0; c < dim; c++) {
-                    sums[(int64_t)i * dim + c] += weights[i * ld + j] * value[c];
-                }
-            }
-        }
-    }
-    attn_product(tools->kernels, tools->recipe.edge, tile->rows, dim, tile->keys, 1.0f,
-                 weights, ld, finite, dim, true, sums, dim);
-}
-
 void attn_values_add(struct work *work, const struct head *head,
-                     const struct tile *tile, enum cover cover, const float *weights,
+                     const struct tile *tile, enum cover cover, float *weights,
                      int64_t ld, float *sums) {
     const struct toolbox *tools = work->tools;
-    const int dim = head->problem->value_dim;
-    const int64_t t = tile->key / tools->recipe.tile_k;
-    const float *values = attn_panel_values(&work->panel, head, t);
-    if (cover == COVER_SOME && !attn_panel_finite(&work->panel, head, t)) {
-        add_guarded(work, head, tile, weights, ld, values, sums);
-        return;
+    const int tile_k = tools->recipe.tile_k;
+    const int64_t t = tile->key / tile_k;
+    if (head->problem->dropout > 0.0f) {
+        uint8_t *keep = layout_at(&tools->layout, work->memory, REGION_KEEP);
+        attn_dropout_mask(head, tile, tools->kernels, keep, tile_k);
+        attn_dropout_apply(head, tile, tools->kernels, keep, tile_k, weights, ld);
     }
-    attn_product(tools->kernels, tools->recipe.edge, tile->rows, dim, tile->keys, 1.0f,
-                 weights, ld, values, dim, true, sums, dim);
+    const bool guarded =
+        cover == COVER_SOME && !attn_panel_finite(&work->panel, head, t);
+    attn_tile_product_add(work, head, tile, OVER_KEYS, guarded, 1.0f, weights, ld,
+                          attn_panel_values(&work->panel, head, t),
+                          head->problem->value_dim, sums);
 }
 
 void attn_tiles_of_rows(const struct work *work, const struct head *head, int64_t row,

@@ -33,6 +33,8 @@ struct work {
     const struct toolbox *tools;
     void *memory; /* laid out by tools->layout */
     struct panel panel;
+    struct term_scratch scratch;
+    bool keep_scratch; /* scores are made for a backward pass */
     atomic_bool *stop; /* shared by the threads of a call */
 };
 
@@ -57,6 +59,10 @@ struct matrix {
 struct matrix attn_query_tile(const struct work *work, const struct head *head,
                               int64_t row, int rows);
 
+/* The same of the gradient of out. */
+struct matrix attn_grad_out_tile(const struct work *work, const struct head *head,
+                                 int64_t row, int rows);
+
 /* scores = scale * query key^T for a tile. */
 void attn_scores_product(struct work *work, const struct head *head,
                          const struct tile *tile, struct matrix query, float *scores,
@@ -70,10 +76,26 @@ enum cover attn_scores_tile(struct work *work, const struct head *head,
                             const struct tile *tile, struct matrix query, float *scores,
                             int64_t ld);
 
-/* sums += weights values for a tile whose scores had this cover. */
+/*
+ * sums += weights values for a tile whose scores had this cover, after dropout, which
+ * is done to the weights in place.
+ */
 void attn_values_add(struct work *work, const struct head *head,
-                     const struct tile *tile, enum cover cover, const float *weights,
+                     const struct tile *tile, enum cover cover, float *weights,
                      int64_t ld, float *sums);
+
+/* Which index of a tile a product sums over: then data has a row for each of those. */
+enum over { OVER_KEYS, OVER_ROWS };
+
+/*
+ * sums += factor weights data over keys, factor weights^T data over rows, where weights
+ * are 0 at what the masks exclude. Data there may be infinite or NaN, which `guarded`
+ * says, and does not arrive all the same. Sums and data are dim floats wide.
+ */
+void attn_tile_product_add(struct work *work, const struct head *head,
+                           const struct tile *tile, enum over over, bool guarded,
+                           float factor, const float *weights, int64_t ld,
+                           const float *data, int dim, float *sums);
 
 /* The tiles [*first, *end) of keys that these rows may attend, and the last key + 1. */
 void attn_tiles_of_rows(const struct work *work, const struct head *head, int64_t row,

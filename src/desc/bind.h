@@ -4,7 +4,7 @@
 #ifndef ATTN_DESC_BIND_H
 #define ATTN_DESC_BIND_H
 
-#include "attn/sdpa.h"
+#include "attn/backward.h"
 #include "core/call.h"
 
 /*
@@ -20,5 +20,17 @@ attn_status attn_struct_take(void *mine, size_t mine_size, const void *theirs,
  */
 attn_status attn_call_bind(struct call *call, const struct problem *problem,
                            const attn_bounds *bounds, const attn_forward_args *args);
+
+/* The same for a backward call and the arguments of its forward call. */
+attn_status attn_call_bind_backward(struct call *call, const struct problem *problem,
+                                    const attn_bounds *bounds,
+                                    const attn_backward_args *args,
+                                    const attn_forward_args *forward);
+
+struct binding;
+
+/* Binds what a backward call has beyond its forward call. */
+attn_status attn_bind_gradients(struct binding *binding, const attn_backward_args *args,
+                                const attn_forward_args *forward);
 
 #endif

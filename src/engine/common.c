@@ -25,15 +25,19 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
            attn_layout_book(layout, REGION_MAXIMUM, tools->block_rows, 1, size) &&
            attn_layout_book(layout, REGION_SUM, tools->block_rows, 1, size) &&
            attn_layout_book(layout, REGION_FACTOR, tools->block_rows, 1, size) &&
-           attn_layout_book(layout, REGION_FINITE_VALUES, recipe->tile_k,
-                            problem->value_dim, size);
+           attn_layout_book(layout, REGION_FINITE, recipe->tile_k, problem->value_dim,
+                            size) &&
+           attn_layout_book(layout, REGION_KEEP,
+                            problem->dropout > 0.0f ? recipe->tile_q : 0,
+                            recipe->tile_k, 1);
 }
 
-/* The softmax of the tile of rows that starts this many rows into the block. */
-static struct softmax softmax_of(const struct work *work, int64_t before, int rows) {
+struct softmax attn_cursor_softmax(const struct cursor *cursor,
+                                   const struct work *work) {
     const int dim = work->tools->problem->value_dim;
+    const int64_t before = cursor->before;
     return (struct softmax){
-        .rows = rows,
+        .rows = cursor->rows,
         .dim = dim,
         .maximum = work_floats(work, REGION_MAXIMUM) + before,
         .sum = work_floats(work, REGION_SUM) + before,
@@ -61,7 +65,6 @@ bool attn_cursor_next(struct cursor *cursor, struct work *work, const struct cal
     }
     cursor->row = row;
     cursor->rows = (int)min_i64(work->tools->recipe.tile_q, block->row_end - row);
-    const int64_t before = (h - block->head) * rows_of_head + row - block->row;
-    cursor->softmax = softmax_of(work, before, cursor->rows);
+    cursor->before = (h - block->head) * rows_of_head + row - block->row;
     return true;
 }

@@ -63,11 +63,12 @@ static void run_rows(struct work *work, const struct head *head,
 static void run(struct work *work, const struct call *call, const struct block *block) {
     struct cursor at = {0};
     while (attn_cursor_next(&at, work, call, block)) {
-        run_rows(work, &at.head, &at.softmax, at.row);
+        struct softmax softmax = attn_cursor_softmax(&at, work);
+        run_rows(work, &at.head, &softmax, at.row);
         if (attn_work_stopped(work, call)) {
             return;
         }
-        attn_softmax_finish(&at.softmax, work->tools->kernels, &at.head, at.row);
+        attn_softmax_finish(&softmax, work->tools->kernels, &at.head, at.row);
     }
 }
 

@@ -39,13 +39,17 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools);
 struct cursor {
     struct head head;
     int64_t row;
-    int rows; /* 0 before the first step */
-    struct softmax softmax;
+    int rows;       /* 0 before the first step */
+    int64_t before; /* rows of the block before these, over all heads */
 };
 
 /* The next tile of rows; false if there is none. */
 bool attn_cursor_next(struct cursor *cursor, struct work *work, const struct call *call,
                       const struct block *block);
+
+/* The softmax of the rows where the cursor stands. */
+struct softmax attn_cursor_softmax(const struct cursor *cursor,
+                                   const struct work *work);
 
 /*
  * The second pass over a block that an engine has finished: weights, their means and
@@ -58,7 +62,7 @@ void attn_observe(struct work *work, const struct call *call,
 bool attn_observe_wanted(const struct call *call);
 
 /* The same for rows [row, end) that have nothing to attend to. */
-void attn_observe_empty_rows(const struct call *call, int64_t b, int64_t h, int64_t row,
-                             int64_t end);
+void attn_observe_empty_rows(const struct head *head, const struct kernels *kernels,
+                             int64_t row, int64_t end);
 
 #endif

@@ -44,7 +44,8 @@ static int64_t start(struct work *work, const struct call *call,
         int64_t first, end, end_key;
         attn_tiles_of_rows(work, &at.head, at.row, at.rows, &first, &end, &end_key);
         last = max_i64(last, end);
-        attn_softmax_start(&at.softmax);
+        struct softmax softmax = attn_cursor_softmax(&at, work);
+        attn_softmax_start(&softmax);
     }
     return last;
 }
@@ -57,8 +58,9 @@ static void run_panel(struct work *work, const struct call *call,
     while (attn_cursor_next(&at, work, call, block)) {
         int64_t first, end, end_key;
         attn_tiles_of_rows(work, &at.head, at.row, at.rows, &first, &end, &end_key);
-        at.softmax.begun = first < panel;
-        run_tiles(work, &at.head, &at.softmax, at.row, max_i64(first, panel),
+        struct softmax softmax = attn_cursor_softmax(&at, work);
+        softmax.begun = first < panel;
+        run_tiles(work, &at.head, &softmax, at.row, max_i64(first, panel),
                   min_i64(end, panel_end), end_key);
     }
 }
@@ -73,7 +75,8 @@ static void run(struct work *work, const struct call *call, const struct block *
     }
     struct cursor at = {0};
     while (attn_cursor_next(&at, work, call, block)) {
-        attn_softmax_finish(&at.softmax, work->tools->kernels, &at.head, at.row);
+        struct softmax softmax = attn_cursor_softmax(&at, work);
+        attn_softmax_finish(&softmax, work->tools->kernels, &at.head, at.row);
     }
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "core/dropout.h"
 #include "engine/engine.h"
 
 static bool scores_before_masks_wanted(const struct call *call) {
@@ -20,7 +21,8 @@ static bool weights_wanted(const struct call *call) {
 }
 
 bool attn_observe_wanted(const struct call *call) {
-    return scores_before_masks_wanted(call) || weights_wanted(call);
+    return scores_before_masks_wanted(call) || weights_wanted(call) ||
+           call->dropout_mask.data != NULL;
 }
 
 /* Copies a tile to a view, if the call has it. */
@@ -52,6 +54,26 @@ static void fill_absent(const struct call *call, int64_t b, int64_t h, int64_t r
     fill(&call->weights, call, b, h, row, end, 0.0f);
     if (h == 0) {
         fill(&call->mean_weights, call, b, 0, row, end, 0.0f);
+    }
+}
+
+/* Which weights dropout keeps, masked ones included. */
+static void write_dropout_mask(const struct head *head, const struct kernels *kernels,
+                               int64_t row, int64_t end) {
+    enum { COLUMNS = 1 << 20 }; /* a tile's size is an int, a row's is not */
+    const struct view *view = &head->call->dropout_mask;
+    const int64_t keys = head->call->kv_length;
+    for (int64_t i = row; view->data != NULL && i < end; i++) {
+        for (int64_t j = 0; j < keys; j += COLUMNS) {
+            const struct tile tile = {i, j, 1, (int)min_i64(COLUMNS, keys - j)};
+            uint8_t *keep = (uint8_t *)view->data + head->b * view->stride[BATCH] +
+                            head->h * view->stride[HEAD] + i * view->stride[ROW] + j;
+            if (head->problem->dropout > 0.0f) {
+                attn_dropout_mask(head, &tile, kernels, keep, 0);
+            } else {
+                memset(keep, 1, (size_t)tile.keys);
+            }
+        }
     }
 }
 
@@ -114,23 +136,26 @@ static void write_weights(struct work *work, const struct head *head,
     }
 }
 
+void attn_observe_empty_rows(const struct head *head, const struct kernels *kernels,
+                             int64_t row, int64_t end) {
+    fill_absent(head->call, head->b, head->h, row, end);
+    write_dropout_mask(head, kernels, row, end);
+}
+
 void attn_observe(struct work *work, const struct call *call,
                   const struct block *block) {
     struct cursor at = {0};
     while (attn_cursor_next(&at, work, call, block)) {
         const struct matrix query = attn_query_tile(work, &at.head, at.row, at.rows);
         /* what no tile below writes stays as it is set here */
-        fill_absent(call, block->b, at.head.h, at.row, at.row + at.rows);
+        attn_observe_empty_rows(&at.head, work->tools->kernels, at.row,
+                                at.row + at.rows);
         if (scores_before_masks_wanted(call)) {
             write_scores(work, &at.head, at.row, at.rows, query);
         }
         if (weights_wanted(call)) {
-            write_weights(work, &at.head, &at.softmax, at.row, query);
+            const struct softmax softmax = attn_cursor_softmax(&at, work);
+            write_weights(work, &at.head, &softmax, at.row, query);
         }
     }
-}
-
-void attn_observe_empty_rows(const struct call *call, int64_t b, int64_t h, int64_t row,
-                             int64_t end) {
-    fill_absent(call, b, h, row, end);
 }

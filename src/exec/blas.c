@@ -7,7 +7,8 @@
  *     products of several threads queue behind that lock, and in releases 0.3.28 to
  *     0.3.30 they can return wrong numbers.
  *   - On x86-64 with AVX-512, releases from 0.3.21 on compute products of m n k <= 10^6
- *     without transposes in the calling thread by kernels that neither pack nor lock.
+ *     in the calling thread by kernels that neither pack nor lock; with a transposed,
+ *     too, but not with b transposed.
  *   - A build without threads guards its buffers only if made with USE_LOCKING (named
  *     in the configuration text since 0.3.28). Debian's is made without.
  * The thread setting of BLAS is never asked for: it may change at any time, and the
@@ -32,7 +33,7 @@
  * Declared here, with int for its enums as in every C ABI, since the header's name and
  * place differ between distributions.
  */
-enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111 };
+enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 };
 void cblas_sgemm(int layout, int transpose_a, int transpose_b, int m, int n, int k,
                  float alpha, const float *a, int lda, const float *b, int ldb,
                  float beta, float *c, int ldc);
@@ -193,13 +194,14 @@ bool attn_blas_set_single(void) {
 }
 
 void attn_blas_product(int m, int n, int k, float alpha, const float *a, int lda,
-                       const float *b, int ldb, bool accumulate, float *c, int ldc) {
+                       bool transpose_a, const float *b, int ldb, bool accumulate,
+                       float *c, int ldc) {
     const bool alone = attn_blas()->one_at_a_time;
     if (alone) {
         lock_one_caller();
     }
-    cblas_sgemm(ROW_MAJOR, NO_TRANSPOSE, NO_TRANSPOSE, m, n, k, alpha, a, lda, b, ldb,
-                accumulate ? 1.0f : 0.0f, c, ldc);
+    cblas_sgemm(ROW_MAJOR, transpose_a ? TRANSPOSE : NO_TRANSPOSE, NO_TRANSPOSE, m, n,
+                k, alpha, a, lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
     if (alone) {
         unlock_one_caller();
     }

@@ -24,10 +24,13 @@ const struct blas *attn_blas(void);
 bool attn_blas_set_single(void);
 
 /*
- * c = alpha a b, or c += alpha a b with accumulate, row-major without transposes. m, n,
- * k are 1 or more and m n k is within the volume the caller may use.
+ * c = alpha a b, or c += alpha a b with accumulate, row-major; with transpose_a, a is
+ * stored as its transpose. m, n, k are 1 or more and m n k is within the volume the
+ * caller may use. There is no transposed b: OpenBLAS has no small-matrix kernels for a
+ * row-major product of that kind.
  */
 void attn_blas_product(int m, int n, int k, float alpha, const float *a, int lda,
-                       const float *b, int ldb, bool accumulate, float *c, int ldc);
+                       bool transpose_a, const float *b, int ldb, bool accumulate,
+                       float *c, int ldc);
 
 #endif

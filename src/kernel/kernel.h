@@ -16,17 +16,25 @@
 /* What a scan found. */
 enum { SCAN_ATTENDED = 1, SCAN_MASKED = 2 };
 
+/* What decides the random numbers of a head, and which of them drop a weight. */
+struct dropout_key {
+    uint64_t seed;
+    uint32_t sequence, head;
+    uint32_t threshold;
+};
+
 struct kernels {
     int32_t isa;
     int32_t width; /* floats in a vector */
 
     /*
-     * c = alpha a b, or c += alpha a b with accumulate: a is m x k, b is k x n. Sums
-     * run over k in ascending order, in the same way for every m and n.
+     * c = alpha a b, or c += alpha a b with accumulate: a is m x k with its own strides
+     * for rows and columns, so that it may be transposed; b is k x n. Sums run over k
+     * in ascending order, in the same way for every m and n.
      */
-    void (*product)(int m, int n, int k, float alpha, const float *a, ptrdiff_t lda,
-                    const float *b, ptrdiff_t ldb, bool accumulate, float *c,
-                    ptrdiff_t ldc);
+    void (*product)(int m, int n, int k, float alpha, const float *a, ptrdiff_t row_a,
+                    ptrdiff_t column_a, const float *b, ptrdiff_t ldb, bool accumulate,
+                    float *c, ptrdiff_t ldc);
 
     /* to[c][r] = from[r][c] for rows x n elements of from. */
     void (*transpose)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
@@ -88,6 +96,44 @@ struct kernels {
 
     /* total[c] += s[r][c] for every row r, in ascending order. */
     void (*add_columns)(float *total, const float *s, ptrdiff_t ld, int rows, int n);
+
+    /*
+     * total[r] += sum of a[r][c] b[r][c] over the columns where a is not 0: there b may
+     * be anything.
+     */
+    void (*dot_rows)(float *total, const float *a, ptrdiff_t ld_a, const float *b,
+                     ptrdiff_t ld_b, int rows, int n);
+
+    /*
+     * The gradient of scores from that of weights, in place: g = p (g - delta[r]) where
+     * p is not 0, else 0 whatever g is.
+     */
+    void (*score_gradients)(float *g, ptrdiff_t ld, int rows, int n, const float *p,
+                            ptrdiff_t ld_p, const float *delta);
+
+    /*
+     * g = g (1 - t) (1 + t) with t = capped / cap where g is not 0; 0 stays 0 whatever
+     * capped is.
+     */
+    void (*softcap_gradients)(float *g, ptrdiff_t ld, int rows, int n,
+                              const float *capped, ptrdiff_t ld_capped, float cap);
+
+    /* The sum of g[r][c] |distance + r - c|. */
+    float (*sum_alibi)(const float *g, ptrdiff_t ld, int rows, int n, int64_t distance);
+
+    /*
+     * Which weights dropout keeps: keep[r][c] = 1 if the random number of row + r and
+     * column + c is not below threshold, else 0. The number, 0 to 2^24 - 1, is word
+     * (column + c) mod 4 of Philox 4x32-10, without its low 8 bits, with the key seed
+     * (low word first) and the counter (sequence, head, row + r, (column + c) / 4).
+     * threshold is 0 to 2^24.
+     */
+    void (*dropout_mask)(uint8_t *keep, ptrdiff_t ld, int rows, int n,
+                         const struct dropout_key *key, uint32_t row, int64_t column);
+
+    /* s = s factor where the byte of keep is not 0, else 0. */
+    void (*drop)(float *s, ptrdiff_t ld, int rows, int n, const uint8_t *keep,
+                 ptrdiff_t ld_keep, float factor);
 };
 
 /* The table of an ISA_..., or NULL if this build has none. */

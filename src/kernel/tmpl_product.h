@@ -17,8 +17,8 @@ enum { BLOCK_ROWS = 4, BLOCK_VECS = 2 };
  */
 static inline __attribute__((always_inline)) void
 product_block(int rows, int vecs, int part, int k, vec alpha, const float *a,
-              ptrdiff_t lda, const float *b, ptrdiff_t ldb, bool accumulate, float *c,
-              ptrdiff_t ldc) {
+              ptrdiff_t row_a, ptrdiff_t column_a, const float *b, ptrdiff_t ldb,
+              bool accumulate, float *c, ptrdiff_t ldc) {
     vec sum[BLOCK_ROWS][BLOCK_VECS];
     for (int r = 0; r < rows; r++) {
         for (int v = 0; v < vecs; v++) {
@@ -32,7 +32,7 @@ product_block(int rows, int vecs, int part, int k, vec alpha, const float *a,
             x[v] = part > 0 ? vec_load_part(p, part, 0.0f) : vec_load(p);
         }
         for (int r = 0; r < rows; r++) {
-            vec y = vec_set(a[r * lda + l]);
+            vec y = vec_set(a[r * row_a + l * column_a]);
             for (int v = 0; v < vecs; v++) {
                 sum[r][v] = vec_muladd(y, x[v], sum[r][v]);
             }
@@ -55,33 +55,48 @@ product_block(int rows, int vecs, int part, int k, vec alpha, const float *a,
 
 /* The strip of `rows` rows of c; rows is a constant where this is called. */
 static inline __attribute__((always_inline)) void
-product_strip(int rows, int n, int k, vec alpha, const float *a, ptrdiff_t lda,
-              const float *b, ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
+product_strip(int rows, int n, int k, vec alpha, const float *a, ptrdiff_t row_a,
+              ptrdiff_t column_a, const float *b, ptrdiff_t ldb, bool accumulate,
+              float *c, ptrdiff_t ldc) {
     int j = 0;
     for (; j + 2 * WIDTH <= n; j += 2 * WIDTH) {
-        product_block(rows, 2, 0, k, alpha, a, lda, b + j, ldb, accumulate, c + j, ldc);
+        product_block(rows, 2, 0, k, alpha, a, row_a, column_a, b + j, ldb, accumulate,
+                      c + j, ldc);
     }
     for (; j + WIDTH <= n; j += WIDTH) {
-        product_block(rows, 1, 0, k, alpha, a, lda, b + j, ldb, accumulate, c + j, ldc);
+        product_block(rows, 1, 0, k, alpha, a, row_a, column_a, b + j, ldb, accumulate,
+                      c + j, ldc);
     }
     if (j < n) {
-        product_block(rows, 1, n - j, k, alpha, a, lda, b + j, ldb, accumulate, c + j,
-                      ldc);
+        product_block(rows, 1, n - j, k, alpha, a, row_a, column_a, b + j, ldb,
+                      accumulate, c + j, ldc);
+    }
+}
+
+/* All rows of c; column_a is a constant where this is called, if it is 1. */
+static inline __attribute__((always_inline)) void
+product_strips(int m, int n, int k, vec alpha, const float *a, ptrdiff_t row_a,
+               ptrdiff_t column_a, const float *b, ptrdiff_t ldb, bool accumulate,
+               float *c, ptrdiff_t ldc) {
+    int i = 0;
+    for (; i + BLOCK_ROWS <= m; i += BLOCK_ROWS) {
+        product_strip(BLOCK_ROWS, n, k, alpha, a + i * row_a, row_a, column_a, b, ldb,
+                      accumulate, c + i * ldc, ldc);
+    }
+    for (; i < m; i++) {
+        product_strip(1, n, k, alpha, a + i * row_a, row_a, column_a, b, ldb,
+                      accumulate, c + i * ldc, ldc);
     }
 }
 
 static void kernel_product(int m, int n, int k, float alpha, const float *a,
-                           ptrdiff_t lda, const float *b, ptrdiff_t ldb,
-                           bool accumulate, float *c, ptrdiff_t ldc) {
+                           ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
+                           ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
     const vec factor = vec_set(alpha);
-    int i = 0;
-    for (; i + BLOCK_ROWS <= m; i += BLOCK_ROWS) {
-        product_strip(BLOCK_ROWS, n, k, factor, a + i * lda, lda, b, ldb, accumulate,
-                      c + i * ldc, ldc);
-    }
-    for (; i < m; i++) {
-        product_strip(1, n, k, factor, a + i * lda, lda, b, ldb, accumulate,
-                      c + i * ldc, ldc);
+    if (column_a == 1) {
+        product_strips(m, n, k, factor, a, row_a, 1, b, ldb, accumulate, c, ldc);
+    } else {
+        product_strips(m, n, k, factor, a, row_a, column_a, b, ldb, accumulate, c, ldc);
     }
 }
 

@@ -4,6 +4,8 @@
  */
 #include "kernel/kernel.h"
 
+#include "kernel/tmpl_dropout.h"
+#include "kernel/tmpl_gradient.h"
 #include "kernel/tmpl_math.h"
 #include "kernel/tmpl_product.h"
 #include "kernel/tmpl_score.h"
@@ -25,4 +27,10 @@ const struct kernels KERNELS_NAME = {
     .weights = kernel_weights,
     .scale = kernel_scale,
     .add_columns = kernel_add_columns,
+    .dot_rows = kernel_dot_rows,
+    .score_gradients = kernel_score_gradients,
+    .softcap_gradients = kernel_softcap_gradients,
+    .sum_alibi = kernel_sum_alibi,
+    .dropout_mask = kernel_dropout_mask,
+    .drop = kernel_drop,
 };

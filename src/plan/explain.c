@@ -28,7 +28,11 @@ static void explain_masks(struct text *text, const struct attn_plan *plan) {
     for (int i = 0; i < tools->terms.count; i++) {
         attn_text_add(text, ", %s", tools->terms.term[i]->name);
     }
-    attn_text_add(text, "%s\nmasks:", plan->problem.sinks ? ", sink" : "");
+    attn_text_add(text, "%s", plan->problem.sinks ? ", sink" : "");
+    if (plan->problem.dropout > 0.0f) {
+        attn_text_add(text, ", dropout %g", (double)plan->problem.dropout);
+    }
+    attn_text_add(text, "\nmasks:");
     for (int i = 0; i < tools->masks.count; i++) {
         attn_text_add(text, "%s %s", i == 0 ? "" : ",", tools->masks.mask[i]->name);
     }
@@ -52,6 +56,8 @@ size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) 
                   tools->recipe.tile_q, tools->recipe.tile_k, tools->block_rows);
     attn_text_add(&text, "workspace: %zu bytes, %zu a thread\n", plan->workspace,
                   tools->layout.total);
+    attn_text_add(&text, "backward: blocks of %d queries, workspace %zu bytes\n",
+                  plan->backward.block_rows, plan->backward_workspace);
     const bool room = text.length < size;
     text.length += attn_context_write(plan->context, room ? buffer + text.length : NULL,
                                       room ? size - text.length : 0);

@@ -4,7 +4,7 @@
 #ifndef ATTN_PLAN_PLAN_H
 #define ATTN_PLAN_PLAN_H
 
-#include "attn/sdpa.h"
+#include "attn/backward.h"
 #include "core/work.h"
 #include "desc/desc.h"
 #include "engine/engine.h"
@@ -15,8 +15,8 @@ struct attn_plan {
     struct problem problem;
     attn_bounds bounds;
     int32_t forced; /* ATTN_ENGINE_... */
-    struct toolbox tools;
-    size_t workspace; /* bytes, all threads */
+    struct toolbox tools, backward;
+    size_t workspace, backward_workspace; /* bytes, all threads */
 };
 
 /* Prepares *plan. Takes no hold on the context and allocates nothing. */
@@ -27,7 +27,12 @@ attn_status attn_plan_setup(struct attn_plan *plan, struct attn_context *context
 attn_status attn_plan_run(const struct attn_plan *plan, const struct call *call,
                           void *workspace);
 
-/* Fills in tiles, block and panel of plan->tools from problem, kernels and BLAS. */
+/* The same for a backward call. */
+attn_status attn_plan_run_backward(const struct attn_plan *plan,
+                                   const struct call *call, void *workspace);
+
+/* Fills in tiles, block and panel of plan->tools and plan->backward from problem,
+ * kernels and BLAS. */
 void attn_plan_choose_tiles(struct attn_plan *plan);
 
 /* The engine for a sequence with this many keys. */
@@ -48,6 +53,9 @@ struct split {
 
 void attn_plan_split(struct split *split, const struct attn_plan *plan,
                      const struct call *call);
+
+/* The number of threads that a call keeps busy. */
+int32_t attn_plan_threads_worth(const struct attn_plan *plan, const struct call *call);
 
 /* Piece number i as a range of heads and rows of a batch element. */
 struct block attn_plan_piece(const struct split *split, const struct call *call,

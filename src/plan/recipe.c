@@ -42,7 +42,7 @@ static struct recipe choose_recipe(const struct attn_plan *plan) {
     return (struct recipe){LARGE_TILE_Q, LARGE_TILE_K, LARGE_EDGE};
 }
 
-void attn_plan_choose_tiles(struct attn_plan *plan) {
+static void choose_forward(struct attn_plan *plan) {
     struct toolbox *tools = &plan->tools;
     struct recipe *recipe = &tools->recipe;
     const struct problem *problem = &plan->problem;
@@ -57,6 +57,21 @@ void attn_plan_choose_tiles(struct attn_plan *plan) {
     rows = min_i64(rows, q_rows + recipe->tile_q - 1);
     rows = max_i64(1, rows / recipe->tile_q) * recipe->tile_q;
     tools->block_rows = (int)rows;
+}
+
+/* Tiles as in the forward pass, so that the scores come out the same. */
+static void choose_backward(struct attn_plan *plan) {
+    struct toolbox *tools = &plan->backward;
+    *tools = plan->tools;
+    tools->panel_slots = 1; /* each tile of keys meets all rows of a block at once */
+    const int64_t tile_q = tools->recipe.tile_q;
+    int64_t rows = min_i64(tools->block_rows, BLOCK_FLOATS / plan->problem.key_dim);
+    tools->block_rows = (int)(max_i64(1, rows / tile_q) * tile_q);
+}
+
+void attn_plan_choose_tiles(struct attn_plan *plan) {
+    choose_forward(plan);
+    choose_backward(plan);
 }
 
 int64_t attn_plan_dense_keys(const struct attn_plan *plan) {

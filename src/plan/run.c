@@ -22,13 +22,13 @@ struct job {
 };
 
 /* Rows of a piece beyond the sequence's length. */
-static void run_empty_rows(const struct call *call, const struct block *piece,
-                           int64_t row) {
+static void run_empty_rows(const struct call *call, const struct kernels *kernels,
+                           const struct block *piece, int64_t row) {
     for (int64_t h = piece->head; h < piece->head_end && row < piece->row_end; h++) {
         struct head head;
         attn_head_bind(&head, call, piece->b, h);
         attn_softmax_empty_rows(&head, row, piece->row_end);
-        attn_observe_empty_rows(call, piece->b, h, row, piece->row_end);
+        attn_observe_empty_rows(&head, kernels, row, piece->row_end);
     }
 }
 
@@ -72,7 +72,7 @@ static void run_piece(struct work *work, const struct job *job,
             }
         }
     }
-    run_empty_rows(call, piece, max_i64(piece->row, rows_end));
+    run_empty_rows(call, plan->tools.kernels, piece, max_i64(piece->row, rows_end));
 }
 
 static void run_task(void *argument, int32_t index) {

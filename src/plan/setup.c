@@ -3,6 +3,7 @@
  */
 #include "base/arith.h"
 #include "base/status.h"
+#include "engine/backward.h"
 #include "plan/plan.h"
 
 /* Rows of scores of the dense engine must have a stride that BLAS's int holds. */
@@ -27,6 +28,17 @@ static attn_status check_bounds(const attn_bounds *bounds) {
     return ATTN_OK;
 }
 
+/* Places regions and multiplies by threads; false if that overflows. */
+static bool place(struct layout *layout, int32_t threads, size_t *total) {
+    int64_t bytes = 0;
+    if (!attn_layout_place(layout) ||
+        !checked_mul((int64_t)layout->total, threads, &bytes)) {
+        return false;
+    }
+    *total = (size_t)bytes;
+    return true;
+}
+
 /* Books the scratch of one thread for every engine that a call may choose. */
 static attn_status book(struct attn_plan *plan) {
     struct toolbox *tools = &plan->tools;
@@ -39,15 +51,15 @@ static attn_status book(struct attn_plan *plan) {
         fits = fits &&
                attn_engine_flash.book(&tools->layout, tools, plan->bounds.kv_length);
     }
-    int64_t bytes = 0;
-    fits = fits && attn_layout_place(&tools->layout) &&
-           checked_mul((int64_t)tools->layout.total, plan->context->threads, &bytes);
+    fits = fits && attn_backward_book(&plan->backward.layout, &plan->backward) &&
+           place(&tools->layout, plan->context->threads, &plan->workspace) &&
+           place(&plan->backward.layout, plan->context->threads,
+                 &plan->backward_workspace);
     REQUIRE(
         fits, ATTN_ERR_INVALID,
         "the workspace for %d threads overflows: key dim %d, value dim %d, %lld keys",
         (int)plan->context->threads, (int)plan->problem.key_dim,
         (int)plan->problem.value_dim, (long long)plan->bounds.kv_length);
-    plan->workspace = (size_t)bytes;
     return ATTN_OK;
 }
 
@@ -64,6 +76,14 @@ attn_status attn_plan_setup(struct attn_plan *plan, struct attn_context *context
             ATTN_ERR_UNSUPPORTED,
             "the dense engine takes up to %d keys, the bound is %lld",
             (int)DENSE_KEYS_MAX, (long long)bounds->kv_length);
+    /* counters of dropout have 32 bits for a row and for a quarter of a column */
+    REQUIRE(plan->problem.dropout == 0.0f ||
+                (bounds->q_length <= UINT32_MAX + INT64_C(1) &&
+                 bounds->kv_length / 4 <= UINT32_MAX),
+            ATTN_ERR_UNSUPPORTED,
+            "dropout takes up to 2^32 queries and 2^34 keys, the bounds are %lld and "
+            "%lld",
+            (long long)bounds->q_length, (long long)bounds->kv_length);
     struct toolbox *tools = &plan->tools;
     tools->problem = &plan->problem;
     tools->kernels = attn_kernels(context->isa);

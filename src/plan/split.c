@@ -17,7 +17,7 @@ enum { PIECES_OF_A_THREAD = 4 };
 /* Fewer rows than this repay packing the keys badly. */
 enum { ROWS_WORTH_PACKING = 256 };
 
-static int32_t threads_worth(const struct attn_plan *plan, const struct call *call) {
+int32_t attn_plan_threads_worth(const struct attn_plan *plan, const struct call *call) {
     const struct problem *problem = &plan->problem;
     const double flops = 2.0 * (double)call->batch * problem->query_heads *
                          (double)call->q_length * (double)call->kv_length *
@@ -46,7 +46,7 @@ static int64_t rows_of_chunk(const struct attn_plan *plan, const struct call *ca
 void attn_plan_split(struct split *split, const struct attn_plan *plan,
                      const struct call *call) {
     const struct problem *problem = &plan->problem;
-    split->tasks = threads_worth(plan, call);
+    split->tasks = attn_plan_threads_worth(plan, call);
     /*
      * the mean over heads has one owner for all heads, the sum over rows for
      * all rows

@@ -1,0 +1,125 @@
+/*
+ * One tensor after the other: checks, strides, extents.
+ */
+#include "desc/binding.h"
+
+#include <string.h>
+
+#include "base/arith.h"
+#include "base/status.h"
+
+const attn_tensor *attn_bind_tensor(const void *args, const struct row *row) {
+    const attn_tensor *tensor;
+    memcpy(&tensor, (const char *)args + row->argument, sizeof tensor);
+    return tensor;
+}
+
+static int64_t axis_size(const struct call *call, char axis) {
+    const struct problem *problem = call->problem;
+    switch (axis) {
+    case 'b':
+        return call->batch;
+    case 'h':
+        return problem->query_heads;
+    case 'g':
+        return problem->kv_heads;
+    case 'i':
+        return call->q_length;
+    case 'j':
+        return call->kv_length;
+    case 'd':
+        return problem->key_dim;
+    case 'v':
+        return problem->value_dim;
+    case 'p':
+        return ceil_div(call->q_length, problem->q_block);
+    default:
+        return ceil_div(call->kv_length, problem->k_block);
+    }
+}
+
+/* Checks a tensor against its row; notes its extent and strides. */
+static attn_status check(struct binding *binding, const struct row *row,
+                         const attn_tensor *tensor, bool input, int64_t stride[AXES]) {
+    struct expected expected = {
+        .name = row->name,
+        .axes = row->axes,
+        .rank = (int)strlen(row->axes),
+        .optional = row->optional,
+        .dtype = row->dtype,
+        .dtype2 = row->dtype == ATTN_I32 ? ATTN_I64 : 0,
+        /* mask and bias */
+        .repeat_last = input && row->optional == 4 && row->axes[3] == 'j',
+    };
+    for (int i = 0; i < expected.rank; i++) {
+        expected.shape[i] = axis_size(binding->call, row->axes[i]);
+    }
+    int64_t strides[4];
+    TRY(attn_tensor_check(tensor, &expected, strides,
+                          &binding->extent[binding->extents]));
+    binding->extents++;
+    for (int i = 0; i < expected.rank; i++) {
+        stride[(int)row->index[i]] = strides[i];
+    }
+    return ATTN_OK;
+}
+
+static attn_status bind(struct binding *binding, const struct row *row,
+                        const attn_tensor *tensor, bool input) {
+    void *at = (char *)binding->call + row->view;
+    if (row->dtype == ATTN_I32) {
+        struct integers *view = at;
+        TRY(check(binding, row, tensor, input, view->stride));
+        view->data = tensor->data;
+        view->wide = tensor->dtype == ATTN_I64;
+        return ATTN_OK;
+    }
+    struct view *view = at;
+    TRY(check(binding, row, tensor, input, view->stride));
+    /* an output without elements is nothing to write */
+    const struct extent *extent = &binding->extent[binding->extents - 1];
+    view->data = input || extent->begin < extent->end ? tensor->data : NULL;
+    return ATTN_OK;
+}
+
+attn_status attn_bind_input(struct binding *binding, const void *args,
+                            const struct row *row) {
+    const attn_tensor *tensor = attn_bind_tensor(args, row);
+    if (tensor != NULL) {
+        TRY(bind(binding, row, tensor, true));
+        binding->inputs = binding->extents;
+    }
+    return ATTN_OK;
+}
+
+attn_status attn_bind_output(struct binding *binding, const void *args,
+                             const struct row *row) {
+    const attn_tensor *tensor = attn_bind_tensor(args, row);
+    if (tensor != NULL) {
+        TRY(bind(binding, row, tensor, false));
+        TRY(attn_tensor_check_distinct(tensor, row->name));
+    }
+    return ATTN_OK;
+}
+
+static bool meet(const struct extent *a, const struct extent *b) {
+    return a->begin < b->end && b->begin < a->end && a->begin != a->end &&
+           b->begin != b->end;
+}
+
+attn_status attn_bind_apart(struct binding *binding, const void *workspace,
+                            int64_t workspace_size) {
+    if (workspace != NULL) {
+        uintptr_t begin = (uintptr_t)workspace;
+        binding->extent[binding->extents++] =
+            (struct extent){"workspace", begin, begin + (uintptr_t)workspace_size};
+    }
+    for (int i = binding->inputs; i < binding->extents; i++) {
+        for (int j = 0; j < i; j++) {
+            REQUIRE(!meet(&binding->extent[i], &binding->extent[j]), ATTN_ERR_INVALID,
+                    "%s overlaps %s: their byte ranges meet", binding->extent[i].name,
+                    binding->extent[j].name);
+        }
+    }
+    return ATTN_OK;
+}

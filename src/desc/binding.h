@@ -1,0 +1,58 @@
+/*
+ * What the binding of forward and of backward calls shares: tables of tensors, and the
+ * checks that go along them.
+ */
+#ifndef ATTN_DESC_BINDING_H
+#define ATTN_DESC_BINDING_H
+
+#include "attn/sdpa.h"
+#include "core/call.h"
+#include "desc/tensor.h"
+
+/*
+ * A tensor of an argument struct: which member, which view of the call, its axes as
+ * letters (see desc/tensor.h), and which index of attention each axis is.
+ */
+struct row {
+    const char *name;
+    size_t argument;  /* offset of the tensor in the argument struct */
+    size_t view;      /* offset of the view in struct call */
+    const char *axes; /* a letter each */
+    char index[4];    /* BATCH, HEAD, ROW or COLUMN for each axis */
+    int optional;     /* leading axes that may be missing or 1 */
+    int32_t dtype;    /* ATTN_I32: also ATTN_I64, and the view is of integers */
+};
+
+/* ROW_OF(struct, member, view, axes, optional, dtype, index...) */
+#define ROW_OF(args, member, view, axes, optional, dtype, ...)                         \
+    {                                                                                  \
+#member, offsetof(args, member), offsetof(struct call, view), axes,            \
+            {__VA_ARGS__ }, optional, dtype                                            \
+    }
+
+enum { EXTENTS_MAX = 40 };
+
+/* What the checks of one call collect. */
+struct binding {
+    struct call *call;
+    int extents;
+    int inputs; /* extents before the first output */
+    struct extent extent[EXTENTS_MAX];
+};
+
+/* The tensor of a row in an argument struct, NULL if it is not there. */
+const attn_tensor *attn_bind_tensor(const void *args, const struct row *row);
+
+/* Checks the tensor of a row, if it is there, and fills in its view. */
+attn_status attn_bind_input(struct binding *binding, const void *args,
+                            const struct row *row);
+
+/* The same for an output. All inputs must have been bound. */
+attn_status attn_bind_output(struct binding *binding, const void *args,
+                             const struct row *row);
+
+/* Takes in the workspace, and fails if an output or it meets anything else. */
+attn_status attn_bind_apart(struct binding *binding, const void *workspace,
+                            int64_t workspace_size);
+
+#endif
