@@ -19,7 +19,7 @@ void attn_work_setup(struct work *work, const struct toolbox *tools, void *memor
         .keys = work_floats(work, REGION_PANEL_KEYS),
         .values = work_floats(work, REGION_PANEL_VALUES),
         .plain_keys = work_floats(work, REGION_PANEL_PLAIN_KEYS),
-        .turned_values = work_floats(work, REGION_PANEL_VALUES_T),
+        .turned_values = work_floats(work, REGION_PANEL_TURNED_VALUES),
         .slot = layout_at(&tools->layout, memory, REGION_PANEL_SLOTS),
         .length = -1,
     };

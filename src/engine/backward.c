@@ -27,7 +27,7 @@ bool attn_backward_book(struct layout *layout, const struct toolbox *tools) {
     } books[] = {
         {REGION_PANEL_KEYS, keys, key_dim, sizeof(float)},
         {REGION_PANEL_PLAIN_KEYS, keys, key_dim, sizeof(float)},
-        {REGION_PANEL_VALUES_T, keys, value_dim, sizeof(float)},
+        {REGION_PANEL_TURNED_VALUES, keys, value_dim, sizeof(float)},
         {REGION_PANEL_SLOTS, tools->panel_slots, 1, sizeof(struct panel_slot)},
         {REGION_QUERY, tile_q, key_dim, sizeof(float)},
         {REGION_GRAD_OUT, tile_q, value_dim, sizeof(float)},

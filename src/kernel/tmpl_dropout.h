@@ -12,58 +12,64 @@
 
 enum { PHILOX_LANES = 16, PHILOX_ROUNDS = 10, PHILOX_WORDS = 4 };
 
-/* The words of PHILOX_LANES counters. */
-struct philox {
-    uint32_t word[PHILOX_WORDS][PHILOX_LANES];
+/* The keys of the rounds. */
+struct philox_keys {
+    uint32_t first[PHILOX_ROUNDS], second[PHILOX_ROUNDS];
 };
 
-static inline void philox_round(struct philox *x, uint32_t key0, uint32_t key1) {
-    const uint64_t multiplier0 = 0xd2511f53u, multiplier1 = 0xcd9e8d57u;
-    for (int l = 0; l < PHILOX_LANES; l++) {
-        const uint64_t a = multiplier0 * x->word[0][l];
-        const uint64_t b = multiplier1 * x->word[2][l];
-        x->word[0][l] = (uint32_t)(b >> 32) ^ x->word[1][l] ^ key0;
-        x->word[1][l] = (uint32_t)b;
-        x->word[2][l] = (uint32_t)(a >> 32) ^ x->word[3][l] ^ key1;
-        x->word[3][l] = (uint32_t)a;
+static inline void philox_schedule(struct philox_keys *keys, uint64_t seed) {
+    for (uint32_t i = 0; i < PHILOX_ROUNDS; i++) {
+        keys->first[i] = (uint32_t)seed + i * 0x9e3779b9u;
+        keys->second[i] = (uint32_t)(seed >> 32) + i * 0xbb67ae85u;
     }
 }
 
-/* The random words of columns 4 first, 4 first + 1, ... */
-static inline void philox(struct philox *x, const struct dropout_key *key, uint32_t row,
-                          uint32_t first) {
-    uint32_t key0 = (uint32_t)key->seed, key1 = (uint32_t)(key->seed >> 32);
+/* 1 if a random word keeps its weight, in what is byte `place` of a uint32_t. */
+static inline uint32_t keep_byte(uint32_t word, uint32_t threshold, int place) {
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    place = PHILOX_WORDS - 1 - place;
+#endif
+    return (uint32_t)(word >> 8 >= threshold) << (8 * place);
+}
+
+/* What becomes of the four weights of each of PHILOX_LANES counters from `counter` on:
+ * four bytes each, in the order of memory. */
+static inline void philox_keep(uint32_t *kept, const struct philox_keys *keys,
+                               const struct dropout_key *key, uint32_t row,
+                               uint32_t counter) {
+    const uint64_t multiplier0 = 0xd2511f53u, multiplier1 = 0xcd9e8d57u;
+    const uint32_t sequence = key->sequence, head = key->head;
+    const uint32_t threshold = key->threshold;
     for (uint32_t l = 0; l < PHILOX_LANES; l++) {
-        x->word[0][l] = key->sequence;
-        x->word[1][l] = key->head;
-        x->word[2][l] = row;
-        x->word[3][l] = first + l;
-    }
-    for (int i = 0; i < PHILOX_ROUNDS; i++) {
-        philox_round(x, key0, key1);
-        key0 += 0x9e3779b9u;
-        key1 += 0xbb67ae85u;
+        uint32_t word0 = sequence, word1 = head, word2 = row, word3 = counter + l;
+#pragma GCC unroll 10
+        for (int i = 0; i < PHILOX_ROUNDS; i++) {
+            const uint64_t a = multiplier0 * word0, b = multiplier1 * word2;
+            word0 = (uint32_t)(b >> 32) ^ word1 ^ keys->first[i];
+            word1 = (uint32_t)b;
+            word2 = (uint32_t)(a >> 32) ^ word3 ^ keys->second[i];
+            word3 = (uint32_t)a;
+        }
+        kept[l] = keep_byte(word0, threshold, 0) | keep_byte(word1, threshold, 1) |
+                  keep_byte(word2, threshold, 2) | keep_byte(word3, threshold, 3);
     }
 }
 
 static void kernel_dropout_mask(uint8_t *keep, ptrdiff_t ld, int rows, int n,
                                 const struct dropout_key *key, uint32_t row,
                                 int64_t column) {
-    const int64_t step = PHILOX_LANES * PHILOX_WORDS;
+    const int64_t step = (int64_t)PHILOX_LANES * PHILOX_WORDS;
     const int64_t start = column - column % PHILOX_WORDS;
-    struct philox x;
-    uint8_t kept[PHILOX_LANES * PHILOX_WORDS];
+    uint32_t kept[PHILOX_LANES];
+    struct philox_keys keys;
+    philox_schedule(&keys, key->seed);
     for (int r = 0; r < rows; r++) {
         for (int64_t c = start; c < column + n; c += step) {
-            philox(&x, key, row + (uint32_t)r, (uint32_t)(c / PHILOX_WORDS));
-            for (int w = 0; w < PHILOX_WORDS; w++) {
-                for (int l = 0; l < PHILOX_LANES; l++) {
-                    kept[l * PHILOX_WORDS + w] = x.word[w][l] >> 8 >= key->threshold;
-                }
-            }
+            philox_keep(kept, &keys, key, row + (uint32_t)r,
+                        (uint32_t)(c / PHILOX_WORDS));
             const int64_t from = c > column ? c : column;
             const int64_t end = c + step < column + n ? c + step : column + n;
-            memcpy(keep + r * ld + (from - column), kept + (from - c),
+            memcpy(keep + r * ld + (from - column), (const uint8_t *)kept + (from - c),
                    (size_t)(end - from));
         }
     }
