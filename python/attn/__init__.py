@@ -9,8 +9,12 @@
 The arrays are handed to the library as they lie in memory: nothing is copied when
 they are float32 and their last dimension is contiguous. What comes in as a torch
 tensor goes out as one.
+
+For training there is ``scaled_dot_product_attention_backward``, and for torch's
+autograd the module ``attn.torch``, which is imported by itself.
 """
 
+from ._backward import scaled_dot_product_attention_backward
 from ._context import get_num_threads, info, set_num_threads
 from ._errors import AttnError, Status
 from ._sdpa import scaled_dot_product_attention
@@ -23,5 +27,6 @@ __all__ = [
     "get_num_threads",
     "info",
     "scaled_dot_product_attention",
+    "scaled_dot_product_attention_backward",
     "set_num_threads",
 ]

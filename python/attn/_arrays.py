@@ -24,7 +24,13 @@ Facts = tuple[Any, tuple[int, ...], Any]
 Look = tuple[Any, int, Facts]
 
 # These may also be plain Python numbers or lists of them.
-_SMALL_INTEGERS = {"q_lengths", "kv_lengths", "query_offsets", "prefix_lengths"}
+_SMALL_INTEGERS = {
+    "q_lengths",
+    "kv_lengths",
+    "query_offsets",
+    "prefix_lengths",
+    "rng_indices",
+}
 _SMALL_FLOATS = {"alibi_slopes", "sinks"}
 
 # Device types of DLPack that the processor reads: its own memory, and memory that is
@@ -65,12 +71,14 @@ def as_numpy(array: Any) -> Any:
     return array if type(array) is np.ndarray else array.detach().numpy()
 
 
-def empty_like_kind(array: Any, shape: tuple[int, ...]) -> tuple[Any, int]:
-    """A new float32 array of array's kind, and its address."""
+def empty_like_kind(
+    array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> tuple[Any, int]:
+    """A new array of array's kind, and its address."""
     if type(array) is np.ndarray:
-        new = np.empty(shape, np.float32)
+        new = np.empty(shape, dtype)
         return new, address(new)
-    new = array.new_empty(shape)
+    new = array.new_empty(shape, dtype=getattr(sys.modules["torch"], dtype.name))
     return new, new.data_ptr()
 
 
@@ -83,7 +91,7 @@ def _look_torch(tensor: Any, name: str, torch: Any) -> Look:
     if tensor.requires_grad and torch.is_grad_enabled():
         raise unsupported(
             f"{name} requires a gradient, which this call does not record: use"
-            f" {name}.detach(), or call it under torch.no_grad()"
+            f" attn.torch, which does, or {name}.detach(), or torch.no_grad()"
         )
     if tensor.is_neg():
         # The memory holds the negative of what the tensor says.

@@ -1,33 +1,27 @@
 """A call, prepared: everything that does not depend on what the arrays hold.
 
-Programs call attention again and again with arrays of the same shapes. ``prepare``
-checks a combination of shapes, strides, types and options once, and remembers it as a
-``Call``; running that again comes to writing a few addresses into structs that are
-filled in already.
+Programs call attention again and again with arrays of the same shapes. Once such a
+combination is checked (``_prepare.py``), running it comes to writing a few addresses
+into structs that are filled in already.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
-from ._arrays import Facts as ArrayFacts
+import numpy as np
+
 from ._arrays import Look, address, as_numpy, empty_like_kind
-from ._context import Context, forget
-from ._inputs import REQUIRED, Input, place
-from ._layout import Slot, contiguous, view
+from ._inputs import Input
+from ._layout import Slot
 from ._library import check, lib
-from ._options import Options
-from ._plan import Facts, Plan, plan_for
-from ._results import result_type
-from ._shapes import Sizes, sizes
-from ._structs import ForwardArgs, Tensor
+from ._plan import Plan
+from ._structs import BackwardArgs, ForwardArgs, Tensor
 
-# Prepared calls that are kept. One takes about 3 KiB.
-_CALLS = 256
-
+# Called by name, so that tests can look at what goes by.
 _forward = lib.attn_plan_forward
+_backward = lib.attn_plan_backward
 
 
 class Output(NamedTuple):
@@ -37,24 +31,36 @@ class Output(NamedTuple):
     member: str
     shape: tuple[int, ...]  # for the caller
     slot: Slot  # for the library
+    # The gradient of an input that broadcasts: the library's output has this shape
+    # (once its batch is written as dimensions), and is summed to the caller's.
+    summed: tuple[int, ...] | None = None
 
 
 class Frame:
     """The structs of one running call. Several threads need several."""
 
-    __slots__ = ("args", "inputs", "outputs", "reference")
+    __slots__ = ("args", "backward", "inputs", "outputs", "reference")
 
-    def __init__(self, inputs: list[Input], outputs: list[Output]) -> None:
+    def __init__(
+        self, inputs: list[Input], outputs: list[Output], backward: bool
+    ) -> None:
         self.args = ForwardArgs()
-        self.reference = ctypes.byref(self.args)
+        self.reference: Any = ctypes.byref(self.args)
         check(lib.attn_forward_args_init(self.reference, ctypes.sizeof(self.args)))
+        if backward:
+            self.backward = BackwardArgs()
+            self.reference = ctypes.byref(self.backward)
+            size = ctypes.sizeof(self.backward)
+            check(lib.attn_backward_args_init(self.reference, size))
+            self.backward.forward = ctypes.pointer(self.args)
         self.inputs = [self._tensor(input.member, input.slot) for input in inputs]
         self.outputs = [self._tensor(output.member, output.slot) for output in outputs]
 
     def _tensor(self, member: str, slot: Slot) -> Tensor:
         tensor = Tensor()
         slot.describe(tensor)
-        setattr(self.args, member, ctypes.pointer(tensor))
+        args = self.backward if member.startswith("grad_") else self.args
+        setattr(args, member, ctypes.pointer(tensor))
         return tensor
 
 
@@ -62,27 +68,37 @@ class Call:
     """A call of given shapes and options, which can be run on any data."""
 
     def __init__(
-        self, plan: Plan | None, inputs: list[Input], outputs: list[Output]
+        self,
+        plan: Plan | None,
+        inputs: list[Input],
+        outputs: list[Output],
+        result: Callable[..., Any],
+        *,
+        backward: bool,
     ) -> None:
-        self._plan = plan  # None: every output is empty
+        self._plan = plan  # None: there are no heads to compute
         self._handle = plan.handle if plan else None
         self._inputs = inputs
         self._outputs = outputs
-        self._shapes = [output.shape for output in outputs]
+        self._result = result
+        self._is_backward = backward
+        self._results = [
+            (output.shape, np.dtype(output.slot.dtype)) for output in outputs
+        ]
         self._copied = [
             (index, input.slot)
             for index, input in enumerate(inputs)
             if input.slot.copies
         ]
-        self._result = (
-            result_type(tuple(output.field for output in outputs))
-            if len(outputs) > 1
-            else None
-        )
+        self._summed = [
+            (index, output.summed)
+            for index, output in enumerate(outputs)
+            if output.summed is not None
+        ]
         # Frames not in use. Appending and popping are atomic, so this needs no lock.
         self._frames: list[Frame] = []
 
-    def run(self, looks: list[Look]) -> Any:
+    def run(self, looks: list[Look], dropout_seed: int) -> Any:
         """Computes, from what ``look`` said of each input, in order."""
         like = looks[0][0]
         for index, slot in self._copied:
@@ -93,79 +109,36 @@ class Call:
         try:
             frame = self._frames.pop()
         except IndexError:
-            frame = Frame(self._inputs, self._outputs)
+            frame = Frame(self._inputs, self._outputs, self._is_backward)
+        frame.args.dropout_seed = dropout_seed
         for tensor, (_, where, _) in zip(frame.inputs, looks):
             tensor.data = where
-        for tensor, shape in zip(frame.outputs, self._shapes):
-            result, tensor.data = empty_like_kind(like, shape)
+        for tensor, (shape, dtype) in zip(frame.outputs, self._results):
+            result, tensor.data = empty_like_kind(like, shape, dtype)
             results.append(result)
+        sums = []
+        for index, wide in self._summed:
+            array = np.zeros(wide, np.float32)
+            frame.outputs[index].data = address(array)
+            sums.append((array, results[index]))
 
         if self._plan is not None:
-            status = _forward(self._handle, frame.reference)
+            run = _backward if self._is_backward else _forward
+            status = run(self._handle, frame.reference)
             if status:
                 check(status)
+        else:
+            for result in results:
+                result[...] = 0
+        for array, result in sums:
+            _sum_to(array, result)
         self._frames.append(frame)
-        return results[0] if self._result is None else self._result(*results)
+        return self._result(*results)
 
 
-@functools.lru_cache(maxsize=_CALLS)
-def prepare(
-    context: Context,
-    names: tuple[str, ...],
-    arrays: tuple[ArrayFacts, ...],
-    options: tuple[Any, ...],
-) -> Call:
-    """The call with inputs of these names and facts, or the error it deserves."""
-    views = [view(facts) for facts in arrays]
-    chosen = Options(*options).checked(frozenset(names))
-    query, key, value = views[: len(REQUIRED)]
-    problem = sizes(query, key, value, chosen.enable_gqa)
-    inputs = [
-        place(name, array, problem, chosen.blocks) for name, array in zip(names, views)
-    ]
-    outputs = _outputs(problem, chosen)
-    plan = None
-    if problem.heads > 0:  # the library knows no attention without heads
-        members = frozenset(input.member for input in inputs) - set(REQUIRED)
-        facts = Facts(
-            heads=problem.heads,
-            kv_heads=problem.kv_heads,
-            key_dim=problem.key_dim,
-            value_dim=problem.value_dim,
-            scale=chosen.scale,
-            softcap=chosen.softcap,
-            causal=chosen.is_causal,
-            alignment=chosen.alignment(members),
-            window=chosen.window or (-1, -1),
-            blocks=chosen.blocks if "block_mask" in members else (0, 0),
-            inputs=members,
-        )
-        plan = plan_for(
-            context, facts, problem.batch, problem.q_length, problem.kv_length
-        )
-    return Call(plan, inputs, outputs)
-
-
-forget.append(prepare.cache_clear)
-
-
-def _outputs(problem: Sizes, options: Options) -> list[Output]:
-    """The outputs that the options ask for, in the order they are returned."""
-    rows, keys = problem.q_length, problem.kv_length
-    asked: list[tuple[str, str, tuple[int, ...]]] = [
-        ("out", "out", (rows, problem.value_dim))
-    ]
-    if options.return_lse:
-        asked.append(("lse", "lse", (rows,)))
-    if options.return_weights:
-        asked.append(("weights", "weights", (rows, keys)))
-    if options.return_scores is not None:
-        asked.append(("scores", f"{options.return_scores}_scores", (rows, keys)))
-    if options.return_key_sums:
-        asked.append(("key_sums", "key_sums", (keys,)))
-    outputs = []
-    for field, member, tail in asked:
-        shape = (problem.batch, problem.heads, *tail)
-        slot = Slot("float32", shape, contiguous(shape), False, None)
-        outputs.append(Output(field, member, (*problem.leading, *tail), slot))
-    return outputs
+def _sum_to(array: Any, result: Any) -> None:
+    """Writes the sums of array over the dimensions that result lacks or has 1 of."""
+    total = as_numpy(result)
+    total = total.reshape((1,) * (array.ndim - total.ndim) + total.shape)
+    axes = tuple(i for i in range(array.ndim) if array.shape[i] != total.shape[i])
+    np.sum(array, axis=axes, keepdims=True, out=total)

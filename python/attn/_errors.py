@@ -23,9 +23,9 @@ class AttnError(RuntimeError):
     ``status`` tells the kinds apart:
 
         >>> try:
-        ...     attn.scaled_dot_product_attention(q, k, v, dropout_p=0.1)
+        ...     attn.scaled_dot_product_attention(q, k, v, dropout_p=1.1)
         ... except attn.AttnError as error:
-        ...     print(error.status is attn.Status.UNSUPPORTED)
+        ...     print(error.status is attn.Status.INVALID)
         True
     """
 

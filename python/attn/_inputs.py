@@ -27,65 +27,67 @@ OPTIONAL = (
     "block_mask",
     "alibi_slopes",
     "sinks",
+    "rng_indices",
 )
+# What a call for gradients gets besides: results of the forward call, and the gradients
+# of some of them.
+RESULTS = ("out", "lse", "row_max", "row_sum")
+GRADIENTS = ("grad_out", "grad_lse", "grad_weights", "grad_key_sums")
 
 
 class Input(NamedTuple):
-    """A slot and the member of ``attn_forward_args`` it belongs to."""
+    """A slot and the member of the library's struct it belongs to."""
 
     member: str
     slot: Slot
+    wide: tuple[int, ...]  # the slot's shape before batch dimensions become one
 
 
-def place(name: str, array: View, sizes: Sizes, blocks: tuple[int, int]) -> Input:
+def place(
+    name: str, array: View, sizes: Sizes, blocks: tuple[int, int] = (0, 0)
+) -> Input:
     """Where and how the input of this name goes into a call of these sizes."""
-    batches, merged = sizes.batches, len(sizes.batches)
-    lengths = {"q": sizes.q_length, "k": sizes.kv_length}
+    batches = sizes.batches
+    member, dtype, merged, last_stride_0 = name, "float32", len(batches), False
 
     if name in REQUIRED:
         heads = sizes.heads if name == "query" else sizes.kv_heads
         wide = (*batches, heads, *array.shape[-2:])
-        return Input(name, fit(array, wide, merged, "float32"))
-
-    if name == "attn_mask":
+    elif name == "attn_mask":
         if array.dtype not in ("bool", "float32"):
             raise unsupported(
                 f"attn_mask is {array.dtype}: bool (True: attend) and float32 (added to"
                 " the scores) are supported so far"
             )
-        target = (sizes.q_length, sizes.kv_length)
-        wide = _mask_shape(name, array, sizes, target)
+        wide = _mask_shape(name, array, sizes, (sizes.q_length, sizes.kv_length))
         member = "mask" if array.dtype == "bool" else "bias"
-        slot = fit(array, wide, merged, array.dtype, last_stride_0=True)
-        return Input(member, slot)
-
-    if name == "block_mask":
+        dtype, last_stride_0 = array.dtype, True
+    elif name == "block_mask":
         if array.dtype != "bool":
             raise unsupported(f"block_mask is {array.dtype}: only bool is supported")
         target = (-(-sizes.q_length // blocks[0]), -(-sizes.kv_length // blocks[1]))
         wide = _mask_shape(name, array, sizes, target)
-        return Input(name, fit(array, wide, merged, "bool"))
-
-    if name == "sinks":
+        dtype = "bool"
+    elif name == "sinks" or (name == "alibi_slopes" and len(array.shape) < 2):
         check_float32(name, array)
         wide = _widen(name, array, (sizes.heads,), "(heads)")
-        return Input(name, fit(array, wide, 0, "float32"))
-
-    if name == "alibi_slopes":
+        merged = 0
+    elif name == "alibi_slopes":
         check_float32(name, array)
-        if len(array.shape) < 2:
-            wide = _widen(name, array, (sizes.heads,), "(heads)")
-            return Input(name, fit(array, wide, 0, "float32"))
         wide = _widen(name, array, (*batches, sizes.heads), "(batch, heads)")
-        return Input(name, fit(array, wide, merged, "float32"))
+    elif name in RESULTS or name in GRADIENTS:
+        check_float32(name, array)
+        wide = _result_shape(name, array, sizes)
+    elif name in ("q_documents", "k_documents"):
+        length = sizes.q_length if name == "q_documents" else sizes.kv_length
+        wide = _widen(name, array, (*batches, length), "(batch, length)")
+        dtype = _integer(name, array)
+    else:  # a number for each batch element
+        wide = _widen(name, array, batches, "(batch)")
+        dtype = _integer(name, array)
 
-    if name in ("q_documents", "k_documents"):
-        wide = _widen(name, array, (*batches, lengths[name[0]]), "(batch, length)")
-        return Input(name, fit(array, wide, merged, _integer(name, array)))
-
-    # Lengths, offsets and prefixes: a number for each batch element.
-    wide = _widen(name, array, batches, "(batch)")
-    return Input(name, fit(array, wide, merged, _integer(name, array)))
+    slot = fit(array, wide, merged, dtype, last_stride_0=last_stride_0)
+    return Input(member, slot, wide)
 
 
 def _integer(name: str, array: View) -> str:
@@ -114,8 +116,8 @@ def _mask_shape(
 ) -> tuple[int, ...]:
     """The shape of a mask with all batch dimensions; it keeps its other ones.
 
-    The library repeats dimensions of size 1 itself; only the batch dimensions must be
-    written out, to become one.
+    The library repeats dimensions of size 1 itself. Only where some batch dimensions
+    repeat and others do not must they be written out, to become one.
     """
     full = (*sizes.leading, *target)
     if not _broadcasts(array.shape, full):
@@ -124,7 +126,19 @@ def _mask_shape(
         )
     rank = len(sizes.batches) + 3
     shape = (1,) * (rank - len(array.shape)) + array.shape
+    if all(size == 1 for size in shape[:-3]):
+        return shape
     return (*sizes.batches, *shape[-3:])
+
+
+def _result_shape(name: str, array: View, sizes: Sizes) -> tuple[int, ...]:
+    """The shape of a result of the forward call, with all batch dimensions."""
+    tail = sizes.tail(name.removeprefix("grad_"))
+    if array.shape != (*sizes.leading, *tail):
+        raise invalid(
+            f"{name} has shape {array.shape}: expected {(*sizes.leading, *tail)}"
+        )
+    return (*sizes.batches, sizes.heads, *tail)
 
 
 def _broadcasts(shape: tuple[int, ...], wide: tuple[int, ...]) -> bool:

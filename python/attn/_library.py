@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from ._errors import AttnError
-from ._structs import Bounds, ForwardArgs, Tensor, should_stop_function
+from ._structs import BackwardArgs, Bounds, ForwardArgs, Tensor, should_stop_function
 
 ABI_VERSION = 0
 SONAME = (
@@ -73,6 +73,7 @@ PROTOTYPES = {
     "attn_desc_set_bias": (_i32, [_handle, _i32]),
     "attn_desc_set_alibi": (_i32, [_handle, _i32]),
     "attn_desc_set_sinks": (_i32, [_handle, _i32]),
+    "attn_desc_set_dropout": (_i32, [_handle, _float]),
     "attn_desc_set_convention": (_i32, [_handle, _i32]),
     "attn_desc_set_engine": (_i32, [_handle, _i32]),
     "attn_plan_create": (
@@ -84,9 +85,12 @@ PROTOTYPES = {
     "attn_plan_explain": (_size, [_handle, _address, _size]),
     "attn_forward_args_init": (_i32, [ctypes.POINTER(ForwardArgs), _size]),
     "attn_plan_forward": (_i32, [_handle, ctypes.POINTER(ForwardArgs)]),
+    "attn_backward_args_init": (_i32, [ctypes.POINTER(BackwardArgs), _size]),
+    "attn_plan_backward_workspace_size": (_size, [_handle]),
+    "attn_plan_backward": (_i32, [_handle, ctypes.POINTER(BackwardArgs)]),
 }
 
-# The callback type that ForwardArgs holds; kept beside the others for completeness.
+# The callback types. The structs hold one of them; the others are here with it.
 CALLBACKS = {
     "attn_task": _task,
     "attn_parallel_for": _parallel_for,

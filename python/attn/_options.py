@@ -1,11 +1,11 @@
-"""The options of a call that are not arrays, and which of them go together."""
+"""What a call asks for besides its arrays, and which options go together."""
 
 from __future__ import annotations
 
 import operator
 from typing import Any, NamedTuple
 
-from ._errors import invalid, unsupported
+from ._errors import invalid
 from ._structs import ALIGN_BOTTOM_RIGHT, ALIGN_OFFSETS, ALIGN_TOP_LEFT
 
 
@@ -20,15 +20,11 @@ class Options(NamedTuple):
     window: tuple[int, int] | None
     softcap: float
     blocks: tuple[int, int]
-    return_lse: bool
-    return_weights: bool
-    return_scores: str | None
-    return_key_sums: bool
 
     def checked(self, inputs: frozenset[str]) -> Options:
         """The same, once every rule is kept; is_causal then covers causal too."""
-        if self.dropout_p != 0:
-            raise unsupported(f"dropout_p is {self.dropout_p}: only 0 is supported yet")
+        if not 0 <= self.dropout_p <= 1:
+            raise invalid(f"dropout_p is {self.dropout_p}: expected 0 to 1")
         if self.causal not in (None, "top_left", "bottom_right"):
             raise invalid(
                 f"causal is {self.causal!r}: expected None, 'top_left' or"
@@ -44,11 +40,6 @@ class Options(NamedTuple):
                 "causal='bottom_right' and query_offsets both say where the queries"
                 " are: use causal='top_left' with query_offsets"
             )
-        if self.return_scores not in (None, "raw", "capped", "biased"):
-            raise invalid(
-                f"return_scores is {self.return_scores!r}: expected None, 'raw',"
-                " 'capped' or 'biased'"
-            )
         return self._replace(is_causal=self.is_causal or self.causal is not None)
 
     def alignment(self, inputs: frozenset[str]) -> int:
@@ -60,12 +51,57 @@ class Options(NamedTuple):
         return ALIGN_TOP_LEFT
 
 
+class Asked(NamedTuple):
+    """Which results besides out a call returns; fields in the order they come in."""
+
+    lse: bool = False
+    weights: bool = False
+    scores: str | None = None
+    key_sums: bool = False
+    row_stats: bool = False
+    dropout_mask: bool = False
+
+    def results(self) -> dict[str, str]:
+        """The results by name, and the members of ``attn_forward_args`` they fill."""
+        if self.scores not in (None, "raw", "capped", "biased"):
+            raise invalid(
+                f"return_scores is {self.scores!r}: expected None, 'raw', 'capped' or"
+                " 'biased'"
+            )
+        found = {"out": "out"}
+        if self.lse:
+            found["lse"] = "lse"
+        if self.weights:
+            found["weights"] = "weights"
+        if self.scores is not None:
+            found["scores"] = f"{self.scores}_scores"
+        if self.key_sums:
+            found["key_sums"] = "key_sums"
+        if self.row_stats:
+            found["row_max"] = "row_max"
+            found["row_sum"] = "row_sum"
+        if self.dropout_mask:
+            found["dropout_mask"] = "dropout_mask"
+        return found
+
+
 def number(value: Any, name: str) -> float:
     """A number of Python's own, from whatever kind of number value is."""
     try:
         return float(value)
     except (TypeError, ValueError):
         raise invalid(f"{name} is {value!r}: expected a number") from None
+
+
+def whole_number(value: Any, name: str) -> int:
+    """An integer that 64 bits hold, with a sign or without."""
+    try:
+        result = operator.index(value)
+    except TypeError:
+        raise invalid(f"{name} is {value!r}: expected an integer") from None
+    if not -(1 << 63) <= result < 1 << 64:
+        raise invalid(f"{name} is {result}: more than a 64-bit integer holds")
+    return result
 
 
 def pair(value: Any, name: str, meaning: str) -> tuple[int, int]:

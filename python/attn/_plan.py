@@ -36,6 +36,7 @@ class Facts(NamedTuple):
     alignment: int
     window: tuple[int, int]
     blocks: tuple[int, int]
+    dropout: float
     inputs: frozenset[str]  # members of attn_forward_args that calls bring
 
 
@@ -109,3 +110,4 @@ def _describe(desc: ctypes.c_void_p, facts: Facts) -> None:
     check(lib.attn_desc_set_bias(desc, F32 if "bias" in given else 0))
     check(lib.attn_desc_set_alibi(desc, "alibi_slopes" in given))
     check(lib.attn_desc_set_sinks(desc, "sinks" in given))
+    check(lib.attn_desc_set_dropout(desc, facts.dropout))

@@ -1,4 +1,4 @@
-"""The named tuples that a call with extra outputs returns."""
+"""The named tuples that calls with several results return."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 
 @functools.cache
-def result_type(fields: tuple[str, ...]) -> Any:
-    """A named tuple of these fields.
+def result_type(name: str, fields: tuple[str, ...]) -> Any:
+    """A named tuple of this name and these fields.
 
-    >>> result_type(("out", "lse"))(out=1, lse=2)
+    >>> result_type("Attention", ("out", "lse"))(out=1, lse=2)
     Attention(out=1, lse=2)
     """
     make: Any = namedtuple  # its type stub wants the fields spelled out
-    kind = make("Attention", fields)
+    kind = make(name, fields)
     # Which fields there are is decided at run time, so no module can hold the class
     # for pickle to find: the fields travel with the values instead.
-    kind.__reduce__ = lambda self: (_rebuild, (fields, tuple(self)))
+    kind.__reduce__ = lambda self: (_rebuild, (name, fields, tuple(self)))
     return kind
 
 
-def _rebuild(fields: tuple[str, ...], values: tuple[Any, ...]) -> Any:
-    return result_type(fields)(*values)
+def _rebuild(name: str, fields: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+    return result_type(name, fields)(*values)

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._arrays import look
-from ._call import prepare
-from ._context import current
-from ._errors import invalid
-from ._inputs import OPTIONAL, REQUIRED
-from ._options import number, pair
+from ._request import attend, request
 
 
 def scaled_dot_product_attention(
@@ -35,10 +30,13 @@ def scaled_dot_product_attention(
     prefix_lengths: Any = None,
     block_mask: tuple[Any, int, int] | None = None,
     dropout_seed: int = 0,
+    rng_indices: Any = None,
     return_lse: bool = False,
     return_weights: bool = False,
     return_scores: str | None = None,
     return_key_sums: bool = False,
+    return_row_stats: bool = False,
+    return_dropout_mask: bool = False,
 ) -> Any:
     """softmax(scale query key^T + mask) value, for every head of every batch element.
 
@@ -81,83 +79,65 @@ def scaled_dot_product_attention(
         so many keys; broadcasts to (..., Hq, ceil(L / q_block), ceil(S / k_block)).
         What is given for each batch element broadcasts, so a single number will do.
 
-    dropout_p must be 0 so far; dropout_seed is its seed.
+    Dropout
+        dropout_p: each weight is set to 0 with this probability, else multiplied by
+        1 / (1 - dropout_p), before it multiplies a value. 0: off.
+        dropout_seed: an integer; the same one drops the same weights, whatever the
+        threads and the company in the batch. Which, says attn_desc_set_dropout() in the
+        C header: it depends on the seed, the head, the query, the key, and the
+        rng_indices (batch), 0 to 2^32 - 1: what stands for a batch element there, its
+        index unless given.
 
     Returns out (..., Hq, L, Ev), as a torch tensor if query is one, else as a numpy
     array. With any return_ option, a named tuple of what was asked for, in this order:
         out
         lse (..., Hq, L): logarithm of the sum of exp(score), sinks included
-        weights (..., Hq, L, S): what multiplies the values
+        weights (..., Hq, L, S): what multiplies the values, before dropout
         scores (..., Hq, L, S): "raw", before softcap and mask; "capped"; or "biased",
         with everything added and -inf where masked
         key_sums (..., Hq, S): weights summed over the queries
+        row_max, row_sum (..., Hq, L), with return_row_stats: the largest score of each
+        query and the sum of exp(score - row_max), sinks included in both
+        dropout_mask (..., Hq, L, S), bool: True where dropout keeps a weight
     Asking for more never changes out. A query with nothing to attend to gives 0. What
     is masked cannot influence the result, even if it is NaN.
+
+    Gradients: scaled_dot_product_attention_backward, and attn.torch for torch's
+    autograd.
 
     Raises AttnError, which says what is wrong. Safe to call from several threads; the
     interpreter lock is released while it computes.
     """
-    blocks = (0, 0)
-    blocked = None
-    if block_mask is not None:
-        blocked, blocks = _blocks(block_mask)
-    if window is not None:
-        window = pair(window, "window", "(left, right)")
-    # A number of another kind, an array of one element say, may not be hashable.
-    if scale is not None and type(scale) is not float:
-        scale = number(scale, "scale")
-    if type(softcap) is not float:
-        softcap = number(softcap, "softcap")
-
-    looks = [look(query, "query"), look(key, "key"), look(value, "value")]
-    names: tuple[str, ...] = REQUIRED
-    optional = (
+    problem = request(
+        query,
+        key,
+        value,
         attn_mask,
+        dropout_p,
+        is_causal,
+        scale,
+        enable_gqa,
+        causal,
+        window,
+        softcap,
+        alibi_slopes,
+        sinks,
         q_lengths,
         kv_lengths,
         query_offsets,
-        prefix_lengths,
         q_documents,
         k_documents,
-        blocked,
-        alibi_slopes,
-        sinks,
+        prefix_lengths,
+        block_mask,
+        dropout_seed,
+        rng_indices,
     )
-    for name, array in zip(OPTIONAL, optional):
-        if array is not None:
-            looks.append(look(array, name))
-            names = (*names, name)
-
-    call = prepare(
-        current(),
-        names,
-        tuple([facts for _, _, facts in looks]),
-        (
-            dropout_p,
-            is_causal,
-            scale,
-            enable_gqa,
-            causal,
-            window,
-            softcap,
-            blocks,
-            return_lse,
-            return_weights,
-            return_scores,
-            return_key_sums,
-        ),
+    asked = (
+        return_lse,
+        return_weights,
+        return_scores,
+        return_key_sums,
+        return_row_stats,
+        return_dropout_mask,
     )
-    return call.run(looks)
-
-
-def _blocks(block_mask: Any) -> tuple[Any, tuple[int, int]]:
-    """The array of a block mask, and its block sizes."""
-    meaning = "(mask, q_block, k_block), two block sizes of 1 or more"
-    if not isinstance(block_mask, tuple) or len(block_mask) != 3:
-        raise invalid(
-            f"block_mask is a {type(block_mask).__name__}: expected {meaning}"
-        )
-    sizes = pair(block_mask[1:], "block_mask", meaning)
-    if min(sizes) < 1 or max(sizes) >= 1 << 63:
-        raise invalid(f"block_mask has blocks of {sizes}: expected {meaning}")
-    return block_mask[0], sizes
+    return attend(problem, asked)

@@ -34,6 +34,16 @@ class Sizes(NamedTuple):
         """Batch dimensions taken together."""
         return math.prod(self.batches)
 
+    def tail(self, result: str) -> tuple[int, ...]:
+        """The dimensions of a result after those of the heads."""
+        if result == "out":
+            return self.q_length, self.value_dim
+        if result in ("lse", "row_max", "row_sum"):
+            return (self.q_length,)
+        if result == "key_sums":
+            return (self.kv_length,)
+        return self.q_length, self.kv_length  # weights, scores, dropout_mask
+
 
 def sizes(query: View, key: View, value: View, enable_gqa: bool) -> Sizes:
     """The sizes of a problem, or an error that says which two do not match."""

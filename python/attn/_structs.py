@@ -1,7 +1,8 @@
 """The structs and constants of the C headers, as ctypes sees them.
 
-The layouts are those of ``attn/common.h`` and ``attn/sdpa.h``. A pointer takes 8
-bytes there on every platform; where a pointer has 4, a padding word follows it.
+The layouts are those of ``attn/common.h``, ``attn/sdpa.h`` and ``attn/backward.h``. A
+pointer takes 8 bytes there on every platform; where a pointer has 4, a padding word
+follows it.
 ``tests/python/test_structs.py`` compares every offset with what a C compiler says.
 """
 
@@ -99,6 +100,37 @@ class ForwardArgs(ctypes.Structure):
         ("capped_scores", _TensorPointer),
         ("biased_scores", _TensorPointer),
         # Workspace and cancellation.
+        ("workspace", ctypes.c_void_p),
+        ("workspace_size", ctypes.c_int64),
+        ("should_stop", should_stop_function),
+        ("should_stop_user", ctypes.c_void_p),
+        # Dropout.
+        ("dropout_seed", ctypes.c_int64),
+        ("rng_indices", _TensorPointer),
+        ("dropout_mask", _TensorPointer),
+    )
+
+
+class BackwardArgs(ctypes.Structure):
+    """``attn_backward_args``: what one call for gradients works on."""
+
+    _fields_ = _padded(
+        ("size", ctypes.c_int64),
+        ("forward", ctypes.POINTER(ForwardArgs)),
+        # Gradients of the outputs, read.
+        ("grad_out", _TensorPointer),
+        ("grad_lse", _TensorPointer),
+        ("grad_weights", _TensorPointer),
+        ("grad_key_sums", _TensorPointer),
+        # Gradients of the inputs, written.
+        ("grad_query", _TensorPointer),
+        ("grad_key", _TensorPointer),
+        ("grad_value", _TensorPointer),
+        ("grad_bias", _TensorPointer),
+        ("grad_alibi_slopes", _TensorPointer),
+        ("grad_sinks", _TensorPointer),
+        # How to run.
+        ("accumulate", ctypes.c_int64),
         ("workspace", ctypes.c_void_p),
         ("workspace_size", ctypes.c_int64),
         ("should_stop", should_stop_function),

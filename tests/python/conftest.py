@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from attn import _call
-from attn._structs import ForwardArgs
+from attn._structs import BackwardArgs, ForwardArgs, Tensor
+from problems import EV, HKV, B, E, H, L, S
 
 
 @pytest.fixture
@@ -25,6 +26,12 @@ def normal(rng):
 
 
 @pytest.fixture
+def qkv(normal):
+    """A query, key and value with grouped heads, of the sizes in problems.py."""
+    return normal(B, H, L, E), normal(B, HKV, S, E), normal(B, HKV, S, EV)
+
+
+@pytest.fixture
 def close():
     """close(got, wanted): equal up to what float32 arithmetic may cost."""
 
@@ -34,11 +41,8 @@ def close():
     return compare
 
 
-@pytest.fixture
-def calls(monkeypatch):
-    """Calls that reach the library: for each, its tensors by member."""
-    seen = []
-    real = _call._forward
+def tensors(args):
+    """The tensors of a struct of arguments, by member."""
 
     def tensor(pointer):
         t = pointer.contents
@@ -48,15 +52,41 @@ def calls(monkeypatch):
             stride=tuple(t.stride[: t.rank]),
         )
 
+    return {
+        name: tensor(getattr(args, name))
+        for name, kind in args._fields_
+        if kind is ctypes.POINTER(Tensor) and getattr(args, name)
+    }
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Forward calls that reach the library: for each, its tensors by member."""
+    seen = []
+    real = _call._forward
+
     def forward(handle, reference):
         args = ctypes.cast(reference, ctypes.POINTER(ForwardArgs)).contents
-        members = {}
-        for name, kind in ForwardArgs._fields_:
-            pointer = getattr(args, name)
-            if hasattr(kind, "contents") and pointer:
-                members[name] = tensor(pointer)
-        seen.append(SimpleNamespace(handle=handle.value, **members))
+        seen.append(SimpleNamespace(handle=handle.value, **tensors(args)))
         return real(handle, reference)
 
     monkeypatch.setattr(_call, "_forward", forward)
+    return seen
+
+
+@pytest.fixture
+def gradient_calls(monkeypatch):
+    """Backward calls that reach the library, likewise."""
+    seen = []
+    real = _call._backward
+
+    def backward(handle, reference):
+        args = ctypes.cast(reference, ctypes.POINTER(BackwardArgs)).contents
+        forward = SimpleNamespace(**tensors(args.forward.contents))
+        seen.append(
+            SimpleNamespace(handle=handle.value, forward=forward, **tensors(args))
+        )
+        return real(handle, reference)
+
+    monkeypatch.setattr(_call, "_backward", backward)
     return seen

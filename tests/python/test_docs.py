@@ -10,20 +10,25 @@ import numpy as np
 import pytest
 
 import attn
+from needs import torch_or_skip
 
 MODULES = ["attn", *(f"attn.{m.name}" for m in pkgutil.iter_modules(attn.__path__))]
 WITH_EXAMPLES = {
     "attn",
+    "attn._backward",
     "attn._context",
     "attn._errors",
     "attn._layout",
     "attn._results",
     "attn._sdpa",
+    "attn.torch",
 }
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
+    if name == "attn.torch":
+        torch_or_skip()
     module = importlib.import_module(name)
     q = np.zeros((1, 1, 2, 4), np.float32)
     names = {"attn": attn, "np": np, "q": q, "k": q, "v": q}

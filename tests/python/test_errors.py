@@ -59,6 +59,14 @@ INVALID = [
     ((Q, K, V), {"scale": float("nan")}, "scale"),
     ((Q, K, V), {"scale": 1e300}, "scale"),
     ((Q, K, V), {"scale": "big"}, "scale is 'big'"),
+    ((Q, K, V), {"dropout_p": 1.5}, "dropout_p is 1.5"),
+    ((Q, K, V), {"dropout_p": -0.5}, "dropout_p is -0.5"),
+    ((Q, K, V), {"dropout_p": float("nan")}, "dropout_p is nan"),
+    ((Q, K, V), {"dropout_p": "some"}, "dropout_p is 'some'"),
+    ((Q, K, V), {"dropout_seed": 1.5}, "dropout_seed is 1.5"),
+    ((Q, K, V), {"dropout_seed": 1 << 64}, "dropout_seed is 18446744073709551616"),
+    ((Q, K, V), {"rng_indices": [0, 1, 2]}, r"rng_indices has shape \(3,\)"),
+    ((Q, K, V), {"dropout_p": 0.5, "rng_indices": [0, -1]}, r"rng_indices\[1\] is -1"),
     ((Q, K, V), {"return_scores": "all"}, "return_scores is 'all'"),
     ((Q, K, V), {"q_lengths": [3]}, None),  # broadcasts: no mistake
     ((Q, K, V), {"q_lengths": [3, 3, 3]}, r"q_lengths has shape \(3,\)"),
@@ -89,9 +97,9 @@ UNSUPPORTED = [
     ((np.ma.masked_array(Q), K, V), {}, "query is a masked array"),
     ((Q, K, V), {"attn_mask": zeros(3, 5, dtype=float)}, "attn_mask is float64"),
     ((Q, K, V), {"attn_mask": zeros(3, 5, dtype=int)}, "attn_mask is int64"),
-    ((Q, K, V), {"dropout_p": 0.1}, "dropout_p is 0.1"),
     ((Q, K, V), {"q_lengths": [2.0, 3.0]}, "q_lengths is float64"),
     ((Q, K, V), {"q_lengths": [True, False]}, "q_lengths is bool"),
+    ((Q, K, V), {"rng_indices": zeros(2)}, "rng_indices is float32"),
     ((Q, K, V), {"kv_lengths": zeros(2, dtype=np.uint64)}, "kv_lengths is uint64"),
     ((Q, K, V), {"sinks": zeros(8, dtype=float)}, "sinks is float64"),
     ((Q, K, V), {"alibi_slopes": zeros(8, dtype=np.float16)}, "slopes is float16"),
@@ -157,5 +165,73 @@ def test_the_error_survives_pickling():
     assert isinstance(copy, RuntimeError)
 
 
-def test_dropout_seed_is_accepted():
-    attn.scaled_dot_product_attention(Q, K, V, dropout_seed=5)
+OUT, LSE = zeros(2, 8, 3, 6), zeros(2, 8, 3)
+BACKWARD = [
+    # grad_out, out, lse, options, what the message says
+    (
+        zeros(2, 8, 3, 4),
+        OUT,
+        LSE,
+        {},
+        r"grad_out has shape \(2, 8, 3, 4\): expected .*6",
+    ),
+    (zeros(8, 3, 6), OUT, LSE, {}, r"grad_out has shape \(8, 3, 6\)"),
+    (OUT, zeros(2, 8, 6, 3), LSE, {}, r"out has shape \(2, 8, 6, 3\)"),
+    (OUT, OUT, zeros(2, 8, 3, 1), {}, r"lse has shape .*: expected \(2, 8, 3\)"),
+    (OUT, None, LSE, {}, "out is missing"),
+    (OUT, OUT, None, {}, "lse is missing"),
+    (OUT, OUT, None, {"row_max": LSE}, "lse is missing, and so is row_sum"),
+    (OUT, OUT, None, {"row_max": LSE, "row_sum": OUT}, "row_sum has shape"),
+    (None, OUT, LSE, {}, "none of grad_out, grad_lse"),
+    (None, None, LSE, {"grad_weights": LSE}, "grad_weights has shape"),
+    (None, None, LSE, {"grad_key_sums": LSE}, r"grad_key_sums .* expected \(2, 8, 5\)"),
+    (OUT, OUT, LSE, {"mask_grad": True}, "mask_grad=True, but no attn_mask"),
+    (OUT, OUT, LSE, {"sinks_grad": True}, "sinks_grad=True, but no sinks"),
+    (OUT, OUT, LSE, {"alibi_slopes_grad": True}, "alibi_slopes_grad=True, but no"),
+    (OUT, OUT, LSE, {"causal": "left"}, "causal is 'left'"),
+    ("out", OUT, LSE, {}, "grad_out is of type str"),
+]
+
+
+@pytest.mark.parametrize(("grad_out", "out", "lse", "options", "message"), BACKWARD)
+def test_invalid_backward(grad_out, out, lse, options, message):
+    with pytest.raises(AttnError, match=message) as caught:
+        attn.scaled_dot_product_attention_backward(
+            grad_out, Q, K, V, out, lse, **options
+        )
+    assert caught.value.status is Status.INVALID
+
+
+def test_a_boolean_mask_has_no_gradient():
+    mask = zeros(3, 5, dtype=bool)
+    with pytest.raises(
+        AttnError, match="attn_mask is bool, which has no gra"
+    ) as caught:
+        attn.scaled_dot_product_attention_backward(
+            OUT, Q, K, V, OUT, LSE, mask, mask_grad=True
+        )
+    assert caught.value.status is Status.NOT_DIFFERENTIABLE
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_other_types_in_a_backward_call(which):
+    arrays = [OUT, OUT, LSE]
+    arrays[which] = arrays[which].astype(np.float64)
+    grad_out, out, lse = arrays
+    with pytest.raises(AttnError, match="is float64: only float32") as caught:
+        attn.scaled_dot_product_attention_backward(grad_out, Q, K, V, out, lse)
+    assert caught.value.status is Status.UNSUPPORTED
+
+
+def test_a_failed_backward_call_leaves_no_trace():
+    def run(lengths):
+        return attn.scaled_dot_product_attention_backward(
+            OUT + 1, Q, K, V, OUT, LSE, kv_lengths=lengths
+        )
+
+    good = run([5, 4])
+    for _ in range(3):
+        with pytest.raises(AttnError, match="6"):
+            run([5, 6])
+        for one, two in zip(good, run([5, 4])):
+            np.testing.assert_array_equal(one, two)

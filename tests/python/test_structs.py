@@ -22,6 +22,7 @@ STRUCTS = {
     "attn_tensor": _structs.Tensor,
     "attn_bounds": _structs.Bounds,
     "attn_forward_args": _structs.ForwardArgs,
+    "attn_backward_args": _structs.BackwardArgs,
 }
 
 CONSTANTS = {

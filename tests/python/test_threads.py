@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import attn
-from attn import AttnError, _call, _context, _plan
+from attn import AttnError, _call, _context, _plan, _prepare
 
 
 @pytest.fixture(autouse=True)
@@ -100,10 +100,10 @@ def test_the_same_call_is_prepared_once(normal, monkeypatch):
     monkeypatch.setattr(_call, "Frame", counted)
     q = normal(1, 3, 11, 7)
     attn.scaled_dot_product_attention(q, q, q, scale=0.777)
-    before = _call.prepare.cache_info()
+    before = _prepare.prepare.cache_info()
     for _ in range(5):
         attn.scaled_dot_product_attention(q.copy(), q, q, scale=0.777)
-    after = _call.prepare.cache_info()
+    after = _prepare.prepare.cache_info()
     assert after.hits - before.hits == 5
     assert after.misses == before.misses
     assert len(frames) == 1
@@ -127,7 +127,10 @@ def test_old_plans_and_contexts_are_destroyed(normal, monkeypatch):
     attn.set_num_threads(2)
     q = normal(1, 2, 5, 8)
     attn.scaled_dot_product_attention(q, q, q)
-    attn.scaled_dot_product_attention(q, q, q, is_causal=True)
+    r = attn.scaled_dot_product_attention(q, q, q, is_causal=True, return_lse=True)
+    attn.scaled_dot_product_attention_backward(
+        r.out, q, q, q, r.out, r.lse, is_causal=True
+    )
     context = weakref.ref(_context.current())
     attn.set_num_threads(1)
     gc.collect()
@@ -144,10 +147,10 @@ def test_the_number_of_kept_plans_is_bounded(normal):
         q = normal(1, 1, 2, dim)
         attn.scaled_dot_product_attention(q, q, q)
     assert _plan._plan_for.cache_info().currsize <= _plan._PLANS
-    for length in range(1, _call._CALLS + 20):
+    for length in range(1, _prepare._CALLS + 20):
         q = normal(1, 1, length, 2)
         attn.scaled_dot_product_attention(q, q, q)
-    assert _call.prepare.cache_info().currsize <= _call._CALLS
+    assert _prepare.prepare.cache_info().currsize <= _prepare._CALLS
 
 
 def _child(q, wanted, inherited, queue):

@@ -9,8 +9,9 @@ import pytest
 
 import attn
 from attn import AttnError
+from needs import torch_or_skip
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+torch = torch_or_skip()
 sdpa = torch.nn.functional.scaled_dot_product_attention
 
 

@@ -1,0 +1,165 @@
+"""attn.torch: attention for torch's autograd.
+
+    >>> import torch, attn.torch
+    >>> q = torch.rand(2, 8, 10, 64, requires_grad=True)
+    >>> out = attn.torch.scaled_dot_product_attention(q, q, q, is_causal=True)
+    >>> out.sum().backward()
+    >>> q.grad.shape
+    torch.Size([2, 8, 10, 64])
+
+This module imports torch; ``import attn`` alone does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ._arrays import look
+from ._options import Asked
+from ._request import Request, attend, differentiate, request
+from ._results import result_type
+
+
+def scaled_dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    *,
+    causal: str | None = None,
+    window: tuple[int, int] | None = None,
+    softcap: float = 0.0,
+    alibi_slopes: Any = None,
+    sinks: Any = None,
+    q_lengths: Any = None,
+    kv_lengths: Any = None,
+    query_offsets: Any = None,
+    q_documents: Any = None,
+    k_documents: Any = None,
+    prefix_lengths: Any = None,
+    block_mask: tuple[Any, int, int] | None = None,
+    dropout_seed: int | None = None,
+    rng_indices: Any = None,
+    return_lse: bool = False,
+    return_weights: bool = False,
+    return_key_sums: bool = False,
+    return_dropout_mask: bool = False,
+) -> Any:
+    """attn.scaled_dot_product_attention, with gradients by torch's autograd.
+
+    The arguments and results are those of that function, as torch tensors. Gradients
+    flow to query, key, value, a float32 attn_mask, alibi_slopes and sinks, as far as
+    they require them, from out, lse, weights and key_sums. (Scores, which that function
+    returns too, have no gradient.) What is no tensor is copied into one.
+
+    dropout_seed None: drawn from torch's generator if dropout_p is not 0, so that
+    torch.manual_seed and torch.utils.checkpoint govern it.
+
+    Compilers and transforms cannot look into it: use torch.compiler.disable() on what
+    calls it in a model that torch.compile compiles; those of torch.func are an error.
+
+    Kept for the gradients are the arguments, out, and two numbers for each query and
+    head. Gradients of gradients are an error.
+
+        >>> q = torch.rand(1, 4, 9, 16, requires_grad=True)
+        >>> bias = torch.zeros(4, 9, 9, requires_grad=True)
+        >>> r = attn.torch.scaled_dot_product_attention(q, q, q, bias, return_lse=True)
+        >>> (r.out.square().sum() + 1e-4 * r.lse.square().sum()).backward()
+        >>> q.grad.shape, bias.grad.shape
+        (torch.Size([1, 4, 9, 16]), torch.Size([4, 9, 9]))
+    """
+    if dropout_seed is None:
+        dropout_seed = _draw_seed() if dropout_p else 0
+    problem = request(
+        query,
+        key,
+        value,
+        attn_mask,
+        dropout_p,
+        is_causal,
+        scale,
+        enable_gqa,
+        causal,
+        window,
+        softcap,
+        alibi_slopes,
+        sinks,
+        q_lengths,
+        kv_lengths,
+        query_offsets,
+        q_documents,
+        k_documents,
+        prefix_lengths,
+        block_mask,
+        dropout_seed,
+        rng_indices,
+    )
+    tensors = [_tensor(array, name) for name, array in zip(*problem[:2])]
+    asked = Asked(
+        lse=return_lse,
+        weights=return_weights,
+        key_sums=return_key_sums,
+        dropout_mask=return_dropout_mask,
+    )
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        results = _Attention.apply(problem._replace(arrays=()), asked, *tensors)
+        if len(results) == 1:
+            return results[0]
+        return result_type("Attention", tuple(asked.results()))(*results)
+    return attend(problem._replace(arrays=tuple(tensors)), asked)
+
+
+class _Attention(torch.autograd.Function):
+    """The call as a node of torch's graph."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, problem: Request, asked: Asked, *arrays: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        results = attend(
+            problem._replace(arrays=arrays), asked._replace(row_stats=True)
+        )
+        ctx.problem = problem
+        ctx.results = tuple(asked.results())
+        # Saved, not just kept: torch then notices if one is overwritten before the
+        # gradients are computed.
+        ctx.save_for_backward(*arrays, results.out, results.row_max, results.row_sum)
+        ctx.set_materialize_grads(False)
+        return tuple(getattr(results, name) for name in ctx.results)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[Any, ...]:
+        *arrays, out, row_max, row_sum = ctx.saved_tensors
+        names = ctx.problem.names
+        given = {
+            f"grad_{name}": grad
+            for name, grad in zip(ctx.results, grads)
+            if grad is not None
+        }
+        gradients: dict[str, torch.Tensor] = {}
+        if given:
+            given.update(out=out, row_max=row_max, row_sum=row_sum)
+            problem = ctx.problem._replace(arrays=tuple(arrays))
+            needed = zip(names, ctx.needs_input_grad[2:])
+            wanted = tuple(name for name, need in needed if need)
+            gradients = dict(zip(wanted, differentiate(problem, given, wanted)))
+        return (None, None, *(gradients.get(name) for name in names))
+
+
+def _tensor(array: Any, name: str) -> torch.Tensor:
+    """The array if it is a tensor, else its values."""
+    if isinstance(array, torch.Tensor):
+        return array
+    return torch.from_numpy(look(array, name)[0].copy())
+
+
+def _draw_seed() -> int:
+    """A number from 0 to 2^63 - 1, from torch's generator."""
+    return int(torch.empty((), dtype=torch.int64).random_())
