@@ -27,9 +27,10 @@
  * repeats in.
  *
  * What attn/sdpa.h promises holds here too: a query with nothing to attend to has
- * gradient 0 and adds nothing to others, even if its grad_out is NaN; nothing that is
- * masked reaches a gradient; memory beyond the lengths is not read; the number of
- * threads changes no bit. Every option of the forward call has its gradient.
+ * gradient 0 and adds nothing to others (but its grad_lse to a sink), even if its
+ * grad_out is NaN; nothing that is masked reaches a gradient; rows beyond the lengths
+ * are not read, those of incoming gradients included; the number of threads changes no
+ * bit. Every option of the forward call has its gradient.
  */
 #ifndef ATTN_BACKWARD_H
 #define ATTN_BACKWARD_H

@@ -1,8 +1,8 @@
 /*
  * Cutting a backward call into phases and pieces.
  */
+#include "plan/phases.h"
 #include "base/arith.h"
-#include "plan/backward.h"
 
 /* Pieces for each thread, so that uneven ones even out. */
 enum { PIECES_OF_A_THREAD = 4 };
@@ -100,7 +100,11 @@ static struct phase keys_phase(const struct attn_plan *plan, const struct call *
     return phase;
 }
 
-/* The phase of sums; a bias that does not repeat over rows has pieces of rows. */
+/*
+ * The phase of sums. A bias has pieces of rows if it does not repeat over rows; if it
+ * repeats over keys, the order of its sums depends on which heads make a block, and
+ * that on the rows of a piece.
+ */
 static struct phase sums_phase(const struct attn_plan *plan, const struct call *call,
                                int32_t tasks) {
     struct call own = *call;
@@ -109,7 +113,7 @@ static struct phase sums_phase(const struct attn_plan *plan, const struct call *
     struct phase phase = phase_of(plan, &own);
     count_ranges(&phase, plan);
     if (call->grad_slopes.data == NULL && call->grad_sinks.data == NULL &&
-        !shares(&call->grad_bias, ROW)) {
+        !shares(&call->grad_bias, ROW) && !shares(&call->grad_bias, COLUMN)) {
         phase.rows = share_of(call->q_length, plan->backward.recipe.tile_q,
                               attn_phase_pieces(&phase), tasks);
         count_ranges(&phase, plan);

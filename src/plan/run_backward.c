@@ -2,7 +2,7 @@
  * Running a backward call: phases one after the other, pieces to threads, blocks to the
  * engine.
  */
-#include "plan/backward.h"
+#include "plan/phases.h"
 
 #include <stdatomic.h>
 #include <string.h>

@@ -7,8 +7,8 @@
  * the tiles computed anew: queries by rows, keys by key tiles, and what is summed over
  * both. All sums go in the same order in either way.
  */
-#ifndef ATTN_PLAN_BACKWARD_H
-#define ATTN_PLAN_BACKWARD_H
+#ifndef ATTN_PLAN_PHASES_H
+#define ATTN_PLAN_PHASES_H
 
 #include "plan/plan.h"
 
