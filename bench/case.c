@@ -39,6 +39,7 @@ static void describe(struct bench_case *c, attn_desc *desc) {
     need(c, attn_desc_set_bias(desc, p->bias ? ATTN_F32 : 0));
     need(c, attn_desc_set_alibi(desc, p->alibi));
     need(c, attn_desc_set_sinks(desc, p->sinks));
+    need(c, attn_desc_set_dropout(desc, p->dropout));
     need(c, attn_desc_set_engine(desc, p->engine));
 }
 
@@ -109,8 +110,44 @@ static void set_masks(struct bench_case *c) {
     args->sinks = option(c, &c->tensor.sinks, ATTN_F32, 1, h, 0, 0, in->sinks);
 }
 
+static void set_backward(struct bench_case *c) {
+    const struct test_problem *p = &c->problem;
+    const struct inputs *in = &c->inputs;
+    int64_t b = p->batch, h = p->q_heads, q = p->q_length;
+    c->args.row_max = option(c, &c->tensor.row_max, ATTN_F32, 3, b, h, q, in->row_max);
+    c->args.row_sum = option(c, &c->tensor.row_sum, ATTN_F32, 3, b, h, q, in->row_sum);
+
+    attn_backward_args *args = &c->backward_args;
+    need(c, attn_backward_args_init(args, sizeof *args));
+    args->forward = &c->args;
+    args->grad_out = view(c, &c->tensor.grad_out, h, q, p->value_dim, in->grad_out);
+    args->grad_query = view(c, &c->tensor.grad_query, h, q, p->key_dim, in->grad_query);
+    args->grad_key = view(c, &c->tensor.grad_key, p->kv_heads, p->kv_length, p->key_dim,
+                          in->grad_key);
+    args->grad_value = view(c, &c->tensor.grad_value, p->kv_heads, p->kv_length,
+                            p->value_dim, in->grad_value);
+    args->workspace_size = (int64_t)attn_plan_backward_workspace_size(c->plan);
+}
+
+/* The text and the title. */
+static void name_case(struct bench_case *c) {
+    static const char suffix[] = " backward";
+    size_t length = problem_format(&c->problem, c->text, sizeof c->text);
+    if (length + sizeof suffix > sizeof c->text) {
+        fail(MISUSED, "%s...: the text is too long", c->text);
+    }
+    if (c->backward) {
+        memcpy(c->text + length, suffix, sizeof suffix);
+    }
+    size_t size = strlen(c->name) + strlen(c->text) + sizeof ": ";
+    c->title = memory_grow(NULL, (int64_t)size, 1);
+    snprintf(c->title, size, "%s%s%s", c->name, c->name[0] != '\0' ? ": " : "",
+             c->text);
+}
+
 void case_open(struct bench_case *c, const struct suite_entry *entry, int32_t threads) {
-    *c = (struct bench_case){.name = entry->name, .problem = entry->problem};
+    *c = (struct bench_case){
+        .name = entry->name, .problem = entry->problem, .backward = entry->backward};
     struct test_problem *p = &c->problem;
     if (threads > 0) {
         p->threads = threads;
@@ -118,16 +155,10 @@ void case_open(struct bench_case *c, const struct suite_entry *entry, int32_t th
     if (p->threads == 0) {
         p->threads = 1;
     }
-    if (problem_format(p, c->text, sizeof c->text) >= sizeof c->text) {
-        fail(MISUSED, "%s...: the text is too long", c->text);
-    }
-    size_t size = strlen(c->name) + strlen(c->text) + sizeof ": ";
-    c->title = memory_grow(NULL, (int64_t)size, 1);
-    snprintf(c->title, size, "%s%s%s", c->name, c->name[0] != '\0' ? ": " : "",
-             c->text);
+    name_case(c);
 
     make_plan(c);
-    inputs_make(&c->inputs, p);
+    inputs_make(&c->inputs, p, c->backward);
     need(c, attn_forward_args_init(&c->args, sizeof c->args));
     const struct inputs *in = &c->inputs;
     c->args.query =
@@ -139,10 +170,19 @@ void case_open(struct bench_case *c, const struct suite_entry *entry, int32_t th
     c->args.out =
         view(c, &c->tensor.out, p->q_heads, p->q_length, p->value_dim, in->out);
     set_masks(c);
+    if (p->dropout > 0) {
+        c->args.dropout_seed = (int64_t)p->seed;
+    }
+    if (c->backward) {
+        set_backward(c);
+    }
 
     c->args.workspace_size = (int64_t)attn_plan_workspace_size(c->plan);
-    c->workspace = memory_get(c->args.workspace_size, 1);
+    int64_t forward = c->args.workspace_size,
+            backward = c->backward_args.workspace_size;
+    c->workspace = memory_get(forward > backward ? forward : backward, 1);
     c->args.workspace = c->workspace;
+    c->backward_args.workspace = c->workspace;
 }
 
 void case_close(struct bench_case *c) {
@@ -152,16 +192,32 @@ void case_close(struct bench_case *c) {
     free(c->workspace);
     free(c->title);
     samples_free(&c->seconds);
+    samples_free(&c->forward_seconds);
+    samples_free(&c->backward_seconds);
     *c = (struct bench_case){0};
 }
 
 void case_run(struct bench_case *c) {
+    case_forward(c);
+    if (c->backward) {
+        case_backward(c);
+    }
+}
+
+void case_forward(struct bench_case *c) {
     const struct inputs *in = &c->inputs;
     c->tensor.key.data = in->key + c->turn * in->key_count;
     c->tensor.value.data = in->value + c->turn * in->value_count;
     c->turn = c->turn + 1 < in->copies ? c->turn + 1 : 0;
 
     attn_status status = attn_plan_forward(c->plan, &c->args);
+    if (status != ATTN_OK) {
+        need(c, status);
+    }
+}
+
+void case_backward(struct bench_case *c) {
+    attn_status status = attn_plan_backward(c->plan, &c->backward_args);
     if (status != ATTN_OK) {
         need(c, status);
     }

@@ -1,6 +1,7 @@
 /*
  * A problem ready to run: its inputs, the context, descriptor and plan, and the samples
- * that timing takes.
+ * that timing takes. With the word backward, running it is a forward call that keeps
+ * each row's maximum and sum, and the backward call for query, key and value.
  */
 #ifndef BENCH_CASE_H
 #define BENCH_CASE_H
@@ -14,17 +15,20 @@ enum { CASE_TEXT = 512 };
 
 struct bench_case {
     const char *name;     /* "" if it has none; belongs to the suite */
-    char text[CASE_TEXT]; /* the problem, as problem_format() writes it */
+    char text[CASE_TEXT]; /* the problem, as problem_format() writes it, and backward */
     char *title;          /* "name: text", or only the text */
     struct test_problem problem;
+    int backward;
     struct inputs inputs;
 
     attn_context *context;
     attn_plan *plan;
-    void *workspace;
-    attn_forward_args args; /* points to the tensors below */
+    void *workspace;        /* of both calls */
+    attn_forward_args args; /* these two point to the tensors below */
+    attn_backward_args backward_args;
     struct {
         attn_tensor query, key, value, out;
+        attn_tensor row_max, row_sum, grad_out, grad_query, grad_key, grad_value;
         attn_tensor q_lengths, kv_lengths, offsets, prefix;
         attn_tensor q_documents, k_documents, block_mask, mask, bias, slopes, sinks;
     } tensor;
@@ -33,7 +37,8 @@ struct bench_case {
     int checked;            /* rows compared */
     double worst;           /* largest error, as a part of what is allowed */
     int64_t calls;          /* that make one sample */
-    struct samples seconds; /* of one call, one sample a round */
+    struct samples seconds; /* of one run, one sample a round */
+    struct samples forward_seconds, backward_seconds; /* its parts, with backward */
 };
 
 /* threads: of the call, 0: as the problem says, or one. Fills *c, which must not move
@@ -41,8 +46,10 @@ struct bench_case {
 void case_open(struct bench_case *c, const struct suite_entry *entry, int32_t threads);
 void case_close(struct bench_case *c);
 
-/* One call of the library. Ends the program if it fails. */
+/* One call of the library, or both. Ends the program if one fails. */
 void case_run(struct bench_case *c);
+void case_forward(struct bench_case *c);
+void case_backward(struct bench_case *c);
 
 /* The text of attn_plan_explain(); release with free(). */
 char *case_explain(const struct bench_case *c);

@@ -24,7 +24,8 @@ enum {
     DRAW_BLOCK_MASK,
     DRAW_MASK,
     DRAW_BIAS,
-    DRAW_SINKS
+    DRAW_SINKS,
+    DRAW_GRAD_OUT
 };
 
 enum { DOCUMENTS = 8 };
@@ -153,7 +154,29 @@ static float *make_slopes(const struct test_problem *problem) {
     return slope;
 }
 
-void inputs_make(struct inputs *inputs, const struct test_problem *problem) {
+/* An output, full of NaN: that shows up in the check where the library fails to
+ * write. */
+static float *make_output(int64_t count) {
+    float *array = memory_get(count, sizeof *array);
+    for (int64_t i = 0; i < count; i++) {
+        array[i] = NAN;
+    }
+    return array;
+}
+
+static void make_backward(struct inputs *inputs, const struct test_problem *p) {
+    int64_t rows = product(p->batch, p->q_heads, p->q_length, 1);
+    inputs->grad_out =
+        draw_array(p, DRAW_GRAD_OUT, product(rows, p->value_dim, 1, 1), 1);
+    inputs->row_max = make_output(rows);
+    inputs->row_sum = make_output(rows);
+    inputs->grad_query = make_output(product(rows, p->key_dim, 1, 1));
+    inputs->grad_key = make_output(inputs->key_count);
+    inputs->grad_value = make_output(inputs->value_count);
+}
+
+void inputs_make(struct inputs *inputs, const struct test_problem *problem,
+                 int backward) {
     const struct test_problem *p = problem;
     int64_t query_count = product(p->batch, p->q_heads, p->q_length, p->key_dim);
     int64_t out_count = product(p->batch, p->q_heads, p->q_length, p->value_dim);
@@ -166,10 +189,9 @@ void inputs_make(struct inputs *inputs, const struct test_problem *problem) {
     inputs->key = draw_array(p, DRAW_KEY, key_count, inputs->copies);
     inputs->value = draw_array(p, DRAW_VALUE, value_count, inputs->copies);
 
-    /* NaN shows up in the check where the library fails to write. */
-    inputs->out = memory_get(out_count, sizeof(float));
-    for (int64_t i = 0; i < out_count; i++) {
-        inputs->out[i] = NAN;
+    inputs->out = make_output(out_count);
+    if (backward) {
+        make_backward(inputs, p);
     }
 
     if (p->q_lengths) {
@@ -223,6 +245,12 @@ void inputs_free(struct inputs *inputs) {
     free(inputs->bias);
     free(inputs->slopes);
     free(inputs->sinks);
+    free(inputs->grad_out);
+    free(inputs->row_max);
+    free(inputs->row_sum);
+    free(inputs->grad_query);
+    free(inputs->grad_key);
+    free(inputs->grad_value);
     *inputs = (struct inputs){0};
 }
 

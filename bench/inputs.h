@@ -14,7 +14,7 @@
 enum { INPUTS_FEW_QUERIES = 16 };
 
 /* Arrays are contiguous, in the order of the comment, and NULL where the problem has
- * no such input. B, Hq, Hkv, Sq, Sk, D, Dv as in attn/sdpa.h. */
+ * no such input or output. B, Hq, Hkv, Sq, Sk, D, Dv as in attn/sdpa.h. */
 struct inputs {
     float *query, *key, *value, *out; /* in the problem's layout */
 
@@ -30,9 +30,15 @@ struct inputs {
     float *bias;         /* (Hq, Sq, Sk) */
     float *slopes;       /* (Hq) */
     float *sinks;        /* (Hq) */
+
+    /* of a backward call; in the problem's layout, but for row_max and row_sum, which
+     * are (B, Hq, Sq) */
+    float *grad_out, *row_max, *row_sum, *grad_query, *grad_key, *grad_value;
 };
 
-void inputs_make(struct inputs *inputs, const struct test_problem *problem);
+/* With what a backward call needs, if there is to be one. */
+void inputs_make(struct inputs *inputs, const struct test_problem *problem,
+                 int backward);
 void inputs_free(struct inputs *inputs);
 
 /* Which row of query or out, of heads times length rows a batch element, holds row i of

@@ -3,7 +3,8 @@
  *
  *     options.c   the command line          suite.c    problems from it and from files
  *     inputs.c    data of a problem         case.c     a problem ready to run
- *     check.c     is the result right       limits.c   FMA peak and read bandwidth
+ *     check.c, check_backward.c   are results and gradients right
+ *     reference.c  the definition           limits.c   FMA peak and read bandwidth
  *     timing.c    rounds of samples         result.c   rates and ratios
  *     report_table.c, report_json.c         what is printed and written
  *

@@ -5,6 +5,7 @@
  */
 #include "bench/report.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,16 +66,21 @@ static void write_case(struct json *json, const struct run *run,
     json_number(json, "calls_per_sample", (double)c->calls);
     json_number(json, "kv_copies", c->inputs.copies);
     json_number(json, "workspace_bytes", (double)c->args.workspace_size);
+    json_number(json, "backward_workspace_bytes",
+                c->backward ? (double)c->backward_args.workspace_size : NAN);
     json_number(json, "checked_rows", c->checked);
     json_number(json, "worst_error", c->worst);
     json_number(json, "operations", case_flops(c));
     json_number(json, "kv_bytes", case_kv_bytes(c));
     write_samples(json, "seconds", &c->seconds);
+    write_samples(json, "forward_seconds", &c->forward_seconds);
+    write_samples(json, "backward_seconds", &c->backward_seconds);
     json_number(json, "flops", result.flops);
     json_number(json, "part_of_fma_peak", result.of_peak);
     json_number(json, "bytes", result.bytes);
     json_number(json, "part_of_read_bandwidth", result.of_read);
     json_number(json, "time_over_full", result.of_full);
+    json_number(json, "backward_over_forward", result.of_forward);
     if (result.full != NULL) {
         json_string(json, "full", result.full->text);
     }

@@ -39,6 +39,7 @@ static void print_row(const struct run *run, const struct bench_case *c, FILE *f
     print_number(file, 7, 1, result.bytes / 1e9);
     print_number(file, 6, 2, result.of_read);
     print_number(file, 6, 2, result.of_full);
+    print_number(file, 6, 2, result.of_forward);
     fprintf(file, "  %s\n", c->title);
 }
 
@@ -59,15 +60,17 @@ void report_table(const struct run *run, FILE *file) {
                 limits->threads == 1 ? "" : "s");
     }
 
-    fprintf(file, "\n    time   fastest    GFLOP/s  peak   GB/s  read  full  case\n");
+    fprintf(file,
+            "\n    time   fastest    GFLOP/s  peak   GB/s  read  full  back  case\n");
     for (int i = 0; i < run->case_count; i++) {
         print_row(run, &run->cases[i], file);
     }
     fprintf(
         file,
-        "\nMedians of %d round%s in %.1f s. GFLOP/s counts both products in full, "
+        "\nMedians of %d round%s in %.1f s. GFLOP/s counts the products in full, "
         "GB/s key and\nvalue once. peak, read: part of the FMA peak and of the read "
         "bandwidth of as many\nthreads; full: time over that of the same case without "
-        "masks and score terms.\n",
+        "masks and score terms; back: time\nof the backward call over that of the "
+        "forward call before it.\n",
         run->rounds, run->rounds == 1 ? "" : "s", run->seconds);
 }

@@ -11,7 +11,10 @@ double case_flops(const struct bench_case *c) {
     const struct test_problem *p = &c->problem;
     double pairs =
         (double)p->batch * p->q_heads * (double)p->q_length * (double)p->kv_length;
-    return 2 * pairs * ((double)p->key_dim + p->value_dim);
+    double key = 2 * pairs * p->key_dim, value = 2 * pairs * p->value_dim;
+    double forward = key + value;
+    /* scores again, gradients of weights, value, query and key */
+    return c->backward ? forward + 3 * key + 2 * value : forward;
 }
 
 double case_kv_bytes(const struct bench_case *c) {
@@ -39,7 +42,7 @@ static struct test_problem without_masks(struct test_problem problem) {
     problem.q_lengths = problem.kv_lengths = problem.documents = problem.prefix = 0;
     problem.q_block = problem.k_block = 0;
     problem.mask = problem.bias = problem.alibi = problem.sinks = 0;
-    problem.softcap = 0;
+    problem.softcap = problem.dropout = 0;
     return problem;
 }
 
@@ -60,7 +63,8 @@ static const struct bench_case *find_full(const struct run *run,
         return NULL;
     }
     for (int i = 0; i < run->case_count; i++) {
-        if (same_work(run->cases[i].problem, full)) {
+        if (run->cases[i].backward == c->backward &&
+            same_work(run->cases[i].problem, full)) {
             return &run->cases[i];
         }
     }
@@ -89,10 +93,11 @@ struct result result_of(const struct run *run, const struct bench_case *c) {
         .bytes = NAN,
         .of_read = NAN,
         .of_full = NAN,
+        .of_forward = samples_median_ratio(&c->backward_seconds, &c->forward_seconds),
         .full = find_full(run, c),
     };
     result.flops = flops / result.median;
-    if (c->problem.q_length < INPUTS_FEW_QUERIES) {
+    if (c->problem.q_length < INPUTS_FEW_QUERIES && !c->backward) {
         result.bytes = bytes / result.median;
         result.of_read = part_of(bytes, &c->seconds, &limits->read);
     }

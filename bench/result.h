@@ -19,20 +19,23 @@ struct run {
 
 /* NaN where a number has no meaning for the case. */
 struct result {
-    double median, least;  /* seconds of a call */
+    double median, least;  /* seconds of a call, or of both */
     double flops, of_peak; /* FLOP/s; part of the FMA peak of as many threads */
     double bytes, of_read; /* bytes/s of key and value, read once; part of what as
-                              many threads read. Only for fewer than 16 queries. */
+                              many threads read. Only for fewer than 16 queries
+                              and forward. */
     double of_full;        /* time over that of the same case without masks and score
                               terms */
     const struct bench_case *full; /* that case, or NULL if it is not in the run */
+    double of_forward; /* time of the backward over that of the forward call */
 };
 
 struct result result_of(const struct run *run, const struct bench_case *c);
 
 const struct limits *limits_of(const struct run *run, int32_t threads);
 
-/* Operations of both products, whether or not a mask lets some be skipped. */
+/* Operations of the products, whether or not a mask lets some be skipped: two forward,
+ * and five of the same size backward. */
 double case_flops(const struct bench_case *c);
 
 /* Bytes of key and value within the lengths. */

@@ -1,6 +1,7 @@
 /*
  * Reads problems from arguments and from case files: a line is "name: problem" or only
- * "problem", and # starts a comment.
+ * "problem", and # starts a comment. The word "backward" belongs to the benchmark, not
+ * to the problem.
  */
 #include "bench/suite.h"
 
@@ -24,6 +25,21 @@ static void cut_space_at_end(char *text) {
     text[length] = '\0';
 }
 
+/* Blanks the word out of the text. Returns whether it was there. */
+static int take_word(char *text, const char *word) {
+    int found = 0;
+    char *token = skip_space(text);
+    while (*token != '\0') {
+        size_t length = strcspn(token, " \t\r\n");
+        if (length == strlen(word) && memcmp(token, word, length) == 0) {
+            memset(token, ' ', length);
+            found = 1;
+        }
+        token = skip_space(token + length);
+    }
+    return found;
+}
+
 void suite_add(struct suite *suite, const char *text, const char *where) {
     char *line = memory_text(text);
     char *problem = line, *name = line + strlen(line);
@@ -35,7 +51,7 @@ void suite_add(struct suite *suite, const char *text, const char *where) {
         problem = colon + 1;
     }
 
-    struct suite_entry entry = {0};
+    struct suite_entry entry = {.backward = take_word(problem, "backward")};
     const char *wrong = problem_parse(&entry.problem, problem);
     if (wrong != NULL) {
         fail(MISUSED, "%s: \"%s\": %s", where, text, wrong);

@@ -7,7 +7,8 @@
 #include "tests/support/problem.h"
 
 struct suite_entry {
-    char *name; /* "" if it has none */
+    char *name;   /* "" if it has none */
+    int backward; /* whether its text has the word "backward" */
     struct test_problem problem;
 };
 

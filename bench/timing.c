@@ -13,25 +13,47 @@
 
 #define SAMPLE_SECONDS 0.020
 
-/* Seconds that calls calls take together. */
-static double time_calls(struct bench_case *c, int64_t calls) {
+/* Seconds. */
+struct taken {
+    double all, backward;
+};
+
+/* Of so many runs together. The clock between a forward and a backward call is a matter
+ * of nanoseconds. */
+static struct taken time_calls(struct bench_case *c, int64_t calls) {
+    struct taken taken = {0};
     double start = clock_seconds();
     for (int64_t i = 0; i < calls; i++) {
-        case_run(c);
+        case_forward(c);
+        if (c->backward) {
+            double middle = clock_seconds();
+            case_backward(c);
+            taken.backward += clock_seconds() - middle;
+        }
     }
-    return clock_seconds() - start;
+    taken.all = clock_seconds() - start;
+    return taken;
+}
+
+static void add_samples(struct bench_case *c, struct taken taken) {
+    double calls = (double)c->calls;
+    samples_add(&c->seconds, taken.all / calls);
+    if (c->backward) {
+        samples_add(&c->forward_seconds, (taken.all - taken.backward) / calls);
+        samples_add(&c->backward_seconds, taken.backward / calls);
+    }
 }
 
 /* Finds how many calls make a sample, and warms up: pages, threads, caches. */
 static void calibrate(struct bench_case *c) {
     c->calls = 1;
-    double taken = time_calls(c, c->calls);
+    double taken = time_calls(c, c->calls).all;
     while (taken < SAMPLE_SECONDS) {
         /* A tenth more than needed, and at most ten times more: the first calls are
          * the slow ones. */
         double more = taken > 0 ? 1.1 * SAMPLE_SECONDS / taken : 10;
         c->calls = (int64_t)((double)c->calls * (more < 10 ? more : 10)) + 1;
-        taken = time_calls(c, c->calls);
+        taken = time_calls(c, c->calls).all;
     }
 }
 
@@ -59,7 +81,7 @@ void timing_run(struct run *run, double seconds) {
             struct bench_case *c = &run->cases[i];
             progress_show("round %d, %.0f of %.0f s: %.40s", run->rounds + 1,
                           clock_seconds() - start, seconds, c->title);
-            samples_add(&c->seconds, time_calls(c, c->calls) / (double)c->calls);
+            add_samples(c, time_calls(c, c->calls));
         }
         run->rounds++;
         run->seconds = clock_seconds() - start;

@@ -208,7 +208,7 @@ ATTN_API attn_status attn_desc_set_sinks(attn_desc *desc, int32_t sinks);
  * 31 of word j mod 4, divided by 2^24, are not below the probability. So any call with
  * the same seed drops the same weights, whatever its threads, tiles, kernels and
  * batch, and attn_plan_backward() drops those that attn_plan_forward() did. Plans for
- * more than 2^32 queries are ATTN_ERR_UNSUPPORTED. Since 0.1.
+ * more than 2^32 queries or 2^34 keys are ATTN_ERR_UNSUPPORTED. Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_dropout(attn_desc *desc, float probability);
 

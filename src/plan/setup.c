@@ -79,7 +79,7 @@ attn_status attn_plan_setup(struct attn_plan *plan, struct attn_context *context
     /* counters of dropout have 32 bits for a row and for a quarter of a column */
     REQUIRE(plan->problem.dropout == 0.0f ||
                 (bounds->q_length <= UINT32_MAX + INT64_C(1) &&
-                 bounds->kv_length / 4 <= UINT32_MAX),
+                 bounds->kv_length <= 4 * (UINT32_MAX + INT64_C(1))),
             ATTN_ERR_UNSUPPORTED,
             "dropout takes up to 2^32 queries and 2^34 keys, the bounds are %lld and "
             "%lld",

@@ -31,7 +31,7 @@ flavour_folder() {
 
 blas() {
     [ "$manager" = apt-get ] || die "blas knows the libraries of Debian only"
-    need cc c++ cmake ninja pkg-config blas cmocka
+    need cc c++ cmake ninja pkg-config blas cmocka png
     build test
     before=${LD_LIBRARY_PATH:-}
     for pair in openblas-pthread:libopenblas0-pthread openblas-openmp:libopenblas0-openmp \
@@ -52,9 +52,11 @@ blas() {
 
 private_apt() { APT_CONFIG=$state/apt.conf apt-get -y -q "$@"; }
 
-# A folder with what Debian's arm64 has of the C library, BLAS and CMocka, brought by an
-# apt with a configuration and a state of its own: neither root nor a foreign
-# architecture on this system is needed.
+arm64_packages="libc6-dev libopenblas-pthread-dev libcmocka-dev libpng-dev"
+
+# A folder with what Debian's arm64 has of the C library, BLAS, CMocka and libpng,
+# brought by an apt with a configuration and a state of its own: neither root nor a
+# foreign architecture on this system is needed. It is complete when it says of what.
 arm64_sysroot() {
     state=$root/build/aarch64-apt
     rm -rf "$sysroot" "$state"
@@ -71,8 +73,9 @@ Dir::State "$state";
 Dir::State::status "$state/status";
 Dir::Cache "$state";
 CONFIGURATION
+    # shellcheck disable=SC2086 # a list of words
     private_apt update &&
-        private_apt install --download-only libc6-dev libopenblas-pthread-dev libcmocka-dev || return
+        private_apt install --download-only $arm64_packages || return
     for archive in "$state"/archives/*.deb; do
         dpkg-deb -x "$archive" "$sysroot" || return
     done
@@ -81,7 +84,7 @@ CONFIGURATION
         ln -sf "openblas-pthread/$name" "$sysroot/usr/lib/aarch64-linux-gnu/$name"
     done
     rm -rf "$state"
-    : >"$sysroot/complete"
+    say "$arm64_packages" >"$sysroot/complete"
 }
 
 port() {
@@ -89,7 +92,7 @@ port() {
     [ "$manager" = apt-get ] || die "port works on Debian only"
     need cc cmake ninja pkg-config cross qemu
     sysroot=$root/build/aarch64-sysroot
-    [ -e "$sysroot/complete" ] ||
+    [ "$(cat "$sysroot/complete" 2>/dev/null)" = "$arm64_packages" ] ||
         step "Unpacking Debian's arm64 libraries in build/aarch64-sysroot" sysroot arm64_sysroot
     build aarch64
     run_ctest aarch64 --label-exclude 'style|install|example'

@@ -1,0 +1,169 @@
+"""Problems as lines of text, in the words of attn_bench and of the tests.
+
+What the words mean stands in tests/support/problem.h and in ``attn_bench --help``. Some
+have no counterpart in PyTorch's function; threads, isa and engine are no words here.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+CASES = Path(__file__).resolve().parent.parent / "cases"
+
+FLAGS = {
+    "causal": "causal",
+    "qlens": "q_lengths",
+    "kvlens": "kv_lengths",
+    "docs": "documents",
+    "mask": "mask",
+    "bias": "bias",
+    "alibi": "alibi",
+    "backward": "backward",
+}
+NOT_IN_TORCH = {"prefix", "sinks", "softcap", "align=offsets", "align=kvlens"}
+SIZE = re.compile(r"([bhqkd])(\d+)(?:/(\d+))?")
+
+
+class ProblemError(ValueError):
+    """The text cannot be understood."""
+
+
+class TorchLacksError(ValueError):
+    """The text asks for what PyTorch's function does not have."""
+
+
+@dataclass
+class Problem:
+    """One call of attention; the members are called as in tests/support/problem.h."""
+
+    name: str = ""
+    text: str = ""
+    batch: int = 1
+    q_heads: int = 1
+    kv_heads: int = 1
+    q_length: int = 1
+    kv_length: int = -1
+    key_dim: int = 1
+    value_dim: int = 1
+    causal: bool = False
+    bottom_right: bool = False
+    window: tuple[int, int] = (-1, -1)
+    q_lengths: bool = False
+    kv_lengths: bool = False
+    documents: bool = False
+    block: tuple[int, int] = (0, 0)
+    mask: bool = False
+    bias: bool = False
+    alibi: bool = False
+    dropout: float = 0.0
+    scale: float | None = None
+    bshd: bool = False
+    seed: int = 0
+    backward: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name, if there is one, and the text."""
+        return f"{self.name}: {self.text}" if self.name else self.text
+
+    @property
+    def operations(self) -> int:
+        """Of the products, whatever masks leave out: two forward, five backward."""
+        pairs = self.batch * self.q_heads * self.q_length * self.kv_length
+        forward = 2 * pairs * (self.key_dim + self.value_dim)
+        if not self.backward:
+            return forward
+        return forward + 2 * pairs * (3 * self.key_dim + 2 * self.value_dim)
+
+
+def parse(line: str) -> Problem:
+    """The problem of a line, "name: problem" or only "problem"."""
+    name, colon, text = line.rpartition(":")
+    words = text.split()
+    problem = Problem(name=name.strip() if colon else "", text=" ".join(words))
+    for word in words:
+        if word in NOT_IN_TORCH or word.partition("=")[0] in NOT_IN_TORCH:
+            raise TorchLacksError(f"{problem.title}: PyTorch has no {word}")
+        try:
+            known = _take(problem, word)
+        except (KeyError, ValueError):
+            raise ProblemError(f"{problem.title}: {word}: a bad value") from None
+        if not known:
+            raise ProblemError(f"{problem.title}: {word}: an unknown word")
+    if problem.kv_length < 0:
+        problem.kv_length = problem.q_length
+    return problem
+
+
+def _take(problem: Problem, word: str) -> bool:
+    """Sets what the word says. Returns whether it is known."""
+    key, _, value = word.partition("=")
+    size = SIZE.fullmatch(word)
+    if size:
+        _take_size(problem, size[1], int(size[2]), size[3])
+    elif word in FLAGS:
+        setattr(problem, FLAGS[word], True)
+    elif key in {"dropout", "scale"}:
+        setattr(problem, key, float(value))
+    elif key == "seed":
+        problem.seed = int(value)
+    elif key == "align":
+        problem.bottom_right = {"tl": False, "br": True}[value]
+    elif key == "layout":
+        problem.bshd = {"bhsd": False, "bshd": True}[value]
+    elif key == "window":
+        left, right = value.split(",")
+        problem.window = int(left), int(right)
+    elif key == "block":
+        rows, columns = value.split("x")
+        problem.block = int(rows), int(columns)
+    else:
+        return False
+    return True
+
+
+def _take_size(problem: Problem, letter: str, first: int, other: str | None) -> None:
+    second = first if other is None else int(other)
+    if letter == "h":
+        if second == 0 or first % second:
+            raise ValueError
+        problem.q_heads, problem.kv_heads = first, second
+    elif letter == "d":
+        problem.key_dim, problem.value_dim = first, second
+    elif other is not None:
+        raise ValueError
+    else:
+        setattr(
+            problem, {"b": "batch", "q": "q_length", "k": "kv_length"}[letter], first
+        )
+
+
+def read_cases(name: str) -> list[Problem]:
+    """The problems of a case file, or of the one of that name in bench/cases.
+
+    Lines that PyTorch's function cannot do are left out, and named on standard error.
+    """
+    path = Path(name)
+    if not path.exists() and "/" not in name:
+        path = CASES / f"{name}.txt"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ProblemError(
+            f"cannot read the cases in {name}: {error.strerror}"
+        ) from None
+    problems = []
+    for line in lines:
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            problems.append(parse(text))
+        except TorchLacksError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    if not problems:
+        raise ProblemError(f"{name} holds no problem")
+    return problems

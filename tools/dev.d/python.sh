@@ -1,0 +1,110 @@
+# python.sh - Python environments: build/venv for tests and checkers, build/models-venv
+# with torch, and the two commands that compare with torch: models and peers. dev reads
+# it; it uses dev's variables and functions.
+# shellcheck shell=sh disable=SC2154
+
+venv=$root/build/venv
+models_venv=$root/build/models-venv
+torch_version=2.13.0
+
+# pip_install ENVIRONMENT OPTION...
+pip_install() {
+    environment=$1
+    shift
+    "$environment/bin/python" -m pip --disable-pip-version-check --no-input \
+        install --progress-bar off --retries 2 --timeout 30 "$@"
+}
+
+# has ENVIRONMENT MODULE...
+has() {
+    environment=$1
+    shift
+    "$environment/bin/python" -c "import $(say "$*" | tr ' ' ',')" >/dev/null 2>&1
+}
+
+# numpy and pytest in build/venv: those of the system where it has them, else from the
+# Python package index, else, without a way there, the distribution's packages.
+python_environment() {
+    need python
+    if has "$venv" numpy pytest; then
+        return
+    fi
+    if python3 -c 'import numpy, pytest' 2>/dev/null; then
+        step "Making build/venv with the system's numpy and pytest" venv \
+            python3 -m venv --clear --system-site-packages "$venv"
+        return
+    fi
+    step "Making build/venv" venv python3 -m venv --clear "$venv"
+    if step "Installing in build/venv: numpy pytest" pip pip_install "$venv" numpy pytest; then
+        return
+    fi
+    say "The Python package index does not answer: taking the distribution's packages."
+    need numpy pytest
+    step "Making build/venv with the distribution's numpy and pytest" venv \
+        /usr/bin/python3 -m venv --clear --system-site-packages "$venv"
+}
+
+# tool NAME VERSION: a checker of that version from the Python package index
+tool() {
+    case $("$venv/bin/$1" --version 2>/dev/null || :) in
+    *"$2"*) ;;
+    *) step "Installing in build/venv: $1 $2" "pip-$1" pip_install "$venv" "$1==$2" ;;
+    esac
+}
+
+has_torch() {
+    "$models_venv/bin/python" -c "import torch
+assert torch.__version__.split('+')[0] == '$torch_version'" >/dev/null 2>&1
+}
+
+# The build for processors alone, where an index offers it beside those for GPUs: it is
+# a tenth of their size. Asking whether it does takes a pip that has --dry-run.
+install_torch() {
+    wanted=torch==$torch_version
+    if pip_install "$models_venv" --dry-run --no-deps "$wanted+cpu" >/dev/null 2>&1; then
+        wanted=$wanted+cpu
+    elif [ "$(uname -s)" = Linux ]; then
+        say "No torch $torch_version for processors alone is offered. The one that pip takes"
+        say "instead may bring gigabytes of libraries for GPUs; PIP_EXTRA_INDEX_URL and"
+        say "PIP_FIND_LINKS say where else to look."
+    fi
+    step "Installing in build/models-venv: $wanted" pip-torch pip_install "$models_venv" "$wanted"
+}
+
+# numpy, pytest and, where there is one for this system, torch in build/models-venv
+models_environment() {
+    need python
+    if ! has "$models_venv" numpy pytest; then
+        step "Making build/models-venv" models-venv python3 -m venv --clear "$models_venv"
+        step "Installing in build/models-venv: numpy pytest" pip-models \
+            pip_install "$models_venv" numpy pytest
+    fi
+    has_torch || install_torch || say "Without torch: what needs it cannot run."
+}
+
+# Whoever has torch and skips a test that needs it has tested nothing.
+models() {
+    need cc cmake ninja pkg-config blas cmocka png
+    models_environment
+    build test
+    if has_torch; then
+        export ATTN_REQUIRE_MODELS=1
+    fi
+    run_pytest models "$models_venv" tests/models tests/python/test_torch.py "$@"
+    if has_torch && [ "$skipped" -gt 0 ]; then
+        say "torch is there, so what was skipped ($skipped) counts as failed."
+        failed=$((failed + skipped))
+        skipped=0
+    fi
+    totals
+}
+
+peers() {
+    need cc cmake ninja pkg-config blas png
+    models_environment
+    has_torch || die "peers compares with torch $torch_version, which cannot be installed"
+    build release
+    say ""
+    PYTHONPATH=$root/python LIBATTN_LIBRARY=$(library release) \
+        "$models_venv/bin/python" bench/peers.py "$@"
+}
