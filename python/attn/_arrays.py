@@ -9,6 +9,7 @@ to its own elements, which no C code may touch.
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 from typing import Any
 
@@ -78,8 +79,14 @@ def empty_like_kind(
     if type(array) is np.ndarray:
         new = np.empty(shape, dtype)
         return new, address(new)
-    new = array.new_empty(shape, dtype=getattr(sys.modules["torch"], dtype.name))
+    new = array.new_empty(shape, dtype=_torch_dtype(dtype))
     return new, new.data_ptr()
+
+
+@functools.cache
+def _torch_dtype(dtype: np.dtype[Any]) -> Any:
+    """Torch's name for a dtype; numpy takes longer to say its own than to look up."""
+    return getattr(sys.modules["torch"], dtype.name)
 
 
 def _look_torch(tensor: Any, name: str, torch: Any) -> Look:
