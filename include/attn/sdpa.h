@@ -376,7 +376,7 @@ typedef struct attn_forward_args {
     void *should_stop_user;
     ATTN_PAD_POINTER(26)
 
-    /* with dropout */
+    /* of dropout; without it they decide nothing, and all weights are kept */
     int64_t dropout_seed;           /* any number */
     const attn_tensor *rng_indices; /* I32 or I64 (B), 0 to 2^32 - 1: what stands for
                                        the batch element in the counter; NULL: b */

@@ -2,11 +2,11 @@
  * Bitwise laws about how a call is made: threads, whose threads, outputs asked for,
  * bounds of the plan and workspace never change a bit.
  */
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "tests/support/call.h"
 #include "tests/support/compose.h"
+#include "tests/support/loops.h"
 #include "tests/support/run.h"
 
 /* Long rows and many, so that work is split in every way there is. */
@@ -18,6 +18,7 @@ static const char *const texts[] = {
     "q3 k5000 d128 softcap=20 engine=flash seed=5",
     "b2 h3 q100 k90 d40 alibi engine=dense seed=6",
     "b8 h8 q10 k30 d16 layout=bshd seed=7",
+    "b2 h4/2 q200 k300 d24 dropout=0.3 seed=8",
 };
 
 static void number_of_threads(void **state) {
@@ -100,80 +101,27 @@ static void calls_again(void **state) {
     }
 }
 
-/* ----------------------------------------------- the application's own threads */
-
-struct piece {
-    attn_task *task;
-    void *argument;
-    int32_t index;
-};
-
-struct loops {
-    int32_t calls, most;
-};
-
-static void *run_piece(void *user) {
-    struct piece *piece = user;
-    piece->task(piece->argument, piece->index);
-    return NULL;
-}
-
-/* A thread for each index, in descending order. */
-static void threads_backwards(void *user, int32_t count, attn_task *task,
-                              void *argument) {
-    struct loops *loops = user;
-    struct piece piece[64];
-    pthread_t thread[64];
-    loops->calls++;
-    loops->most = count > loops->most ? count : loops->most;
-    assert_true(count >= 1 && count <= 64);
-    for (int32_t i = count - 1; i >= 0; i--) {
-        piece[i] = (struct piece){task, argument, i};
-        assert_int_equal(pthread_create(&thread[i], NULL, run_piece, &piece[i]), 0);
-    }
-    for (int32_t i = 0; i < count; i++) {
-        pthread_join(thread[i], NULL);
-    }
-}
-
-/* All on the calling thread, the last index first: no task may wait for another. */
-static void serial_backwards(void *user, int32_t count, attn_task *task,
-                             void *argument) {
-    struct loops *loops = user;
-    loops->calls++;
-    loops->most = count > loops->most ? count : loops->most;
-    for (int32_t i = count - 1; i >= 0; i--) {
-        task(argument, i);
-    }
-}
-
 static void parallel_for_of_the_application(void **state) {
     (void)state;
-    attn_parallel_for *const runners[] = {threads_backwards, serial_backwards};
-    int32_t calls = 0, most = 0;
+    attn_parallel_for *const runners[] = {loops_on_threads, loops_on_caller};
+    struct loops loops = {0, 0};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         struct test_call own;
         call_open(&own, texts[t], ALL_OUTPUTS);
         for (size_t r = 0; r < COUNT_OF(runners); r++) {
             struct test_call borrowed;
-            struct loops loops = {0, 0};
-            attn_context *context = run_context(&own.inputs.problem);
-            assert_int_equal(attn_context_set_threads(context, 5), ATTN_OK);
-            assert_int_equal(attn_context_set_parallel_for(context, runners[r], &loops),
-                             ATTN_OK);
+            attn_context *context =
+                loops_context(&own.inputs.problem, 5, runners[r], &loops);
             call_open_on(&borrowed, context, &own.inputs.problem, DATA_RANDOM,
                          ALL_OUTPUTS);
             call_need_same(&own, &borrowed);
-            assert_true(loops.most <= 5);
-            calls += loops.calls;
-            most = loops.most > most ? loops.most : most;
             call_close(&borrowed);
             attn_context_destroy(context);
         }
         call_close(&own);
     }
-    assert_true(calls > 0);
-    assert_true(most > 1);
+    assert_true(loops.calls > 0);
+    assert_true(loops.most > 1 && loops.most <= 5);
 }
 
 int main(void) {

@@ -80,7 +80,7 @@ static void padded_equals_trimmed(void **state) {
         left.inputs.kv_lengths.data = kv_length;
         call_run(&left);
         call_run(&right);
-        for (int o = 0; o < OUTPUTS; o++) {
+        for (int o = 0; o < DROPOUT_MASK; o++) {
             need_same_corner(o);
         }
         close_both();
@@ -101,7 +101,7 @@ static void batch_element_alone(void **state) {
             call_run(&right);
             /* Shift left's outputs so that element b comes first. */
             struct test_outputs all = left.outputs;
-            for (int o = 0; o < OUTPUTS; o++) {
+            for (int o = 0; o < DROPOUT_MASK; o++) {
                 attn_tensor *t = &left.outputs.tensor[o];
                 t->data = t->rank == 4 ? element_at(t, b, 0, 0, 0)
                                        : element_at(t, 0, b, 0, 0);

@@ -9,40 +9,14 @@
 #include "tests/support/call.h"
 #include "tests/support/check.h"
 #include "tests/support/element.h"
-#include "tests/support/guard.h"
+#include "tests/support/fence.h"
 #include "tests/support/run.h"
-
-enum { MOST = 14 + OUTPUTS };
-
-static struct guard guards[MOST];
-static int used;
-
-/* Moves a tensor's memory to where it ends, or starts, at a page that is not there. */
-static void move(attn_tensor *tensor, int at_end, int copy) {
-    size_t bytes = (size_t)element_extent(tensor) * element_size(tensor->dtype);
-    if (tensor->rank == 0 || bytes == 0) {
-        return;
-    }
-    assert_true(used < MOST);
-    struct guard *guard = &guards[used++];
-    char *memory = at_end ? guard_before(guard, bytes) : guard_after(guard, bytes);
-    if (copy) {
-        memcpy(memory, tensor->data, bytes);
-    }
-    tensor->data = memory;
-}
-
-static void free_guards(void) {
-    while (used > 0) {
-        guard_free(&guards[--used]);
-    }
-}
 
 static const char *const texts[] = {
     "b2 h4/2 q37 k75 d17/9 causal align=br seed=1",
     "b2 h2 q70 k131 d64/40 qlens kvlens docs layout=bshd seed=2",
     "h3 q33 k65 d3/1 mask bias block=7x9 alibi sinks softcap=5 seed=3",
-    "b2 h4/1 q1 k259 d128 causal prefix align=offsets seed=4",
+    "b2 h4/1 q1 k259 d128 causal prefix align=offsets dropout=0.1 seed=4",
     "q300 k517 d40/33 seed=5",
     "h2 q5 k31 d1 bias seed=6"};
 
@@ -63,33 +37,22 @@ static void tensors_between_pages(void **state) {
             &moved.inputs.prefix_lengths, &moved.inputs.q_documents,
             &moved.inputs.k_documents,    &moved.inputs.block_mask,
             &moved.inputs.mask,           &moved.inputs.bias,
-            &moved.inputs.alibi_slopes,   &moved.inputs.sinks};
+            &moved.inputs.alibi_slopes,   &moved.inputs.sinks,
+            &moved.inputs.rng_indices};
         for (size_t t = 0; t < COUNT_OF(inputs); t++) {
-            move(inputs[t], at_end, 1);
+            fence_tensor(inputs[t], at_end, 1);
         }
         for (int o = 0; o < OUTPUTS; o++) {
-            move(&moved.outputs.tensor[o], at_end, 0);
+            fence_tensor(&moved.outputs.tensor[o], at_end, 0);
         }
         run_args(&moved.args, &moved.inputs, &moved.outputs);
         call_run(&moved);
         /* Alignment differs, so only the oracle can judge. */
         memset(moved.outputs.block, 0, sizeof moved.outputs.block);
         assert_int_equal(check_outputs(&moved.inputs, &moved.outputs), 0);
-        free_guards();
+        fence_free();
         call_close(&call);
     }
-}
-
-/* Moves a mask or bias so that its memory ends after query 40 and key 76. */
-static void move_corner(attn_tensor *tensor) {
-    const attn_tensor whole = *tensor;
-    for (int32_t d = 0; d < tensor->rank; d++) {
-        int64_t *size = &tensor->shape[d];
-        *size = d == tensor->rank - 1 && *size == 300 ? 77 : *size;
-        *size = d == tensor->rank - 2 && *size == 90 ? 41 : *size;
-    }
-    move(tensor, 1, 1);
-    memcpy(tensor->shape, whole.shape, sizeof whole.shape);
 }
 
 /* Rows of query, key and value beyond the lengths lie on a page that is not there, and
@@ -97,6 +60,7 @@ static void move_corner(attn_tensor *tensor) {
 static void nothing_beyond_the_lengths_is_read(void **state) {
     (void)state;
     static const char *const words[] = {"", "causal align=br", "docs", "bias", "mask"};
+    static const struct fence_cut cuts[] = {{90, 41}, {300, 77}};
     for (size_t n = 0; n < COUNT_OF(words) * 3; n++) {
         char text[128];
         struct test_call call, trimmed;
@@ -110,29 +74,18 @@ static void nothing_beyond_the_lengths_is_read(void **state) {
         call.inputs.kv_lengths.data = kv_length;
         call_run(&call);
         trimmed = call;
-        attn_tensor *rows[] = {&trimmed.inputs.query, &trimmed.inputs.key,
-                               &trimmed.inputs.value};
-        for (int t = 0; t < 3; t++) {
-            const int64_t whole = rows[t]->shape[2];
-            rows[t]->shape[2] = t == 0 ? 41 : 77;
-            move(rows[t], 1, 1);
-            rows[t]->shape[2] = whole;
+        attn_tensor *tensors[] = {
+            &trimmed.inputs.query,       &trimmed.inputs.key,
+            &trimmed.inputs.value,       &trimmed.inputs.q_documents,
+            &trimmed.inputs.k_documents, &trimmed.inputs.mask,
+            &trimmed.inputs.bias};
+        for (size_t t = 0; t < COUNT_OF(tensors); t++) {
+            fence_beyond(tensors[t], cuts, COUNT_OF(cuts));
         }
-        attn_tensor *lists[] = {&trimmed.inputs.q_documents,
-                                &trimmed.inputs.k_documents};
-        for (int t = 0; t < 2 && lists[t]->rank > 0; t++) {
-            int64_t *size = &lists[t]->shape[lists[t]->rank - 1];
-            const int64_t whole = *size;
-            *size = t == 0 ? 41 : 77;
-            move(lists[t], 1, 1);
-            *size = whole;
-        }
-        move_corner(&trimmed.inputs.mask);
-        move_corner(&trimmed.inputs.bias);
         run_args(&trimmed.args, &trimmed.inputs, &trimmed.outputs);
         call_run(&trimmed);
         assert_int_equal(check_outputs(&call.inputs, &trimmed.outputs), 0);
-        free_guards();
+        fence_free();
         call_close(&call);
     }
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/support/backward.h"
 #include "tests/support/compose.h"
 #include "tests/support/expect.h"
 #include "tests/support/run.h"
@@ -48,6 +49,8 @@ static void each_is_right(void **state) {
             struct test_problem problem = compose_problem(number, &data);
             problem.isa = isa;
             wrong += run_engines(&problem, data, ALL_OUTPUTS);
+            wrong +=
+                backward_run_and_check(&problem, data, ALL_INCOMING, ALL_GRADIENTS);
         }
     }
     assert_int_equal(wrong, 0);

@@ -53,6 +53,8 @@ MASK_TEST(alibi, "alibi", "alibi causal align=br", "alibi align=offsets",
 MASK_TEST(sinks, "sinks", "sinks causal", "sinks softcap=0.5 scale=2", "sinks kvlens")
 MASK_TEST(softcap, "softcap=0.25", "softcap=1", "softcap=50", "softcap=1e4")
 MASK_TEST(scale, "scale=0", "scale=1", "scale=-0.3", "scale=3e-5")
+MASK_TEST(dropout, "dropout=0.1", "dropout=0.5 causal", "dropout=0.9 qlens kvlens",
+          "dropout=1", "dropout=0.5 mask sinks")
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -62,6 +64,7 @@ int main(void) {
         cmocka_unit_test(boolean_mask), cmocka_unit_test(bias),
         cmocka_unit_test(alibi),        cmocka_unit_test(sinks),
         cmocka_unit_test(softcap),      cmocka_unit_test(scale),
+        cmocka_unit_test(dropout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

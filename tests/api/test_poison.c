@@ -49,7 +49,8 @@ static void each_mask(void **state) {
         "q100 k100 d8 causal prefix kvlens bias seed=9",
         "b2 h2 q5 k700 d40 kvlens layout=bshd bias causal align=br seed=10",
         "q1 k300 d64 kvlens causal seed=11",
-        "b4 h2 q30 k60 d8 qlens kvlens sinks alibi softcap=4 docs seed=12"};
+        "b4 h2 q30 k60 d8 qlens kvlens sinks alibi softcap=4 docs seed=12",
+        "b2 h4/2 q70 k200 d16 causal align=br kvlens dropout=0.4 seed=13"};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         struct test_problem problem = run_parse(texts[t]);
         /* A problem that masks nothing proves nothing: take the next seed that does. */

@@ -14,18 +14,30 @@
 
 static const struct kernels *k;
 
+/* How a lies in its matrix: as it is, transposed, or every third column of it. */
+enum { PLAIN, TRANSPOSED, SPREAD, LAYOUTS };
+
 struct product {
     struct matrix a, b, c, old; /* old: c before the call */
+    ptrdiff_t row_a, column_a, row_b;
     int depth;
     float alpha;
     bool accumulate;
 };
 
+static float a_at(const struct product *p, int i, int l) {
+    return p->a.at[i * p->row_a + l * p->column_a];
+}
+
+static float b_at(const struct product *p, int l, int j) {
+    return p->b.at[l * p->row_b + j];
+}
+
 /* An element as a chain of float operations. */
 static float chain(const struct product *p, int i, int j, bool fused) {
     float sum = 0.0f;
     for (int l = 0; l < p->depth; l++) {
-        const float x = matrix_get(&p->a, i, l), y = matrix_get(&p->b, l, j);
+        const float x = a_at(p, i, l), y = b_at(p, l, j);
         const float xy = x * y;
         sum = fused ? fmaf(x, y, sum) : sum + xy;
     }
@@ -39,7 +51,7 @@ static void check_product(const struct product *p) {
         for (int j = 0; j < p->c.n; j++) {
             double sum = 0, size = 0;
             for (int l = 0; l < p->depth; l++) {
-                const double x = matrix_get(&p->a, i, l), y = matrix_get(&p->b, l, j);
+                const double x = a_at(p, i, l), y = b_at(p, l, j);
                 sum += x * y;
                 size += fabs(x * y);
             }
@@ -62,7 +74,17 @@ static void check_product(const struct product *p) {
     }
 }
 
-/* Fills, strides, alpha and the place all change with `number`. */
+static void open_a(struct product *p, int layout, int m, struct shape shape) {
+    shape.rows = layout == TRANSPOSED ? p->depth : m;
+    shape.n = layout == TRANSPOSED               ? m
+              : layout == SPREAD && p->depth > 0 ? 3 * p->depth - 2
+                                                 : p->depth;
+    matrix_open(&p->a, shape);
+    p->row_a = layout == TRANSPOSED ? 1 : p->a.ld;
+    p->column_a = layout == TRANSPOSED ? p->a.ld : layout == SPREAD ? 3 : 1;
+}
+
+/* Fills, strides, layout, alpha and the place all change with `number`. */
 static void run_product(int m, int n, int depth, int number, struct random *random) {
     static const float alphas[] = {1.0f, 0.125f, -0.7f};
     static const int fills[] = {FILL_RANDOM, FILL_RANDOM, FILL_TINY, FILL_NAN,
@@ -70,7 +92,7 @@ static void run_product(int m, int n, int depth, int number, struct random *rand
     const int place = number % PLACES, gap = number % 2 * 3;
     struct product p = {.depth = depth, .alpha = alphas[number % 7 % 3]};
     p.accumulate = number % 5 < 2;
-    matrix_open(&p.a, (struct shape){place, m, depth, gap});
+    open_a(&p, number / PLACES % LAYOUTS, m, (struct shape){place, m, depth, gap});
     matrix_open(&p.b, (struct shape){place, depth, n, 2 * gap});
     matrix_open(&p.c, (struct shape){place, m, n, gap});
     matrix_open(&p.old, (struct shape){place, m, n, 0});
@@ -81,15 +103,13 @@ static void run_product(int m, int n, int depth, int number, struct random *rand
         matrix_fill(&p.old, FILL_RANDOM, random);
     }
     matrix_copy(&p.c, &p.old);
-    const ptrdiff_t lda = p.a.ld, ldb = p.b.ld;
+    p.row_b = p.b.ld;
     if (number % 17 == 0 && m > 0 && depth > 0) {
-        p.a.ld = p.b.ld = 0; /* one row for all */
+        p.row_a = p.row_b = 0; /* one row for all */
     }
-    k->product(m, n, depth, p.alpha, p.a.at, p.a.ld, p.b.at, p.b.ld, p.accumulate,
-               p.c.at, p.c.ld);
+    k->product(m, n, depth, p.alpha, p.a.at, p.row_a, p.column_a, p.b.at, p.row_b,
+               p.accumulate, p.c.at, p.c.ld);
     check_product(&p);
-    p.a.ld = lda;
-    p.b.ld = ldb;
     matrix_close(&p.a);
     matrix_close(&p.b);
     matrix_close(&p.c);
@@ -108,7 +128,9 @@ static void products(void **state) {
         run_product(sizes[number / count / count], sizes[number / count % count],
                     sizes[number % count], number, &random);
     }
-    run_product(7, 4 * w + 3, 257, 1, &random);
+    for (int layout = 0; layout < LAYOUTS; layout++) {
+        run_product(7, 4 * w + 3, 257, 1 + layout * PLACES, &random);
+    }
 }
 
 static void transposes(void **state) {

@@ -104,6 +104,8 @@ static float element(int fill, float common, struct random *random) {
         return chance < 5 ? INFINITY : chance < 20 ? -INFINITY : x;
     case FILL_NAN:
         return chance < 5 ? some_nan(random) : chance < 20 ? -INFINITY : x;
+    case FILL_WHOLE:
+        return chance < 40 ? copysignf(0.0f, x) : (float)(chance % 9 - 4);
     default:
         return x;
     }

@@ -60,6 +60,7 @@ enum {
     FILL_ALL_MASKED, /* only -inf */
     FILL_INFINITE,   /* some inf and -inf */
     FILL_NAN,        /* some NaN and -inf */
+    FILL_WHOLE,      /* -4 to 4, many 0 and -0: what is made of them has no rounding */
     FILLS
 };
 void matrix_fill(struct matrix *matrix, int fill, struct random *random);

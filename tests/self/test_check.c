@@ -44,6 +44,7 @@ static void fill(void) {
             *(float *)element_at(&t[RAW_SCORES], b, h, i, j) = (float)row.raw[j];
             *(float *)element_at(&t[CAPPED_SCORES], b, h, i, j) = (float)row.capped[j];
             *(float *)element_at(&t[BIASED_SCORES], b, h, i, j) = (float)row.biased[j];
+            *(uint8_t *)element_at(&t[DROPOUT_MASK], b, h, i, j) = row.drop[j] > 0;
         }
     }
     oracle_close(&row);
@@ -64,8 +65,8 @@ static void close_problem(void) {
 }
 
 static const char *const texts[] = {
-    "b2 h4/2 q5 k9 d8/3 causal align=br softcap=2 seed=1",
-    "b3 h2 q9 k7 d4 layout=bshd qlens kvlens docs mask bias alibi sinks seed=2",
+    "b2 h4/2 q5 k9 d8/3 causal align=br softcap=2 dropout=0.5 seed=1",
+    "b3 h2 q9 k7 d4 layout=bshd qlens kvlens docs mask bias sinks dropout=0.1 seed=2",
 };
 
 static void wrong_elements_are_noticed(void **state) {
@@ -75,6 +76,9 @@ static void wrong_elements_are_noticed(void **state) {
         for (int o = 0; o < OUTPUTS; o++) {
             attn_tensor *tensor = &outputs.tensor[o];
             int64_t last[4] = {0};
+            if (o == DROPOUT_MASK) {
+                continue;
+            }
             for (int32_t d = 0; d < tensor->rank; d++) {
                 last[4 - tensor->rank + d] = tensor->shape[d] - 1;
             }
@@ -93,22 +97,38 @@ static void wrong_elements_are_noticed(void **state) {
     }
 }
 
+static void wrong_dropout_is_noticed(void **state) {
+    (void)state;
+    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+        open_problem(texts[t]);
+        const attn_tensor *mask = &outputs.tensor[DROPOUT_MASK];
+        uint8_t *kept = element_at(mask, mask->shape[0] - 1, mask->shape[1] - 1, 1, 6);
+        *kept = !*kept;
+        assert_int_equal(check_outputs(&inputs, &outputs), 1);
+        *kept = 2; /* true, but not 1 */
+        assert_int_equal(check_outputs(&inputs, &outputs), 1);
+        close_problem();
+    }
+}
+
 static void stray_and_missing_writes_are_noticed(void **state) {
     (void)state;
     open_problem(texts[0]);
     for (int o = 0; o < OUTPUTS; o++) {
-        uint32_t *block = outputs.block[o];
-        const uint32_t untouched = block[0];
-        block[outputs.elements[o] - 1] = 0;
+        const size_t size = element_size(outputs.tensor[o].dtype);
+        char *block = outputs.block[o], *first = outputs.tensor[o].data;
+        char *last = block + ((size_t)outputs.elements[o] - 1) * size;
+        uint32_t untouched, right;
+        memcpy(&untouched, block, size);
+        memset(last, 0, size);
         assert_false(outputs_whole(&outputs));
-        block[outputs.elements[o] - 1] = untouched;
+        memcpy(last, &untouched, size);
         assert_true(outputs_whole(&outputs));
 
-        uint32_t *first = outputs.tensor[o].data;
-        const uint32_t right = *first;
-        *first = untouched;
+        memcpy(&right, first, size);
+        memcpy(first, &untouched, size);
         assert_false(outputs_whole(&outputs));
-        *first = right;
+        memcpy(first, &right, size);
         assert_false(outputs_untouched(&outputs));
     }
     close_problem();
@@ -121,10 +141,15 @@ static void comparison_of_bits(void **state) {
     outputs_open(&other, &inputs.problem, ALL_OUTPUTS);
     for (int o = 0; o < OUTPUTS; o++) {
         memcpy(other.block[o], outputs.block[o],
-               (size_t)outputs.elements[o] * sizeof(float));
+               (size_t)outputs.elements[o] * element_size(other.tensor[o].dtype));
         assert_true(outputs_same(&outputs, &other, o));
-        float *element = other.tensor[o].data;
-        *element = *element == 0 ? -*element : nextafterf(*element, 0);
+        float *number = other.tensor[o].data;
+        uint8_t *byte = other.tensor[o].data;
+        if (o == DROPOUT_MASK) {
+            *byte ^= 1;
+        } else {
+            *number = *number == 0 ? -*number : nextafterf(*number, 0);
+        }
         assert_false(outputs_same(&outputs, &other, o));
     }
     outputs_close(&other);
@@ -163,6 +188,7 @@ static void same_seed_same_data(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_elements_are_noticed),
+        cmocka_unit_test(wrong_dropout_is_noticed),
         cmocka_unit_test(stray_and_missing_writes_are_noticed),
         cmocka_unit_test(comparison_of_bits),
         cmocka_unit_test(poison_leaves_the_oracle_alone),

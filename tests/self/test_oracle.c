@@ -175,6 +175,44 @@ static void terms_and_sink(void **state) {
     assert_near(row.capped[2], 1.5 * tanh(2 * log(3) / 1.5));
 }
 
+/* Random numbers of (0, 0, 0, 0) by key 0, of the known answers in test_philox, and
+ * their upper 24 bits as fractions: 0.40, 0.88, 0.74, 0.61. */
+static void dropout(void **state) {
+    (void)state;
+    struct test_inputs in = four_keys("q4 dropout=0.5");
+    compute(&in, 0);
+    assert_near(row.drop[0], 0);
+    assert_near(row.drop[1], 2);
+    assert_near(row.drop[2], 2);
+    assert_near(row.drop[3], 2);
+    assert_near(row.out[0], 2 * (40 + 90 + 160) / 10.0);
+    assert_near(row.weight[0], 0.1);
+    in.problem.dropout = 0.75f;
+    assert_near(compute(&in, 0)->out[0], 4 * 40 / 10.0);
+    in.problem.dropout = 1;
+    assert_near(compute(&in, 0)->out[0], 0);
+    in.problem.dropout = 0.25f;
+    assert_near(compute(&in, 0)->drop[0], 4 / 3.0);
+    /* Each number of the counter and the key counts. */
+    assert_true(oracle_keeps(&in, 0, 0, 0, 0));
+    int differ[5] = {0};
+    in.problem.dropout = 0.5f;
+    for (int n = 0; n < 32; n++) {
+        in.dropout_seed = 0;
+        int kept = oracle_keeps(&in, n, 0, 0, 0);
+        differ[0] += oracle_keeps(&in, n, 1, 0, 0) != kept;
+        differ[1] += oracle_keeps(&in, n, 0, 1, 0) != kept;
+        differ[2] += oracle_keeps(&in, n, 0, 0, 4) != kept;
+        in.dropout_seed = 1;
+        differ[3] += oracle_keeps(&in, n, 0, 0, 0) != kept;
+        in.dropout_seed = INT64_C(1) << 32;
+        differ[4] += oracle_keeps(&in, n, 0, 0, 0) != kept;
+    }
+    for (int n = 0; n < 5; n++) {
+        assert_true(differ[n] > 5 && differ[n] < 27);
+    }
+}
+
 static void bounds_are_neither_zero_nor_vain(void **state) {
     (void)state;
     struct test_inputs in;
@@ -199,6 +237,7 @@ int main(void) {
         cmocka_unit_test(lengths_prefix_documents),
         cmocka_unit_test(masks_and_bias),
         cmocka_unit_test(terms_and_sink),
+        cmocka_unit_test(dropout),
         cmocka_unit_test(bounds_are_neither_zero_nor_vain),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -11,7 +11,7 @@ static void words_set_members(void **state) {
     (void)state;
     struct test_problem p = run_parse(
         "b2 h12/4 q512 k300 d64/32 causal align=br window=128,0 qlens kvlens docs "
-        "prefix block=64x32 mask bias alibi sinks softcap=30 scale=0.5 "
+        "prefix block=64x32 mask bias alibi sinks softcap=30 scale=0.5 dropout=0.25 "
         "engine=flash layout=bshd threads=3 isa=avx2 seed=18446744073709551615");
     assert_int_equal(p.batch, 2);
     assert_int_equal(p.q_heads, 12);
@@ -28,7 +28,7 @@ static void words_set_members(void **state) {
     assert_int_equal(p.q_block, 64);
     assert_int_equal(p.k_block, 32);
     assert_true(p.mask && p.bias && p.alibi && p.sinks && p.has_scale);
-    assert_true(p.softcap == 30.0f && p.scale == 0.5f);
+    assert_true(p.softcap == 30.0f && p.scale == 0.5f && p.dropout == 0.25f);
     assert_int_equal(p.engine, ATTN_ENGINE_FLASH);
     assert_int_equal(p.layout, LAYOUT_BSHD);
     assert_int_equal(p.threads, 3);
@@ -77,6 +77,8 @@ static void nonsense_is_refused(void **state) {
                                         "block=8x-1",
                                         "softcap=",
                                         "softcap=1x",
+                                        "dropout",
+                                        "dropout=some",
                                         "threads=-1",
                                         "threads=2x",
                                         "seed=-1",
@@ -107,6 +109,7 @@ static void shortest_text(void **state) {
         {"scale=0", "scale=0"},
         {"k0 q1", "k0"},
         {"scale=0.1 softcap=1e3", "softcap=1e+03 scale=0.1"},
+        {"dropout=1e-1 scale=2", "scale=2 dropout=0.1"},
         {"seed=3 sinks q7 h4/2 block=8x16", "h4/2 q7 block=8x16 sinks seed=3"}};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         char text[256];
@@ -141,6 +144,7 @@ static void text_reads_back(void **state) {
         assert_int_equal(p.kv_length, back.kv_length);
         assert_int_equal(p.alignment, back.alignment);
         assert_true(p.softcap == back.softcap && p.scale == back.scale);
+        assert_true(p.dropout == back.dropout);
         assert_true(p.seed == back.seed);
     }
 }

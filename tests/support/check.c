@@ -104,6 +104,22 @@ static double sum_bound(const struct sum *sum, int64_t n) {
     return sum->error + (double)(n + 4) * 0x1p-24 * sum->value;
 }
 
+/* Of all rows and keys, whatever masks and lengths say. */
+static void compare_dropout(struct check *check, int64_t b, int64_t h, int64_t i) {
+    const attn_tensor *mask = &check->outputs->tensor[DROPOUT_MASK];
+    for (int64_t j = 0; j < check->inputs->problem.kv_length; j++) {
+        int expected = oracle_keeps(check->inputs, b, h, i, j);
+        int got = *(const uint8_t *)element_at(mask, b, h, i, j);
+        if (got != expected && !check->wrong[DROPOUT_MASK]) {
+            check->wrong[DROPOUT_MASK] = 1;
+            check_print_problem("wrong", check->inputs);
+            print_error("    dropout_mask[%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64
+                        "] is %d, expected %d\n",
+                        b, h, i, j, got, expected);
+        }
+    }
+}
+
 static void compare_sums(struct check *check, int64_t b) {
     const struct test_problem *p = &check->inputs->problem;
     double heads = p->q_heads;
@@ -134,6 +150,9 @@ int check_outputs(const struct test_inputs *inputs,
                 oracle_compute(&row, inputs, b, h, i);
                 compare_row(&check, &row, b, h, i);
                 compare_keys(&check, &row, b, h, i);
+                if (asked(&check, DROPOUT_MASK)) {
+                    compare_dropout(&check, b, h, i);
+                }
             }
             for (int64_t j = 0; j < p->kv_length; j++) {
                 if (asked(&check, KEY_SUMS)) {

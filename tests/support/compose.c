@@ -81,5 +81,10 @@ struct test_problem compose_problem(uint64_t number, int *data) {
     *data = random_percent(&random, 60)
                 ? DATA_RANDOM
                 : (int)random_between(&random, 0, DATA_KINDS - 1);
+    if (random_percent(&random, 20)) {
+        static const float dropouts[] = {0.1f, 0.5f, 0.9f, 1.0f};
+        problem.dropout =
+            dropouts[random_between(&random, 0, (int64_t)COUNT_OF(dropouts) - 1)];
+    }
     return problem;
 }

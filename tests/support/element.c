@@ -31,6 +31,28 @@ float element_float(const attn_tensor *tensor, int64_t i0, int64_t i1, int64_t i
     return *(const float *)element_at(tensor, i0, i1, i2, i3);
 }
 
+int64_t element_count(const attn_tensor *tensor) {
+    int64_t count = tensor->rank > 0;
+    for (int32_t d = 0; d < tensor->rank; d++) {
+        count *= tensor->shape[d];
+    }
+    return count;
+}
+
+void element_index(const attn_tensor *tensor, int64_t n, int64_t index[4]) {
+    for (int32_t d = 3; d >= 0; d--) {
+        int32_t own = d - 4 + tensor->rank;
+        index[d] = own >= 0 ? n % tensor->shape[own] : 0;
+        n = own >= 0 ? n / tensor->shape[own] : n;
+    }
+}
+
+void *element_nth(const attn_tensor *tensor, int64_t n) {
+    int64_t i[4];
+    element_index(tensor, n, i);
+    return element_at(tensor, i[0], i[1], i[2], i[3]);
+}
+
 int64_t element_int(const attn_tensor *tensor, int64_t i0, int64_t i1) {
     const void *element = element_at(tensor, 0, 0, i0, i1);
     return tensor->dtype == ATTN_I64 ? *(const int64_t *)element

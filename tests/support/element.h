@@ -15,6 +15,12 @@ void *element_at(const attn_tensor *tensor, int64_t i0, int64_t i1, int64_t i2,
 float element_float(const attn_tensor *tensor, int64_t i0, int64_t i1, int64_t i2,
                     int64_t i3);
 
+/* The number of elements, and the place of the n-th of them, the last index fastest.
+ * Dimensions that the tensor lacks have index 0. */
+int64_t element_count(const attn_tensor *tensor);
+void element_index(const attn_tensor *tensor, int64_t n, int64_t index[4]);
+void *element_nth(const attn_tensor *tensor, int64_t n);
+
 /* Integers have rank 1 or 2. */
 int64_t element_int(const attn_tensor *tensor, int64_t i0, int64_t i1);
 void element_set_int(const attn_tensor *tensor, int64_t i0, int64_t i1, int64_t value);

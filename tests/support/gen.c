@@ -10,10 +10,9 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "tests/support/element.h"
-#include "tests/support/random.h"
+#include "tests/support/layout.h"
 
 enum {
     QUERY,
@@ -29,10 +28,11 @@ enum {
     MASK,
     BIAS,
     SLOPES,
-    SINKS
+    SINKS,
+    RNG_INDICES
 };
 
-_Static_assert(SINKS + 1 == GEN_TENSORS, "one block for each tensor");
+_Static_assert(RNG_INDICES + 1 == GEN_TENSORS, "one block for each tensor");
 
 const char *gen_data_name(int data) {
     static const char *const names[DATA_KINDS] = {"random", "huge", "equal", "dominant",
@@ -50,19 +50,9 @@ int64_t gen_blocks(int64_t size, int64_t block) {
 
 /* ------------------------------------------------------------------- layouts */
 
-/* Gives a tensor whose shape and strides are set memory that starts a few elements
- * after a multiple of 64. */
 static void place(struct test_inputs *inputs, int which, attn_tensor *tensor,
                   struct random *random) {
-    size_t size = element_size(tensor->dtype);
-    size_t shift =
-        random_percent(random, 50) ? 0 : (size_t)random_between(random, 1, 7);
-    size_t bytes = ((shift + (size_t)element_extent(tensor)) * size + 127) / 64 * 64;
-    char *block = aligned_alloc(64, bytes);
-    assert_non_null(block);
-    memset(block, 0xff, bytes);
-    inputs->block[which] = block;
-    tensor->data = block + shift * size;
+    inputs->block[which] = layout_place(tensor, random);
 }
 
 /* A tensor of (B, heads, length, dim) in the problem's layout, at times with gaps
@@ -290,6 +280,20 @@ static void make_per_head(struct test_inputs *inputs, int which, attn_tensor *te
     }
 }
 
+/* A seed, and in half of the cases numbers that stand for the batch elements. */
+static void make_dropout(struct test_inputs *inputs) {
+    struct random random = random_stream(inputs->problem.seed, RNG_INDICES);
+    inputs->dropout_seed = (int64_t)random_bits(&random);
+    if (random_percent(&random, 50)) {
+        attn_tensor *indices = &inputs->rng_indices;
+        place_ints(inputs, RNG_INDICES, indices, 0, inputs->problem.batch);
+        int64_t most = indices->dtype == ATTN_I64 ? UINT32_MAX : INT32_MAX;
+        for (int64_t b = 0; b < inputs->problem.batch; b++) {
+            element_set_int(indices, 0, b, random_between(&random, 0, most));
+        }
+    }
+}
+
 void gen_inputs(struct test_inputs *inputs, const struct test_problem *problem,
                 int data) {
     const struct test_problem *p = problem;
@@ -336,6 +340,9 @@ void gen_inputs(struct test_inputs *inputs, const struct test_problem *problem,
     }
     if (p->sinks) {
         make_per_head(in, SINKS, &in->sinks);
+    }
+    if (p->dropout > 0) {
+        make_dropout(in);
     }
 }
 

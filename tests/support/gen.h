@@ -19,7 +19,7 @@ enum {
     DATA_KINDS
 };
 
-enum { GEN_TENSORS = 14 };
+enum { GEN_TENSORS = 15 };
 
 /* Tensors that the problem does not have keep rank 0. */
 struct test_inputs {
@@ -28,7 +28,8 @@ struct test_inputs {
     attn_tensor query, key, value;
     attn_tensor q_lengths, kv_lengths, query_offsets, prefix_lengths;
     attn_tensor q_documents, k_documents, block_mask, mask, bias;
-    attn_tensor alibi_slopes, sinks;
+    attn_tensor alibi_slopes, sinks, rng_indices;
+    int64_t dropout_seed;
     void *block[GEN_TENSORS]; /* what the tensors lie in, in the order above */
 };
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "tests/support/element.h"
+#include "tests/support/philox.h"
 
 static const double unit = 0x1p-24;
 static const double smallest = 0x1p-149; /* of a float that is not 0 */
@@ -26,7 +27,7 @@ int64_t oracle_kv_length(const struct test_inputs *inputs, int64_t b) {
                                       : inputs->problem.kv_length;
 }
 
-static int64_t position(const struct test_inputs *inputs, int64_t b, int64_t i) {
+int64_t oracle_position(const struct test_inputs *inputs, int64_t b, int64_t i) {
     int64_t last_beside_last = oracle_kv_length(inputs, b) - oracle_q_length(inputs, b);
     switch (inputs->problem.alignment) {
     case ATTN_ALIGN_BOTTOM_RIGHT:
@@ -43,7 +44,7 @@ static int64_t position(const struct test_inputs *inputs, int64_t b, int64_t i) 
 int oracle_attends_but_bias(const struct test_inputs *inputs, int64_t b, int64_t h,
                             int64_t i, int64_t j) {
     const struct test_problem *p = &inputs->problem;
-    int64_t at = position(inputs, b, i);
+    int64_t at = oracle_position(inputs, b, i);
     if (i >= oracle_q_length(inputs, b) || j >= oracle_kv_length(inputs, b)) {
         return 0;
     }
@@ -114,7 +115,7 @@ static void score_biased(struct oracle_row *row, const struct test_inputs *input
         size += fabs(bias);
     }
     if (inputs->problem.alibi) {
-        double distance = fabs((double)(position(inputs, b, i) - j));
+        double distance = fabs((double)(oracle_position(inputs, b, i) - j));
         double slope = element_float(&inputs->alibi_slopes, 0, 0, b, h);
         terms -= slope * distance;
         size += fabs(slope * distance);
@@ -192,12 +193,36 @@ static double sum_row(struct oracle_row *row, const struct test_inputs *inputs,
     return 2 * weight_error + roundings;
 }
 
+/* -------------------------------------------------------------------- dropout */
+
+int oracle_keeps(const struct test_inputs *inputs, int64_t b, int64_t h, int64_t i,
+                 int64_t j) {
+    double probability = inputs->problem.dropout;
+    if (probability == 0) {
+        return 1;
+    }
+    int64_t index =
+        inputs->rng_indices.rank > 0 ? element_int(&inputs->rng_indices, 0, b) : b;
+    struct philox counter = {
+        {(uint32_t)index, (uint32_t)h, (uint32_t)i, (uint32_t)(j / 4)}};
+    uint64_t seed = (uint64_t)inputs->dropout_seed;
+    struct philox random = philox(counter, (uint32_t)seed, (uint32_t)(seed >> 32));
+    return (random.word[j % 4] >> 8) * 0x1p-24 >= probability;
+}
+
+static double drop_factor(const struct test_inputs *inputs, int64_t b, int64_t h,
+                          int64_t i, int64_t j) {
+    double probability = inputs->problem.dropout;
+    return oracle_keeps(inputs, b, h, i, j) ? 1 / (1 - probability) : 0;
+}
+
 void oracle_compute(struct oracle_row *row, const struct test_inputs *inputs, int64_t b,
                     int64_t h, int64_t i) {
     const struct test_problem *p = &inputs->problem;
     int64_t group = h / (p->q_heads / p->kv_heads);
     score_row(row, inputs, b, h, i);
     double relative = sum_row(row, inputs, h);
+    double dropping = p->dropout > 0 ? 4 * unit : 0; /* the factor and its product */
     /* Weights below 2^-126 of the maximum are 0, and products may underflow. */
     double lost = 0x1p-126, underflow = ((double)row->attended + 64) * smallest;
 
@@ -206,16 +231,18 @@ void oracle_compute(struct oracle_row *row, const struct test_inputs *inputs, in
     }
     for (int64_t j = 0; j < p->kv_length; j++) {
         row->weight_error[j] = 0;
+        row->drop[j] = drop_factor(inputs, b, h, i, j);
         if (row->biased[j] == -INFINITY) {
             continue;
         }
         const float *value = element_at(&inputs->value, b, group, j, 0);
         row->weight[j] /= row->row_sum;
         row->weight_error[j] = relative * row->weight[j] + lost;
+        double factor = row->weight[j] * row->drop[j];
+        double factor_error = row->weight_error[j] * row->drop[j] + dropping * factor;
         for (int32_t c = 0; c < p->value_dim; c++) {
-            row->out[c] += row->weight[j] * value[c];
-            row->out_error[c] +=
-                (relative * row->weight[j] + lost) * fabs((double)value[c]);
+            row->out[c] += factor * value[c];
+            row->out_error[c] += factor_error * fabs((double)value[c]);
         }
     }
     for (int32_t c = 0; c < p->value_dim && row->attended > 0; c++) {
@@ -238,6 +265,7 @@ void oracle_open(struct oracle_row *row, const struct test_problem *problem) {
                                .biased = numbers(keys),
                                .weight = numbers(keys),
                                .out = numbers(problem->value_dim),
+                               .drop = numbers(keys),
                                .raw_error = numbers(keys),
                                .capped_error = numbers(keys),
                                .biased_error = numbers(keys),
@@ -251,6 +279,7 @@ void oracle_close(struct oracle_row *row) {
     free(row->biased);
     free(row->weight);
     free(row->out);
+    free(row->drop);
     free(row->raw_error);
     free(row->capped_error);
     free(row->biased_error);

@@ -10,7 +10,7 @@
  *     and of its weight   d_j = e_j + u (|s - m| + 4)
  *     out c               [2 max_j d_j + (T + n/T + 20) u] sum_j p_j |v_jc|
  *
- * to which come the roundings of a softcap and what underflow may cost.
+ * to which come the roundings of a softcap and of dropout and what underflow may cost.
  */
 #ifndef TEST_ORACLE_H
 #define TEST_ORACLE_H
@@ -21,6 +21,7 @@
 struct oracle_row {
     int64_t attended; /* keys */
     double *raw, *capped, *biased, *weight, *out;
+    double *drop; /* factor of dropout: 0 or 1 / (1 - probability); 1 without */
     double row_max, row_sum, lse;
     /* largest differences allowed, each beside its number */
     double *raw_error, *capped_error, *biased_error, *weight_error, *out_error;
@@ -41,6 +42,13 @@ int oracle_attends(const struct test_inputs *inputs, int64_t b, int64_t h, int64
 /* The same if no bias were -infinity. */
 int oracle_attends_but_bias(const struct test_inputs *inputs, int64_t b, int64_t h,
                             int64_t i, int64_t j);
+
+/* Whether dropout keeps weight (i, j); true without dropout. */
+int oracle_keeps(const struct test_inputs *inputs, int64_t b, int64_t h, int64_t i,
+                 int64_t j);
+
+/* Position of query i, for causal, window and ALiBi. */
+int64_t oracle_position(const struct test_inputs *inputs, int64_t b, int64_t i);
 
 /* Lengths of batch element b. */
 int64_t oracle_q_length(const struct test_inputs *inputs, int64_t b);

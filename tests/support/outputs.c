@@ -9,22 +9,24 @@
 #include <string.h>
 
 #include "tests/support/element.h"
-#include "tests/support/random.h"
+#include "tests/support/layout.h"
 
-enum { MARGIN = 32 }; /* floats before and after a tensor; keeps multiples of 64 */
+enum { MARGIN = 128 }; /* bytes before and after a tensor; keeps multiples of 64 */
 
-/* A NaN that no computation makes. */
+/* A NaN that no computation makes; its first byte stands for a boolean. */
 static const uint32_t pattern = 0xffa5c3e7;
 
 const char *outputs_name(int output) {
-    static const char *const names[OUTPUTS] = {
-        "out",          "lse",      "row_max",    "row_sum",       "weights",
-        "mean_weights", "key_sums", "raw_scores", "capped_scores", "biased_scores"};
+    static const char *const names[SLOTS] = {
+        "out",           "lse",           "row_max",      "row_sum",
+        "weights",       "mean_weights",  "key_sums",     "raw_scores",
+        "capped_scores", "biased_scores", "dropout_mask", "grad_query",
+        "grad_key",      "grad_value",    "grad_bias",    "grad_alibi_slopes",
+        "grad_sinks"};
     return names[output];
 }
 
-static void set_shape(struct test_outputs *outputs, int output,
-                      const struct test_problem *p) {
+static attn_tensor shape_of(const struct test_problem *p, int output) {
     const int64_t b = p->batch, h = p->q_heads, q = p->q_length, k = p->kv_length;
     attn_tensor shape = {.rank = 4, .shape = {b, h, q, k}};
     switch (output) {
@@ -45,60 +47,73 @@ static void set_shape(struct test_outputs *outputs, int output,
     default:
         break;
     }
-    shape.dtype = ATTN_F32;
-    outputs->tensor[output] = shape;
+    shape.dtype = output == DROPOUT_MASK ? ATTN_BOOL : ATTN_F32;
+    return shape;
 }
 
-/* Strides with gaps in half of the cases; for out in the problem's layout. */
-static void set_strides(attn_tensor *tensor, int bshd, struct random *random) {
-    int32_t order[4] = {3, 2, 1, 0}; /* dimensions, fastest first */
-    if (bshd) {
-        order[1] = 1;
-        order[2] = 2;
-    }
-    int64_t stride = 1;
-    for (int32_t d = 0; d < tensor->rank; d++) {
-        int32_t dimension = bshd ? order[d] : tensor->rank - 1 - d;
-        tensor->stride[dimension] = stride;
-        stride *= tensor->shape[dimension] > 0 ? tensor->shape[dimension] : 1;
-        stride += random_percent(random, 30) ? random_between(random, 1, 6) : 0;
-    }
+const attn_tensor *outputs_gradient_of(const struct test_inputs *inputs, int output) {
+    const attn_tensor *const inputs_of[] = {&inputs->query,        &inputs->key,
+                                            &inputs->value,        &inputs->bias,
+                                            &inputs->alibi_slopes, &inputs->sinks};
+    return inputs_of[output - GRAD_QUERY];
+}
+
+/* Memory for an output of this shape; query-like ones lie in the problem's layout. */
+static void open_slot(struct test_outputs *outputs, int output,
+                      const attn_tensor *shape, const struct test_problem *problem) {
+    struct random random = random_stream(problem->seed, 200 + (uint64_t)output);
+    attn_tensor *tensor = &outputs->tensor[output];
+    int like_query = output == OUT || output == GRAD_QUERY || output == GRAD_KEY ||
+                     output == GRAD_VALUE;
+    *tensor = *shape;
+    layout_strides(tensor, like_query && problem->layout == LAYOUT_BSHD, &random);
+    int64_t size = (int64_t)element_size(tensor->dtype);
+    int64_t shift = random_percent(&random, 50) ? 0 : random_between(&random, 1, 7);
+    int64_t bytes =
+        ((element_extent(tensor) + shift) * size + 2 * (int64_t)MARGIN + 63) / 64 * 64;
+    char *block = aligned_alloc(64, (size_t)bytes);
+    assert_non_null(block);
+    outputs->block[output] = block;
+    outputs->elements[output] = bytes / size;
+    tensor->data = block + MARGIN + shift * size;
 }
 
 void outputs_open(struct test_outputs *outputs, const struct test_problem *problem,
                   unsigned wanted) {
     *outputs = (struct test_outputs){0};
     for (int o = 0; o < OUTPUTS; o++) {
-        struct random random = random_stream(problem->seed, 200 + (uint64_t)o);
-        if ((wanted >> o & 1) == 0) {
-            continue;
+        if ((wanted >> o & 1) != 0 && (o != DROPOUT_MASK || problem->dropout > 0)) {
+            attn_tensor shape = shape_of(problem, o);
+            open_slot(outputs, o, &shape, problem);
         }
-        attn_tensor *tensor = &outputs->tensor[o];
-        set_shape(outputs, o, problem);
-        set_strides(tensor, o == OUT && problem->layout == LAYOUT_BSHD, &random);
-        int64_t shift = random_percent(&random, 50) ? 0 : random_between(&random, 1, 7);
-        int64_t count =
-            (element_extent(tensor) + shift + 2 * (int64_t)MARGIN + 15) / 16 * 16;
-        uint32_t *block = aligned_alloc(64, (size_t)count * sizeof *block);
-        assert_non_null(block);
-        outputs->block[o] = block;
-        outputs->elements[o] = count;
-        tensor->data = block + MARGIN + shift;
+    }
+    outputs_reset(outputs);
+}
+
+void outputs_open_gradients(struct test_outputs *outputs,
+                            const struct test_inputs *inputs, unsigned wanted) {
+    *outputs = (struct test_outputs){0};
+    for (int o = GRAD_QUERY; o < SLOTS; o++) {
+        const attn_tensor *input = outputs_gradient_of(inputs, o);
+        if ((wanted >> o & 1) != 0 && input->rank > 0) {
+            open_slot(outputs, o, input, &inputs->problem);
+        }
     }
     outputs_reset(outputs);
 }
 
 void outputs_reset(struct test_outputs *outputs) {
-    for (int o = 0; o < OUTPUTS; o++) {
-        uint32_t *block = outputs->block[o];
-        for (int64_t i = 0; i < outputs->elements[o]; i++) {
-            block[i] = pattern;
+    for (int o = 0; o < SLOTS; o++) {
+        size_t size = element_size(outputs->tensor[o].dtype);
+        char *block = outputs->block[o];
+        for (int64_t i = 0; i < outputs->elements[o]; i++, block += size) {
+            memcpy(block, &pattern, size);
         }
     }
 }
 
 void outputs_close(struct test_outputs *outputs) {
-    for (int o = 0; o < OUTPUTS; o++) {
+    for (int o = 0; o < SLOTS; o++) {
         free(outputs->block[o]);
     }
     *outputs = (struct test_outputs){0};
@@ -132,28 +147,31 @@ static int for_each(const attn_tensor *tensor,
  * over was written beside the tensor. */
 struct sweep {
     const char *name, *start;
-    uint32_t *copy;
+    char *copy;
 };
 
 static int sweep_element(const attn_tensor *tensor, const int64_t *index, void *user) {
     struct sweep *sweep = user;
     const char *element = element_at(tensor, index[0], index[1], index[2], index[3]);
-    uint32_t *copy = sweep->copy + (element - sweep->start) / (ptrdiff_t)sizeof(float);
-    if (*copy == pattern) {
+    char *copy = sweep->copy + (element - sweep->start);
+    size_t size = element_size(tensor->dtype);
+    if (memcmp(copy, &pattern, size) == 0) {
         print_error("%s[%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "] not written\n",
                     sweep->name, index[0], index[1], index[2], index[3]);
         return 0;
     }
-    *copy = pattern;
+    memcpy(copy, &pattern, size);
     return 1;
 }
 
-static int only_pattern(const char *name, const uint32_t *block, int64_t count) {
-    for (int64_t i = 0; i < count; i++) {
-        if (block[i] != pattern) {
-            print_error("%s: float %" PRId64 " of its memory written, which is none of "
-                        "its elements\n",
-                        name, i - MARGIN);
+static int only_pattern(const struct test_outputs *outputs, int output,
+                        const char *block) {
+    size_t size = element_size(outputs->tensor[output].dtype);
+    for (int64_t i = 0; i < outputs->elements[output]; i++, block += size) {
+        if (memcmp(block, &pattern, size) != 0) {
+            print_error("%s: element %" PRId64 " of its memory written, which is none "
+                        "of its own\n",
+                        outputs_name(output), i);
             return 0;
         }
     }
@@ -162,16 +180,17 @@ static int only_pattern(const char *name, const uint32_t *block, int64_t count) 
 
 int outputs_whole(const struct test_outputs *outputs) {
     int good = 1;
-    for (int o = 0; o < OUTPUTS; o++) {
+    for (int o = 0; o < SLOTS; o++) {
         if (outputs->block[o] == NULL) {
             continue;
         }
-        size_t bytes = (size_t)outputs->elements[o] * sizeof(float);
+        size_t bytes =
+            (size_t)outputs->elements[o] * element_size(outputs->tensor[o].dtype);
         struct sweep sweep = {outputs_name(o), outputs->block[o], malloc(bytes)};
         assert_non_null(sweep.copy);
         memcpy(sweep.copy, outputs->block[o], bytes);
         good = for_each(&outputs->tensor[o], sweep_element, &sweep) &&
-               only_pattern(sweep.name, sweep.copy, outputs->elements[o]) && good;
+               only_pattern(outputs, o, sweep.copy) && good;
         free(sweep.copy);
     }
     return good;
@@ -179,25 +198,27 @@ int outputs_whole(const struct test_outputs *outputs) {
 
 int outputs_untouched(const struct test_outputs *outputs) {
     int good = 1;
-    for (int o = 0; o < OUTPUTS; o++) {
-        good =
-            (outputs->block[o] == NULL ||
-             only_pattern(outputs_name(o), outputs->block[o], outputs->elements[o])) &&
-            good;
+    for (int o = 0; o < SLOTS; o++) {
+        good = (outputs->block[o] == NULL ||
+                only_pattern(outputs, o, outputs->block[o])) &&
+               good;
     }
     return good;
 }
 
 static int same_element(const attn_tensor *tensor, const int64_t *i, void *user) {
     const attn_tensor *other = user;
-    const float *x = element_at(tensor, i[0], i[1], i[2], i[3]);
-    const float *y = element_at(other, i[0], i[1], i[2], i[3]);
-    if (memcmp(x, y, sizeof *x) == 0) {
+    const void *x = element_at(tensor, i[0], i[1], i[2], i[3]);
+    const void *y = element_at(other, i[0], i[1], i[2], i[3]);
+    if (memcmp(x, y, element_size(tensor->dtype)) == 0) {
         return 1;
     }
+    int number = tensor->dtype == ATTN_F32;
     print_error("first difference at [%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64
                 "]: %.9g and %.9g\n",
-                i[0], i[1], i[2], i[3], (double)*x, (double)*y);
+                i[0], i[1], i[2], i[3],
+                number ? (double)*(const float *)x : *(const uint8_t *)x,
+                number ? (double)*(const float *)y : *(const uint8_t *)y);
     return 0;
 }
 
@@ -211,6 +232,18 @@ int outputs_same(const struct test_outputs *a, const struct test_outputs *b,
     }
     print_error("%s differs\n", outputs_name(output));
     return 0;
+}
+
+int outputs_all_same(const struct test_outputs *a, const struct test_outputs *b) {
+    int same = 1, compared = 0;
+    for (int o = 0; o < SLOTS; o++) {
+        if (a->tensor[o].rank > 0 && b->tensor[o].rank > 0) {
+            same = outputs_same(a, b, o) && same;
+            compared++;
+        }
+    }
+    assert_true(compared > 0);
+    return same;
 }
 
 static const attn_tensor *given(const struct test_outputs *outputs, int output) {
@@ -228,4 +261,15 @@ void outputs_give(const struct test_outputs *outputs, attn_forward_args *args) {
     args->raw_scores = given(outputs, RAW_SCORES);
     args->capped_scores = given(outputs, CAPPED_SCORES);
     args->biased_scores = given(outputs, BIASED_SCORES);
+    args->dropout_mask = given(outputs, DROPOUT_MASK);
+}
+
+void outputs_give_gradients(const struct test_outputs *outputs,
+                            attn_backward_args *args) {
+    args->grad_query = given(outputs, GRAD_QUERY);
+    args->grad_key = given(outputs, GRAD_KEY);
+    args->grad_value = given(outputs, GRAD_VALUE);
+    args->grad_bias = given(outputs, GRAD_BIAS);
+    args->grad_alibi_slopes = given(outputs, GRAD_ALIBI_SLOPES);
+    args->grad_sinks = given(outputs, GRAD_SINKS);
 }

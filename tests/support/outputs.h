@@ -8,6 +8,7 @@
 
 #include "tests/support/gen.h"
 
+/* What attn_plan_forward() writes, and what attn_plan_backward() does. */
 enum {
     OUT,
     LSE,
@@ -19,20 +20,36 @@ enum {
     RAW_SCORES,
     CAPPED_SCORES,
     BIASED_SCORES,
-    OUTPUTS
+    DROPOUT_MASK, /* not there without dropout */
+    OUTPUTS,
+    GRAD_QUERY = OUTPUTS,
+    GRAD_KEY,
+    GRAD_VALUE,
+    GRAD_BIAS, /* this and the next are there if their inputs are */
+    GRAD_ALIBI_SLOPES,
+    GRAD_SINKS,
+    SLOTS
 };
 
 /* Sets of outputs: bit 1 << OUT and so on. */
-enum { ONLY_OUT = 1, ALL_OUTPUTS = (1 << OUTPUTS) - 1 };
+enum {
+    ONLY_OUT = 1,
+    ALL_OUTPUTS = (1 << OUTPUTS) - 1,
+    ALL_GRADIENTS = (1 << SLOTS) - (1 << OUTPUTS)
+};
 
 struct test_outputs {
-    attn_tensor tensor[OUTPUTS]; /* rank 0: not asked for */
-    void *block[OUTPUTS];
-    int64_t elements[OUTPUTS]; /* floats in the block */
+    attn_tensor tensor[SLOTS]; /* rank 0: not asked for */
+    void *block[SLOTS];
+    int64_t elements[SLOTS]; /* in the block */
 };
 
 void outputs_open(struct test_outputs *outputs, const struct test_problem *problem,
                   unsigned wanted);
+
+/* The same for gradients, which have the shapes of inputs. */
+void outputs_open_gradients(struct test_outputs *outputs,
+                            const struct test_inputs *inputs, unsigned wanted);
 void outputs_close(struct test_outputs *outputs);
 
 /* As if nothing had been written yet. */
@@ -49,9 +66,17 @@ int outputs_untouched(const struct test_outputs *outputs);
 
 /* The output tensors as members of args. */
 void outputs_give(const struct test_outputs *outputs, attn_forward_args *args);
+void outputs_give_gradients(const struct test_outputs *outputs,
+                            attn_backward_args *args);
+
+/* The input whose gradient a slot from GRAD_QUERY on is; rank 0: there is none. */
+const attn_tensor *outputs_gradient_of(const struct test_inputs *inputs, int output);
 
 /* Whether an output holds the same bits in both; else prints the first difference. */
 int outputs_same(const struct test_outputs *a, const struct test_outputs *b,
                  int output);
+
+/* The same for all outputs that both have; fails the test if there is none. */
+int outputs_all_same(const struct test_outputs *a, const struct test_outputs *b);
 
 #endif

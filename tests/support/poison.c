@@ -138,3 +138,55 @@ int64_t poison_masked(struct test_inputs *inputs, int poison) {
     return count + poison_documents(&inputs->q_documents, inputs, oracle_q_length) +
            poison_documents(&inputs->k_documents, inputs, oracle_kv_length);
 }
+
+/* Overwrites all elements of a tensor that have no mark. */
+static int64_t poison_elements(struct marks *marks, int poison) {
+    int64_t count = 0;
+    for (int64_t n = 0; n < element_count(marks->tensor); n++) {
+        int64_t i[4];
+        element_index(marks->tensor, n, i);
+        if (!*mark_of(marks, i[0], i[1], i[2], i[3])) {
+            *(float *)element_nth(marks->tensor, n) = poison_number(poison, count++);
+        }
+    }
+    return count;
+}
+
+/* Marks what row i of a head needs of the gradients that come in. */
+static void mark_incoming(struct marks *marks, const struct test_inputs *inputs,
+                          int64_t b, int64_t h, int64_t i) {
+    int attended = 0;
+    for (int64_t j = 0; j < inputs->problem.kv_length; j++) {
+        if (oracle_attends(inputs, b, h, i, j)) {
+            *mark_of(&marks[OF_WEIGHTS], b, h, i, j) = 1;
+            *mark_of(&marks[OF_KEY_SUMS], 0, b, h, j) = 1;
+            attended = 1;
+        }
+    }
+    for (int32_t c = 0; c < inputs->problem.value_dim && attended; c++) {
+        *mark_of(&marks[OF_OUT], b, h, i, c) = 1;
+    }
+    if (attended || (inputs->problem.sinks && i < oracle_q_length(inputs, b))) {
+        *mark_of(&marks[OF_LSE], 0, b, h, i) = 1;
+    }
+}
+
+int64_t poison_incoming(const struct test_inputs *inputs,
+                        struct test_incoming *incoming, int poison) {
+    const struct test_problem *p = &inputs->problem;
+    struct marks marks[INCOMING];
+    int64_t count = 0;
+    for (int w = 0; w < INCOMING; w++) {
+        assert_true(incoming->tensor[w].rank > 0);
+        marks[w] = marks_open(&incoming->tensor[w]);
+    }
+    for (int64_t n = 0; n < p->batch * p->q_heads * p->q_length; n++) {
+        mark_incoming(marks, inputs, n / p->q_length / p->q_heads,
+                      n / p->q_length % p->q_heads, n % p->q_length);
+    }
+    for (int w = 0; w < INCOMING; w++) {
+        count += poison_elements(&marks[w], poison);
+        free(marks[w].needed);
+    }
+    return count;
+}

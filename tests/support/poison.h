@@ -5,6 +5,7 @@
 #define TEST_POISON_H
 
 #include "tests/support/gen.h"
+#include "tests/support/incoming.h"
 
 enum { POISON_ZERO, POISON_NAN, POISON_INFINITY, POISON_HUGE, POISONS };
 
@@ -14,5 +15,13 @@ enum { POISON_ZERO, POISON_NAN, POISON_INFINITY, POISON_HUGE, POISONS };
  * masks; also documents beyond the lengths. Returns how many it overwrote.
  */
 int64_t poison_masked(struct test_inputs *inputs, int poison);
+
+/*
+ * The same for the gradients that come in: those of rows that attend nothing (but for
+ * LSE where there is a sink, which is all of such a row), of weights of pairs that are
+ * masked, and of the sums of keys that no query attends.
+ */
+int64_t poison_incoming(const struct test_inputs *inputs,
+                        struct test_incoming *incoming, int poison);
 
 #endif

@@ -51,6 +51,7 @@ static const struct word words[] = {
     {"sinks", FLAG, AT(sinks), 0, 0, {0}},
     {"softcap", REAL, AT(softcap), 0, 0, {0}},
     {"scale", REAL, AT(scale), 0, 0, {0}},
+    {"dropout", REAL, AT(dropout), 0, 0, {0}},
     {"engine", CHOICE, AT(engine), 0, 0, {"auto", "dense", "flash"}},
     {"layout", CHOICE, AT(layout), 0, 0, {"bhsd", "bshd"}},
     {"threads", COUNT, AT(threads), 0, 0, {0}},

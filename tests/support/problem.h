@@ -9,7 +9,7 @@
  * d64/64, k without a number given equals q. Words switch features on:
  *
  *     causal  align=tl|br|offsets|kvlens  window=L,R  qlens  kvlens  docs  prefix
- *     block=BQxBK  mask  bias  alibi  sinks  softcap=X  scale=X
+ *     block=BQxBK  mask  bias  alibi  sinks  softcap=X  scale=X  dropout=P
  *     engine=auto|dense|flash  layout=bhsd|bshd  threads=N  isa=NAME  seed=N
  */
 #ifndef TEST_PROBLEM_H
@@ -31,6 +31,7 @@ struct test_problem {
     float softcap;
     int32_t has_scale;
     float scale;
+    float dropout;   /* probability; 0: off */
     int32_t engine;  /* ATTN_ENGINE_... */
     int32_t layout;  /* of query, key, value, out */
     int32_t threads; /* 0: the context's default */

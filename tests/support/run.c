@@ -60,6 +60,7 @@ attn_desc *run_desc(const struct test_problem *p) {
     run_need(attn_desc_set_bias(desc, p->bias ? ATTN_F32 : 0), p, "set_bias");
     run_need(attn_desc_set_alibi(desc, p->alibi), p, "set_alibi");
     run_need(attn_desc_set_sinks(desc, p->sinks), p, "set_sinks");
+    run_need(attn_desc_set_dropout(desc, p->dropout), p, "set_dropout");
     run_need(attn_desc_set_engine(desc, p->engine), p, "set_engine");
     return desc;
 }
@@ -92,6 +93,8 @@ void run_args(attn_forward_args *args, const struct test_inputs *inputs,
     args->bias = gen_given(&inputs->bias);
     args->alibi_slopes = gen_given(&inputs->alibi_slopes);
     args->sinks = gen_given(&inputs->sinks);
+    args->dropout_seed = inputs->dropout_seed;
+    args->rng_indices = gen_given(&inputs->rng_indices);
     outputs_give(outputs, args);
 }
 
