@@ -10,13 +10,13 @@
  *
  *     G[i,j]  = grad_weights[i,j] + grad_key_sums[j]
  *     dP[i,j] = drop[i,j] (grad_out[i] . value[j]) + G[i,j]
- *     D[i]    = grad_out[i] . out[i] + sum_j P[i,j] G[i,j]
- *     dS[i,j] = P[i,j] (dP[i,j] - D[i] + grad_lse[i])
+ *     M[i]    = grad_out[i] . out[i] + sum_j P[i,j] G[i,j]
+ *     dS[i,j] = P[i,j] (dP[i,j] - M[i] + grad_lse[i])
  *
  *     grad_value[j]       = sum_i drop[i,j] P[i,j] grad_out[i]
  *     grad_bias[i,j]      = dS[i,j]
  *     grad_alibi_slope    = sum_ij -|p - j| dS[i,j]
- *     grad_sink           = sum_i exp(sink - lse[i]) (grad_lse[i] - D[i])
+ *     grad_sink           = sum_i exp(sink - lse[i]) (grad_lse[i] - M[i])
  *     dT[i,j]             = dS[i,j] (1 - t) (1 + t) with t = tanh(score / softcap);
  *                           dS[i,j] without softcap
  *     grad_query[i]       = scale sum_j dT[i,j] key[j]
@@ -53,10 +53,12 @@ typedef struct attn_backward_args {
      * The arguments of the forward call, whose inputs and seed are read again, and of
      * whose outputs these are inputs now: out (needed with grad_out), and row_max with
      * row_sum or, if one of them is not there, lse. The two are the better choice: lse
-     * alone makes the relative error of a weight larger by |lse| 2^-24. They may come
-     * from elsewhere, as long as they are what the forward call would have written or,
-     * where keys are spread over several machines, what all keys together give. Its
-     * other outputs, workspace and should_stop are not looked at.
+     * alone makes the relative error of a weight larger by |lse| 2^-24. All that are
+     * there are checked. They may come from elsewhere, as long as they are what the
+     * forward call would have written. Where keys are spread over several machines,
+     * they are what all keys together give; M then has to be complete, so grad_weights
+     * and grad_key_sums are not for such calls, and one machine asks for grad_sinks.
+     * Other outputs, workspace and should_stop of the forward call are not looked at.
      */
     const attn_forward_args *forward;
     ATTN_PAD_POINTER(0)

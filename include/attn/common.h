@@ -81,8 +81,10 @@ enum {
  *   - no stride is negative; the stride of a dimension of size 1 is ignored;
  *   - stride 0 repeats an input; an output must not overlap itself (in order of
  *     their strides, each dimension must step over all of the smaller ones), and its
- *     byte range, first to last element, must not meet that of an input or of
- *     another output, even if no element is shared;
+ *     byte range, first to last element, must not meet that of an input, even if no
+ *     element is shared, nor that of another output, unless one lies in the gaps of
+ *     the other with the same strides beyond them (the gradients of query, key and
+ *     value of a token side by side in one row);
  *   - data is aligned to its element; NULL only if some dimension is 0;
  *   - the reserved words are 0.
  */

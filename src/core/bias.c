@@ -81,10 +81,6 @@ static void mask(const struct head *head, const struct tile *tile,
                        (int)head->bias.column);
 }
 
-static bool attends(const struct head *head, int64_t i, int64_t j) {
-    return *bias_at(head, i, j) != -INFINITY;
-}
-
 const struct term attn_term_bias = {
     .name = "bias",
     .present = present,
@@ -97,5 +93,4 @@ const struct mask attn_mask_bias = {
     .present = present,
     .cover = cover,
     .apply = mask,
-    .attends = attends,
 };

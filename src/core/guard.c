@@ -10,19 +10,44 @@
 #include "core/product.h"
 #include "core/work.h"
 
+/* A tile that is 0 where a row attends a key and -inf elsewhere. */
+static const float *attended_of(const struct work *work, const struct head *head,
+                                const struct tile *tile) {
+    const struct toolbox *tools = work->tools;
+    const int64_t ld = tools->recipe.tile_k;
+    float *attended = work_floats(work, REGION_ATTENDED);
+    for (int i = 0; i < tile->rows; i++) {
+        memset(attended + i * ld, 0, (size_t)tile->keys * sizeof *attended);
+    }
+    attn_masks_apply(&tools->masks, head, tile, tools->kernels,
+                     (1u << tools->masks.count) - 1, attended, ld);
+    return attended;
+}
+
+/* What the guarded part of a product is made of. */
+struct guarded {
+    const struct tile *tile;
+    enum over over;
+    float factor;
+    const float *weights, *attended;
+    int64_t ld, ld_attended;
+    int dim;
+    float *sums;
+};
+
 /* Adds row l of data, which is not finite, to the sums of all that may have it. */
-static void add_row(const struct work *work, const struct head *head,
-                    const struct tile *tile, enum over over, float factor,
-                    const float *weights, int64_t ld, int l, const float *row, int dim,
-                    float *sums) {
-    const int others = over == OVER_KEYS ? tile->rows : tile->keys;
+static void add_row(const struct guarded *guarded, int l, const float *row) {
+    const struct tile *tile = guarded->tile;
+    const bool keys = guarded->over == OVER_KEYS;
+    const int others = keys ? tile->rows : tile->keys;
     for (int o = 0; o < others; o++) {
-        const int i = over == OVER_KEYS ? o : l, j = over == OVER_KEYS ? l : o;
-        if (attn_masks_attend(&work->tools->masks, head, tile->row + i,
-                              tile->key + j)) {
-            const float weight = factor * weights[i * ld + j];
-            for (int c = 0; c < dim; c++) {
-                sums[(int64_t)o * dim + c] += weight * row[c];
+        const int64_t i = keys ? o : l, j = keys ? l : o;
+        if (guarded->attended[i * guarded->ld_attended + j] == 0.0f) {
+            const float weight =
+                guarded->factor * guarded->weights[i * guarded->ld + j];
+            float *sums = guarded->sums + (int64_t)o * guarded->dim;
+            for (int c = 0; c < guarded->dim; c++) {
+                sums[c] += weight * row[c];
             }
         }
     }
@@ -30,11 +55,11 @@ static void add_row(const struct work *work, const struct head *head,
 
 /* Adds the rows that are not finite; returns a copy of data that has 0 in their place.
  */
-static const float *add_rows(struct work *work, const struct head *head,
-                             const struct tile *tile, enum over over, float factor,
-                             const float *weights, int64_t ld, const float *data,
-                             int dim, float *sums) {
-    const int length = over == OVER_KEYS ? tile->keys : tile->rows;
+static const float *add_rows(const struct work *work, const struct guarded *guarded,
+                             const float *data) {
+    const int dim = guarded->dim;
+    const int length =
+        guarded->over == OVER_KEYS ? guarded->tile->keys : guarded->tile->rows;
     const size_t bytes = (size_t)dim * sizeof *data;
     float *finite = work_floats(work, REGION_FINITE);
     for (int l = 0; l < length; l++) {
@@ -44,7 +69,7 @@ static const float *add_rows(struct work *work, const struct head *head,
             memcpy(copy, row, bytes);
         } else {
             memset(copy, 0, bytes);
-            add_row(work, head, tile, over, factor, weights, ld, l, row, dim, sums);
+            add_row(guarded, l, row);
         }
     }
     return finite;
@@ -56,7 +81,18 @@ void attn_tile_product_add(struct work *work, const struct head *head,
                            const float *data, int dim, float *sums) {
     const struct toolbox *tools = work->tools;
     if (guarded) {
-        data = add_rows(work, head, tile, over, factor, weights, ld, data, dim, sums);
+        const struct guarded rows_of_data = {
+            .tile = tile,
+            .over = over,
+            .factor = factor,
+            .weights = weights,
+            .attended = attended_of(work, head, tile),
+            .ld = ld,
+            .ld_attended = tools->recipe.tile_k,
+            .dim = dim,
+            .sums = sums,
+        };
+        data = add_rows(work, &rows_of_data, data);
     }
     const bool rows = over == OVER_ROWS;
     attn_product(tools->kernels, tools->recipe.edge, rows ? tile->keys : tile->rows,

@@ -45,13 +45,3 @@ void attn_masks_apply(const struct mask_list *list, const struct head *head,
         }
     }
 }
-
-bool attn_masks_attend(const struct mask_list *list, const struct head *head, int64_t i,
-                       int64_t j) {
-    for (int m = 0; m < list->count; m++) {
-        if (!list->mask[m]->attends(head, i, j)) {
-            return false;
-        }
-    }
-    return true;
-}

@@ -24,8 +24,6 @@ struct mask {
     /* Sets excluded scores to -inf. */
     void (*apply)(const struct head *head, const struct tile *tile,
                   const struct kernels *kernels, float *scores, int64_t ld);
-    /* True if row i attends key j: the definition, for where speed is no matter. */
-    bool (*attends)(const struct head *head, int64_t i, int64_t j);
 };
 
 enum { MASKS_MAX = 5 };
@@ -46,10 +44,6 @@ enum cover attn_masks_cover(const struct mask_list *list, const struct head *hea
 void attn_masks_apply(const struct mask_list *list, const struct head *head,
                       const struct tile *tile, const struct kernels *kernels,
                       unsigned todo, float *scores, int64_t ld);
-
-/* True if all masks let row i attend key j. */
-bool attn_masks_attend(const struct mask_list *list, const struct head *head, int64_t i,
-                       int64_t j);
 
 /* The keys [*first, *end) outside of which the band excludes all of these rows. */
 void attn_band_keys(const struct head *head, int64_t row, int64_t rows, int64_t *first,

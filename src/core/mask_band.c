@@ -76,14 +76,9 @@ static void apply(const struct head *head, const struct tile *tile,
     }
 }
 
-static bool attends(const struct head *head, int64_t i, int64_t j) {
-    return first_key(head, i) <= j && j < end_key(head, i);
-}
-
 const struct mask attn_mask_band = {
     .name = "band",
     .present = present,
     .cover = cover,
     .apply = apply,
-    .attends = attends,
 };

@@ -53,14 +53,9 @@ static void apply(const struct head *head, const struct tile *tile,
     }
 }
 
-static bool attends(const struct head *head, int64_t i, int64_t j) {
-    return kept(head, i / head->problem->q_block, j / head->problem->k_block);
-}
-
 const struct mask attn_mask_blocks = {
     .name = "block mask",
     .present = present,
     .cover = cover,
     .apply = apply,
-    .attends = attends,
 };

@@ -62,14 +62,9 @@ static void apply(const struct head *head, const struct tile *tile,
     }
 }
 
-static bool attends(const struct head *head, int64_t i, int64_t j) {
-    return *bytes_at(head, i, j) != 0;
-}
-
 const struct mask attn_mask_boolean = {
     .name = "mask",
     .present = present,
     .cover = cover,
     .apply = apply,
-    .attends = attends,
 };

@@ -55,14 +55,9 @@ static void apply(const struct head *head, const struct tile *tile,
     }
 }
 
-static bool attends(const struct head *head, int64_t i, int64_t j) {
-    return query_document(head, i) == key_document(head, j);
-}
-
 const struct mask attn_mask_documents = {
     .name = "documents",
     .present = present,
     .cover = cover,
     .apply = apply,
-    .attends = attends,
 };

@@ -31,10 +31,10 @@ void attn_terms_apply(const struct term_list *list, const struct head *head,
                       const struct tile *tile, const struct kernels *kernels,
                       const struct term_scratch *scratch, float *scores, int64_t ld) {
     for (int i = 0; i < list->count; i++) {
-        list->term[i]->apply(head, tile, kernels, scores, ld);
         if (scratch != NULL && list->term[i] == &attn_term_softcap) {
-            keep(tile, scratch->capped, scores, ld);
+            keep(tile, scratch->raw, scores, ld);
         }
+        list->term[i]->apply(head, tile, kernels, scores, ld);
     }
 }
 
@@ -60,8 +60,8 @@ static void gradient_of_softcap(const struct head *head, const struct tile *tile
                                 const struct kernels *kernels,
                                 const struct term_scratch *scratch, float *gradients,
                                 int64_t ld) {
-    kernels->softcap_gradients(gradients, ld, tile->rows, tile->keys, scratch->capped,
-                               ld, head->problem->softcap);
+    kernels->softcap_gradients(gradients, ld, tile->rows, tile->keys, scratch->raw, ld,
+                               head->problem->softcap);
 }
 
 const struct term attn_term_softcap = {

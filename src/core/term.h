@@ -10,7 +10,7 @@
 
 /* What gradients need beside the gradients of scores. */
 struct term_scratch {
-    float *capped;  /* a tile: scores after the softcap, ld as the scores have */
+    float *raw;     /* a tile: scores before the softcap, ld as the scores have */
     float *columns; /* a float for each column of a tile */
 };
 

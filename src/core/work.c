@@ -24,7 +24,7 @@ void attn_work_setup(struct work *work, const struct toolbox *tools, void *memor
         .length = -1,
     };
     work->scratch = (struct term_scratch){
-        .capped = work_floats(work, REGION_CAPPED),
+        .raw = work_floats(work, REGION_RAW),
         .columns = work_floats(work, REGION_COLUMN_SUMS),
     };
 }

@@ -18,15 +18,16 @@ enum region {
     REGION_SUM,           /* of the weights of each row of a block */
     REGION_FACTOR,        /* per row of a tile: rescale, later 1 / sum */
     REGION_FINITE,        /* rows of a factor with what is not finite zeroed */
+    REGION_ATTENDED,      /* which pairs of a tile the masks leave */
     REGION_COVER,         /* how much the masks leave of each tile of keys */
     REGION_KEEP,          /* a tile of dropout: bytes, 0 where a weight is dropped */
     /* of the backward pass */
     REGION_PANEL_TURNED_VALUES, /* value tiles, transposed */
     REGION_PANEL_PLAIN_KEYS,    /* key tiles, made contiguous */
     REGION_GRAD_OUT,            /* rows of grad_out, made contiguous */
-    REGION_CAPPED,              /* a tile of scores after the softcap */
+    REGION_RAW,                 /* a tile of scores before the softcap */
     REGION_GRAD_SCORES,         /* a tile of gradients of weights, then of scores */
-    REGION_DELTA,               /* of each row of a block: D - grad_lse */
+    REGION_DELTA,               /* of each row of a block: M - grad_lse */
     REGION_GRAD_QUERY,          /* gradient of the queries of a block */
     REGION_GRAD_KEY,            /* gradient of a tile of keys */
     REGION_GRAD_VALUE,          /* gradient of a tile of values */

@@ -57,6 +57,7 @@ static attn_status check(struct binding *binding, const struct row *row,
     int64_t strides[4];
     TRY(attn_tensor_check(tensor, &expected, strides,
                           &binding->extent[binding->extents]));
+    binding->tensor[binding->extents] = tensor;
     binding->extents++;
     for (int i = 0; i < expected.rank; i++) {
         stride[(int)row->index[i]] = strides[i];
@@ -102,9 +103,17 @@ attn_status attn_bind_output(struct binding *binding, const void *args,
     return ATTN_OK;
 }
 
-static bool meet(const struct extent *a, const struct extent *b) {
+static bool meet(const struct binding *binding, int i, int j) {
+    const struct extent *a = &binding->extent[i], *b = &binding->extent[j];
     return a->begin < b->end && b->begin < a->end && a->begin != a->end &&
            b->begin != b->end;
+}
+
+/* True if both are outputs, one in the gaps of the other. */
+static bool interleaved(const struct binding *binding, int i, int j) {
+    const attn_tensor *a = binding->tensor[i], *b = binding->tensor[j];
+    return i >= binding->inputs && j >= binding->inputs && a != NULL && b != NULL &&
+           attn_tensor_interleaved(a, b);
 }
 
 attn_status attn_bind_apart(struct binding *binding, const void *workspace,
@@ -116,9 +125,9 @@ attn_status attn_bind_apart(struct binding *binding, const void *workspace,
     }
     for (int i = binding->inputs; i < binding->extents; i++) {
         for (int j = 0; j < i; j++) {
-            REQUIRE(!meet(&binding->extent[i], &binding->extent[j]), ATTN_ERR_INVALID,
-                    "%s overlaps %s: their byte ranges meet", binding->extent[i].name,
-                    binding->extent[j].name);
+            REQUIRE(!meet(binding, i, j) || interleaved(binding, i, j),
+                    ATTN_ERR_INVALID, "%s overlaps %s: their byte ranges meet",
+                    binding->extent[i].name, binding->extent[j].name);
         }
     }
     return ATTN_OK;

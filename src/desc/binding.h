@@ -38,6 +38,7 @@ struct binding {
     int extents;
     int inputs; /* extents before the first output */
     struct extent extent[EXTENTS_MAX];
+    const attn_tensor *tensor[EXTENTS_MAX]; /* NULL for the workspace */
 };
 
 /* The tensor of a row in an argument struct, NULL if it is not there. */

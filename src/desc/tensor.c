@@ -208,3 +208,56 @@ attn_status attn_tensor_check_distinct(const attn_tensor *tensor, const char *na
     }
     return ATTN_OK;
 }
+
+/* The last element of the dimensions whose stride is less than this. */
+static int64_t reach_within(const attn_tensor *tensor, int64_t stride) {
+    int64_t reach = 0;
+    for (int i = 0; i < tensor->rank; i++) {
+        if (tensor->shape[i] > 1 && tensor->stride[i] < stride) {
+            reach += (tensor->shape[i] - 1) * tensor->stride[i];
+        }
+    }
+    return reach;
+}
+
+bool attn_tensor_interleaved(const attn_tensor *a, const attn_tensor *b) {
+    const attn_tensor *low = (uintptr_t)a->data <= (uintptr_t)b->data ? a : b;
+    const attn_tensor *high = low == a ? b : a;
+    const int64_t size = attn_dtype_size(a->dtype);
+    const int64_t bytes = (int64_t)((uintptr_t)high->data - (uintptr_t)low->data);
+    if (a->rank != b->rank || a->dtype != b->dtype || bytes % size != 0) {
+        return false;
+    }
+    /*
+     * Strides of at least `apart` must be those of both. Within the others both stay in
+     * a window, one behind the other, which the larger strides carry from place to
+     * place: they must step over it and each other.
+     */
+    const int64_t apart = bytes / size;
+    int64_t reach = apart + reach_within(high, apart);
+    int64_t last = 0;
+    if (reach_within(low, apart) >= apart) {
+        return false;
+    }
+    for (int steps = 0; steps < a->rank; steps++) {
+        int next = -1;
+        for (int i = 0; i < a->rank; i++) {
+            const int64_t stride = a->shape[i] > 1 ? a->stride[i] : b->stride[i];
+            const bool large = (a->shape[i] > 1 && a->stride[i] >= apart) ||
+                               (b->shape[i] > 1 && b->stride[i] >= apart);
+            if (large && stride > last && (next < 0 || stride < a->stride[next])) {
+                next = i;
+            }
+        }
+        if (next < 0) {
+            return true;
+        }
+        const int64_t stride = a->stride[next];
+        if (stride != b->stride[next] || stride <= reach) {
+            return false;
+        }
+        reach += (max_i64(a->shape[next], b->shape[next]) - 1) * stride;
+        last = stride;
+    }
+    return true;
+}

@@ -39,6 +39,13 @@ attn_status attn_tensor_check(const attn_tensor *tensor,
 /* Fails if two different indices of an output share an element. */
 attn_status attn_tensor_check_distinct(const attn_tensor *tensor, const char *name);
 
+/*
+ * True if two outputs that each are distinct share no element although their bytes
+ * meet, because one lies in the gaps of the other: query, key and value of a token side
+ * by side. It is enough for that, not necessary.
+ */
+bool attn_tensor_interleaved(const attn_tensor *a, const attn_tensor *b);
+
 /* Bytes of an element, 0 for what is no type. */
 int64_t attn_dtype_size(int32_t dtype);
 

@@ -8,7 +8,6 @@
  */
 #include "engine/backward.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/arith.h"
@@ -33,8 +32,9 @@ bool attn_backward_book(struct layout *layout, const struct toolbox *tools) {
         {REGION_GRAD_OUT, tile_q, value_dim, sizeof(float)},
         {REGION_SCORES, tile_q, tile_k, sizeof(float)},
         {REGION_GRAD_SCORES, tile_q, tile_k, sizeof(float)},
-        {REGION_CAPPED, capped, tile_k, sizeof(float)},
+        {REGION_RAW, capped, tile_k, sizeof(float)},
         {REGION_KEEP, keep, tile_k, 1},
+        {REGION_ATTENDED, tools->masks.count > 0 ? tile_q : 0, tile_k, sizeof(float)},
         {REGION_COLUMN_SUMS, tile_k, 1, sizeof(float)},
         {REGION_MAXIMUM, tools->block_rows, 1, sizeof(float)},
         {REGION_FACTOR, tools->block_rows, 1, sizeof(float)},
@@ -67,47 +67,6 @@ static struct rows_state state_of(const struct cursor *at, const struct work *wo
     };
 }
 
-/*
- * From the row's maximum and sum, or its LSE, to what weights are made of. A row that
- * attends nothing gets a maximum that makes every weight 0, whatever the scores.
- */
-static void start_row(const struct rows_state *rows, int r) {
-    const struct head *head = rows->head;
-    const struct call *call = head->call;
-    const int64_t i = rows->row + r;
-    float maximum, sum = 1.0f;
-    if (call->row_max.data != NULL && call->row_sum.data != NULL) {
-        maximum = *view_at(&call->row_max, head->b, head->h, i, 0);
-        sum = *view_at(&call->row_sum, head->b, head->h, i, 0);
-    } else {
-        maximum = *view_at(&call->lse, head->b, head->h, i, 0);
-    }
-    const bool empty = sum == 0.0f || maximum == -INFINITY;
-    rows->maximum[r] = empty ? INFINITY : maximum;
-    rows->factor[r] = empty ? 0.0f : 1.0f / sum;
-    rows->delta[r] = 0.0f;
-    if (call->grad_lse.data != NULL && !empty) {
-        rows->delta[r] = -*view_at(&call->grad_lse, head->b, head->h, i, 0);
-    }
-}
-
-static void start_rows(const struct work *work, const struct rows_state *rows) {
-    const struct head *head = rows->head;
-    const struct call *call = head->call;
-    for (int r = 0; r < rows->count; r++) {
-        start_row(rows, r);
-    }
-    if (head->grad_out != NULL) {
-        /* out is 0 where a row attends nothing: there grad_out may be NaN */
-        work->tools->kernels->dot_rows(
-            rows->delta, view_at(&call->out, head->b, head->h, rows->row, 0),
-            call->out.stride[ROW], head->grad_out + rows->row * head->grad_out_stride,
-            head->grad_out_stride, rows->count, head->problem->value_dim);
-    }
-    memset(rows->grad_query, 0,
-           (size_t)rows->count * (size_t)head->problem->key_dim * sizeof(float));
-}
-
 /* The part of a key tile that these rows may attend; false if there is none. */
 static bool tile_of(const struct work *work, const struct rows_state *rows, int64_t t,
                     struct tile *tile) {
@@ -119,121 +78,160 @@ static bool tile_of(const struct work *work, const struct rows_state *rows, int6
 }
 
 /* Moves rows of a key tile's gradient between scratch and view, if it is there. */
-static void load(const struct view *view, const struct head *head, int64_t key,
-                 int keys, int dim, bool fresh, float *scratch) {
-    const int64_t g = head->h / head->problem->group;
-    for (int64_t j = 0; view->data != NULL && j < keys; j++) {
-        if (fresh) {
+static void load(const struct view *view, const struct key_tile *tile, int dim,
+                 float *scratch) {
+    for (int64_t j = 0; view->data != NULL && j < tile->keys; j++) {
+        if (tile->fresh) {
             memset(scratch + j * dim, 0, (size_t)dim * sizeof *scratch);
         } else {
-            memcpy(scratch + j * dim, view_at(view, head->b, g, key + j, 0),
+            memcpy(scratch + j * dim, view_at(view, tile->b, tile->g, tile->key + j, 0),
                    (size_t)dim * sizeof *scratch);
         }
     }
 }
 
-static void store(const struct view *view, const struct head *head, int64_t key,
-                  int keys, int dim, const float *scratch) {
-    const int64_t g = head->h / head->problem->group;
-    for (int64_t j = 0; view->data != NULL && j < keys; j++) {
-        memcpy(view_at(view, head->b, g, key + j, 0), scratch + j * dim,
-               (size_t)dim * sizeof *scratch);
+static void store(const struct view *view, const struct key_tile *tile, int dim,
+                  const float *scratch) {
+    for (int64_t j = 0; view->data != NULL && j < tile->keys; j++) {
+        float *to = view_at(view, tile->b, tile->g, tile->key + j, 0);
+        if (tile->open) {
+            memcpy(to, scratch + j * dim, (size_t)dim * sizeof *scratch);
+        } else {
+            memset(to, 0, (size_t)dim * sizeof *scratch);
+        }
+    }
+}
+
+static struct key_tile key_tile_at(const struct work *work, const struct call *call,
+                                   const struct block *block, int64_t t) {
+    const int64_t tile_k = work->tools->recipe.tile_k;
+    return (struct key_tile){
+        .b = block->b,
+        .g = block->head / call->problem->group,
+        .key = t * tile_k,
+        .keys = (int)min_i64(tile_k, attn_call_keys(call, block->b) - t * tile_k),
+        .grad_key = work_floats(work, REGION_GRAD_KEY),
+        .grad_value = work_floats(work, REGION_GRAD_VALUE),
+    };
+}
+
+void attn_backward_open(struct key_tile *tile, const struct call *call) {
+    if (!tile->open) {
+        load(&call->grad_key, tile, call->problem->key_dim, tile->grad_key);
+        load(&call->grad_value, tile, call->problem->value_dim, tile->grad_value);
+        tile->open = true;
+    }
+}
+
+/* Writes the gradients of a tile, or 0 if no row attends it and nobody wrote before. */
+static void close_tile(const struct key_tile *tile, const struct call *call) {
+    if (tile->open || tile->fresh) {
+        store(&call->grad_key, tile, call->problem->key_dim, tile->grad_key);
+        store(&call->grad_value, tile, call->problem->value_dim, tile->grad_value);
+    }
+}
+
+void attn_backward_clear_tiles(struct work *work, const struct call *call,
+                               const struct block *block, int64_t tile,
+                               int64_t tile_end) {
+    for (int64_t t = tile; t < tile_end; t++) {
+        struct key_tile keys = key_tile_at(work, call, block, t);
+        keys.fresh = true;
+        close_tile(&keys, call);
     }
 }
 
 /* One tile of keys against all rows of the block. */
 static void run_keys(struct work *work, const struct call *call,
                      const struct block *block, int64_t t, bool fresh) {
-    const struct problem *problem = call->problem;
-    const int64_t key = t * work->tools->recipe.tile_k;
-    float *grad_key = work_floats(work, REGION_GRAD_KEY);
-    float *grad_value = work_floats(work, REGION_GRAD_VALUE);
-    struct head head;
-    attn_head_bind(&head, call, block->b, block->head);
-    const int keys = (int)min_i64(work->tools->recipe.tile_k, head.keys - key);
-    load(&call->grad_key, &head, key, keys, problem->key_dim, fresh, grad_key);
-    load(&call->grad_value, &head, key, keys, problem->value_dim, fresh, grad_value);
+    struct key_tile keys = key_tile_at(work, call, block, t);
+    keys.fresh = fresh;
     struct cursor at = {0};
-    while (attn_cursor_next(&at, work, call, block) && !attn_work_stopped(work, call)) {
+    while (attn_cursor_next(&at, work, call, block)) {
         const struct rows_state rows = state_of(&at, work);
         struct tile tile;
         if (tile_of(work, &rows, t, &tile)) {
-            attn_backward_tile(work, &rows, &tile);
+            if (attn_work_stopped(work, call)) {
+                return;
+            }
+            attn_backward_tile(work, &rows, &tile, &keys);
         }
     }
-    store(&call->grad_key, &head, key, keys, problem->key_dim, grad_key);
-    store(&call->grad_value, &head, key, keys, problem->value_dim, grad_value);
+    close_tile(&keys, call);
 }
 
-/* State of all rows but for what needs all tiles of keys. */
+/* The tiles [*first, *end) that some row of the block may attend, within the given. */
+static void tiles_of_block(struct work *work, const struct call *call,
+                           const struct block *block, int64_t *first, int64_t *end) {
+    int64_t low = *end, high = *first;
+    struct cursor at = {0};
+    while (attn_cursor_next(&at, work, call, block)) {
+        int64_t from, to, end_key;
+        attn_tiles_of_rows(work, &at.head, at.row, at.rows, &from, &to, &end_key);
+        low = from < to ? min_i64(low, from) : low;
+        high = from < to ? max_i64(high, to) : high;
+    }
+    *first = max_i64(*first, low);
+    *end = max_i64(*first, min_i64(*end, high));
+}
+
+/* The state of all rows, with what weights add to delta. */
 static void start(struct work *work, const struct call *call,
                   const struct block *block) {
     struct cursor at = {0};
     while (attn_cursor_next(&at, work, call, block)) {
         const struct rows_state rows = state_of(&at, work);
-        start_rows(work, &rows);
+        attn_backward_start_rows(work, &rows);
     }
     if (call->grad_weights.data == NULL && call->grad_key_sums.data == NULL) {
         return;
     }
-    const int64_t tiles =
-        ceil_div(attn_call_keys(call, block->b), work->tools->recipe.tile_k);
-    for (int64_t t = 0; t < tiles; t++) {
+    int64_t first = 0, end = ceil_div(call->kv_length, work->tools->recipe.tile_k);
+    tiles_of_block(work, call, block, &first, &end);
+    for (int64_t t = first; t < end; t++) {
         at = (struct cursor){0};
-        while (attn_cursor_next(&at, work, call, block) &&
-               !attn_work_stopped(work, call)) {
+        while (attn_cursor_next(&at, work, call, block)) {
             const struct rows_state rows = state_of(&at, work);
             struct tile tile;
-            if (tile_of(work, &rows, t, &tile)) {
+            if (tile_of(work, &rows, t, &tile) && !attn_work_stopped(work, call)) {
                 attn_backward_add_delta(work, &rows, &tile);
             }
         }
     }
 }
 
-/* grad_sink -= sum_i exp(sink - lse) delta for a tile of rows. */
-static void add_to_sink(const struct rows_state *rows) {
-    const struct head *head = rows->head;
-    float sum = 0.0f;
-    for (int r = 0; r < rows->count; r++) {
-        /* a row without even a sink has factor 0 */
-        if (rows->factor[r] != 0.0f) {
-            sum +=
-                expf(head->sink - rows->maximum[r]) * rows->factor[r] * rows->delta[r];
+static void finish(struct work *work, const struct call *call,
+                   const struct block *block) {
+    struct cursor at = {0};
+    while (attn_cursor_next(&at, work, call, block)) {
+        const struct rows_state rows = state_of(&at, work);
+        if (call->grad_sinks.data != NULL) {
+            attn_backward_add_sink(&rows);
         }
-    }
-    *view_at(&head->call->grad_sinks, head->b, head->h, 0, 0) -= sum;
-}
-
-static void write_grad_query(const struct rows_state *rows) {
-    const struct head *head = rows->head;
-    const struct call *call = head->call;
-    const int64_t dim = head->problem->key_dim;
-    for (int64_t r = 0; r < rows->count; r++) {
-        const float *from = rows->grad_query + r * dim;
-        float *to = view_at(&call->grad_query, head->b, head->h, rows->row + r, 0);
-        for (int64_t c = 0; c < dim; c++) {
-            to[c] = call->accumulate ? to[c] + from[c] : from[c];
+        if (call->grad_query.data != NULL) {
+            attn_backward_write_query(&rows);
         }
     }
 }
 
 void attn_backward_run(struct work *work, const struct call *call,
                        const struct block *block, int64_t tile, int64_t tile_end,
-                       bool fresh) {
+                       int64_t *written) {
     work->keep_scratch = true;
+    int64_t first = tile, end = tile_end;
+    tiles_of_block(work, call, block, &first, &end);
+    if (first == end && call->grad_sinks.data == NULL &&
+        call->grad_query.data == NULL) {
+        return;
+    }
     start(work, call, block);
-    for (int64_t t = tile; t < tile_end && !attn_work_stopped(work, call); t++) {
-        run_keys(work, call, block, t, fresh);
+    if (first < end) {
+        attn_backward_clear_tiles(work, call, block, *written, first);
+        *written = max_i64(*written, first);
     }
-    struct cursor at = {0};
-    while (attn_cursor_next(&at, work, call, block)) {
-        const struct rows_state rows = state_of(&at, work);
-        if (call->grad_sinks.data != NULL) {
-            add_to_sink(&rows);
-        }
-        if (call->grad_query.data != NULL) {
-            write_grad_query(&rows);
-        }
+    for (int64_t t = first; t < end && !attn_work_stopped(work, call); t++) {
+        run_keys(work, call, block, t, t >= *written);
+        *written = max_i64(*written, t + 1);
     }
+    finish(work, call, block);
 }

@@ -1,6 +1,6 @@
 /*
  * One tile of the backward pass, computed again from queries and keys. With the names
- * of attn/backward.h and delta = D - grad_lse,
+ * of attn/backward.h and delta = M - grad_lse,
  *
  *     S = scale Q K^T, terms, masks       as in the forward pass, by the same products
  *     P = exp(S - row_max) / row_sum      0 by selection where masked
@@ -94,14 +94,15 @@ static bool must_guard(const struct work *work, enum cover cover, struct matrix 
 /* From the gradients of the scores of a tile to those of keys and queries. */
 static void add_to_factors(struct work *work, const struct rows_state *rows,
                            const struct tile *tile, enum cover cover,
-                           struct matrix query, const float *gradients, int64_t ld) {
+                           struct matrix query, const float *gradients, int64_t ld,
+                           float *grad_key) {
     const struct head *head = rows->head;
     const int dim = head->problem->key_dim;
     const float scale = head->problem->scale;
     if (head->call->grad_key.data != NULL) {
-        attn_tile_product_add(
-            work, head, tile, OVER_ROWS, must_guard(work, cover, query, tile->rows),
-            scale, gradients, ld, query.data, dim, work_floats(work, REGION_GRAD_KEY));
+        attn_tile_product_add(work, head, tile, OVER_ROWS,
+                              must_guard(work, cover, query, tile->rows), scale,
+                              gradients, ld, query.data, dim, grad_key);
     }
     if (head->call->grad_query.data != NULL) {
         const struct matrix keys = {
@@ -112,9 +113,16 @@ static void add_to_factors(struct work *work, const struct rows_state *rows,
     }
 }
 
+/* True if a gradient is asked for that those of scores are needed for. */
+static bool needs_scores(const struct call *call) {
+    return call->grad_query.data != NULL || call->grad_key.data != NULL ||
+           call->grad_bias.data != NULL || call->grad_slopes.data != NULL;
+}
+
 void attn_backward_tile(struct work *work, const struct rows_state *rows,
-                        const struct tile *tile) {
+                        const struct tile *tile, struct key_tile *keys) {
     const struct head *head = rows->head;
+    const struct call *call = head->call;
     const struct toolbox *tools = work->tools;
     const int64_t ld = tools->recipe.tile_k;
     float *weights = work_floats(work, REGION_SCORES);
@@ -125,6 +133,7 @@ void attn_backward_tile(struct work *work, const struct rows_state *rows,
     if (cover == COVER_NONE) {
         return;
     }
+    attn_backward_open(keys, call);
     struct matrix grad_out = {NULL, 0};
     if (head->grad_out != NULL) {
         grad_out = attn_grad_out_tile(work, head, rows->row, rows->count);
@@ -133,19 +142,23 @@ void attn_backward_tile(struct work *work, const struct rows_state *rows,
         keep = layout_at(&tools->layout, work->memory, REGION_KEEP);
         attn_dropout_mask(head, tile, tools->kernels, keep, ld);
     }
-    gradients_of_weights(work, head, tile, grad_out, keep, gradients, ld);
-    tools->kernels->score_gradients(gradients, ld, tile->rows, tile->keys, weights, ld,
-                                    rows->delta);
-    if (head->call->grad_value.data != NULL && grad_out.data != NULL) {
+    if (needs_scores(call)) {
+        gradients_of_weights(work, head, tile, grad_out, keep, gradients, ld);
+        tools->kernels->score_gradients(gradients, ld, tile->rows, tile->keys, weights,
+                                        ld, rows->delta);
+    }
+    if (call->grad_value.data != NULL && grad_out.data != NULL) {
         if (keep != NULL) {
             attn_dropout_apply(head, tile, tools->kernels, keep, ld, weights, ld);
         }
         attn_tile_product_add(work, head, tile, OVER_ROWS,
                               must_guard(work, cover, grad_out, tile->rows), 1.0f,
                               weights, ld, grad_out.data, head->problem->value_dim,
-                              work_floats(work, REGION_GRAD_VALUE));
+                              keys->grad_value);
     }
-    attn_terms_gradient(&tools->terms, head, tile, tools->kernels, &work->scratch,
-                        gradients, ld);
-    add_to_factors(work, rows, tile, cover, query, gradients, ld);
+    if (needs_scores(call)) {
+        attn_terms_gradient(&tools->terms, head, tile, tools->kernels, &work->scratch,
+                            gradients, ld);
+        add_to_factors(work, rows, tile, cover, query, gradients, ld, keys->grad_key);
+    }
 }

@@ -27,6 +27,9 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
            attn_layout_book(layout, REGION_FACTOR, tools->block_rows, 1, size) &&
            attn_layout_book(layout, REGION_FINITE, recipe->tile_k, problem->value_dim,
                             size) &&
+           attn_layout_book(layout, REGION_ATTENDED,
+                            tools->masks.count > 0 ? recipe->tile_q : 0, recipe->tile_k,
+                            size) &&
            attn_layout_book(layout, REGION_KEEP,
                             problem->dropout > 0.0f ? recipe->tile_q : 0,
                             recipe->tile_k, 1);

@@ -112,11 +112,12 @@ struct kernels {
                             ptrdiff_t ld_p, const float *delta);
 
     /*
-     * g = g (1 - t) (1 + t) with t = capped / cap where g is not 0; 0 stays 0 whatever
-     * capped is.
+     * g = g (1 - t^2) with t = tanh(raw / cap) where g is not 0; 0 stays 0 whatever raw
+     * is. The relative error of the factor is at most (12 + 6 |raw / cap|) u; a factor
+     * under 2^-124 is 0.
      */
-    void (*softcap_gradients)(float *g, ptrdiff_t ld, int rows, int n,
-                              const float *capped, ptrdiff_t ld_capped, float cap);
+    void (*softcap_gradients)(float *g, ptrdiff_t ld, int rows, int n, const float *raw,
+                              ptrdiff_t ld_raw, float cap);
 
     /* The sum of g[r][c] |distance + r - c|. */
     float (*sum_alibi)(const float *g, ptrdiff_t ld, int rows, int n, int64_t distance);

@@ -5,6 +5,8 @@
 #ifndef ATTN_KERNEL_TMPL_GRADIENT_H
 #define ATTN_KERNEL_TMPL_GRADIENT_H
 
+#include "kernel/tmpl_math.h"
+
 /* a b, but 0 where a is 0. */
 static inline vec product_unless_zero(vec a, vec b) {
     const vec zero = vec_set(0.0f);
@@ -52,25 +54,33 @@ static void kernel_score_gradients(float *g, ptrdiff_t ld, int rows, int n,
     }
 }
 
+/*
+ * 1 - tanh(x)^2, as 4 e / (1 + e)^2 with e = exp(-2 |x|): where tanh is near 1 the
+ * difference would have lost its digits.
+ */
+static inline vec slope_of_tanh(vec x) {
+    const vec one = vec_set(1.0f);
+    const vec e = vec_exp(vec_mul(vec_abs(x), vec_set(-2.0f)));
+    const vec sum = vec_add(one, e);
+    return vec_div(vec_mul(vec_set(4.0f), e), vec_mul(sum, sum));
+}
+
 static void kernel_softcap_gradients(float *g, ptrdiff_t ld, int rows, int n,
-                                     const float *capped, ptrdiff_t ld_capped,
-                                     float cap) {
-    const vec inverse = vec_set(1.0f / cap), one = vec_set(1.0f);
+                                     const float *raw, ptrdiff_t ld_raw, float cap) {
+    const vec inverse = vec_set(1.0f / cap);
     for (int r = 0; r < rows; r++) {
         float *row = g + r * ld;
-        const float *score = capped + r * ld_capped;
-        for (int i = 0; i < n; i += WIDTH) {
-            const bool whole = i + WIDTH <= n;
-            vec t = vec_mul(whole ? vec_load(score + i)
-                                  : vec_load_part(score + i, n - i, 0.0f),
-                            inverse);
-            vec slope = vec_mul(vec_sub(one, t), vec_add(one, t));
-            if (whole) {
-                vec_store(row + i, product_unless_zero(vec_load(row + i), slope));
-            } else {
-                vec x = vec_load_part(row + i, n - i, 0.0f);
-                vec_store_part(row + i, n - i, product_unless_zero(x, slope));
-            }
+        const float *score = raw + r * ld_raw;
+        int i = 0;
+        for (; i + WIDTH <= n; i += WIDTH) {
+            vec slope = slope_of_tanh(vec_mul(vec_load(score + i), inverse));
+            vec_store(row + i, product_unless_zero(vec_load(row + i), slope));
+        }
+        if (i < n) {
+            vec x = vec_load_part(score + i, n - i, 0.0f);
+            vec slope = slope_of_tanh(vec_mul(x, inverse));
+            vec y = product_unless_zero(vec_load_part(row + i, n - i, 0.0f), slope);
+            vec_store_part(row + i, n - i, y);
         }
     }
 }

@@ -9,12 +9,19 @@ enum { PIECES_OF_A_THREAD = 4 };
 
 /* Gradients that are summed over rows and keys, perhaps over heads and batch too. */
 static bool has_sums(const struct call *call) {
-    return call->grad_bias.data != NULL || call->grad_slopes.data != NULL ||
-           call->grad_sinks.data != NULL;
+    return call->grad_bias.data != NULL || call->grad_slopes.data != NULL;
 }
 
 static bool has_keys(const struct call *call) {
     return call->grad_key.data != NULL || call->grad_value.data != NULL;
+}
+
+/* Products of a tile that scores and their gradients take; 1 if weights do. */
+static int products_of_scores(const struct call *call) {
+    return call->grad_query.data != NULL || call->grad_key.data != NULL ||
+                   has_sums(call)
+               ? 2
+               : 1;
 }
 
 /* True if a gradient has one element for all indices of this axis. */
@@ -26,27 +33,30 @@ static int64_t count_tiles(const struct attn_plan *plan, const struct call *call
     return ceil_div(call->kv_length, plan->backward.recipe.tile_k);
 }
 
+static void count_ranges(struct phase *phase, const struct attn_plan *plan) {
+    const struct call *call = &phase->call;
+    phase->batch_ranges = ceil_div(call->batch, phase->batches);
+    phase->head_ranges = plan->problem.query_heads / phase->heads;
+    phase->row_ranges = ceil_div(call->q_length, phase->rows);
+    phase->tile_ranges = max_i64(1, ceil_div(count_tiles(plan, call), phase->tiles));
+}
+
 /* A phase whose pieces own what they share. */
 static struct phase phase_of(const struct attn_plan *plan, const struct call *call) {
     struct phase phase = {.call = *call, .heads = plan->problem.group};
     const bool all_batches = shares(&call->grad_bias, BATCH) ||
                              shares(&call->grad_slopes, BATCH) ||
                              shares(&call->grad_sinks, BATCH);
-    phase.batches = all_batches ? max_i64(1, call->batch) : 1;
+    phase.batches = all_batches ? call->batch : 1;
     if (shares(&call->grad_bias, HEAD)) {
         phase.heads = plan->problem.query_heads;
+    } else if (!has_keys(call)) {
+        phase.heads = 1;
     }
-    phase.rows = max_i64(1, call->q_length);
+    phase.rows = call->q_length;
     phase.tiles = max_i64(1, count_tiles(plan, call));
+    count_ranges(&phase, plan);
     return phase;
-}
-
-static void count_ranges(struct phase *phase, const struct attn_plan *plan) {
-    const struct call *call = &phase->call;
-    phase->batch_ranges = max_i64(1, ceil_div(call->batch, phase->batches));
-    phase->head_ranges = plan->problem.query_heads / phase->heads;
-    phase->row_ranges = max_i64(1, ceil_div(call->q_length, phase->rows));
-    phase->tile_ranges = max_i64(1, ceil_div(count_tiles(plan, call), phase->tiles));
 }
 
 int64_t attn_phase_pieces(const struct phase *phase) {
@@ -54,11 +64,12 @@ int64_t attn_phase_pieces(const struct phase *phase) {
            phase->tile_ranges;
 }
 
-/* The share of a range that makes pieces enough, a multiple of step. */
-static int64_t share_of(int64_t length, int64_t step, int64_t others, int32_t tasks) {
-    const int64_t ranges =
-        ceil_div((int64_t)tasks * PIECES_OF_A_THREAD, max_i64(1, others));
-    return max_i64(step, round_up(ceil_div(length, ranges), step));
+/* Cuts rows or tiles so that there are this many pieces, at multiples of step. */
+static void cut(struct phase *phase, const struct attn_plan *plan, int64_t *share,
+                int64_t step, int64_t pieces) {
+    const int64_t ranges = ceil_div(pieces, attn_phase_pieces(phase));
+    *share = max_i64(step, round_up(ceil_div(*share, ranges), step));
+    count_ranges(phase, plan);
 }
 
 static void clear_queries(struct call *call) {
@@ -70,97 +81,122 @@ static void clear_keys(struct call *call) {
 }
 
 static void clear_sums(struct call *call) {
-    call->grad_bias.data = call->grad_slopes.data = call->grad_sinks.data = NULL;
+    call->grad_bias.data = call->grad_slopes.data = NULL;
 }
 
 /* The phase of the gradients of queries: pieces are rows of a head. */
-static struct phase queries_phase(const struct attn_plan *plan, const struct call *call,
-                                  int32_t tasks) {
-    struct call own = *call;
-    clear_keys(&own);
-    clear_sums(&own);
-    struct phase phase = phase_of(plan, &own);
-    phase.heads = 1;
-    phase.rows = share_of(call->q_length, plan->backward.recipe.tile_q,
-                          call->batch * plan->problem.query_heads, tasks);
-    count_ranges(&phase, plan);
+static struct phase queries_phase(const struct attn_plan *plan, struct call call,
+                                  int64_t pieces) {
+    clear_keys(&call);
+    clear_sums(&call);
+    struct phase phase = phase_of(plan, &call);
+    cut(&phase, plan, &phase.rows, plan->backward.recipe.tile_q, pieces);
     return phase;
 }
 
 /* The phase of keys and values: pieces are key tiles of a key-value head. */
-static struct phase keys_phase(const struct attn_plan *plan, const struct call *call,
-                               int32_t tasks) {
-    struct call own = *call;
-    clear_queries(&own);
-    clear_sums(&own);
-    struct phase phase = phase_of(plan, &own);
-    phase.tiles = share_of(count_tiles(plan, call), 1,
-                           call->batch * plan->problem.kv_heads, tasks);
-    count_ranges(&phase, plan);
+static struct phase keys_phase(const struct attn_plan *plan, struct call call,
+                               int64_t pieces) {
+    clear_queries(&call);
+    clear_sums(&call);
+    struct phase phase = phase_of(plan, &call);
+    cut(&phase, plan, &phase.tiles, 1, pieces);
     return phase;
 }
 
 /*
- * The phase of sums. A bias has pieces of rows if it does not repeat over rows; if it
- * repeats over keys, the order of its sums depends on which heads make a block, and
- * that on the rows of a piece.
+ * The phase of sums. A bias has pieces of rows if it does not repeat over rows, of key
+ * tiles if it does; but if it repeats over keys, the order of its sums depends on which
+ * heads make a block, and that on the rows of a piece.
  */
-static struct phase sums_phase(const struct attn_plan *plan, const struct call *call,
-                               int32_t tasks) {
-    struct call own = *call;
-    clear_queries(&own);
-    clear_keys(&own);
-    struct phase phase = phase_of(plan, &own);
-    count_ranges(&phase, plan);
-    if (call->grad_slopes.data == NULL && call->grad_sinks.data == NULL &&
-        !shares(&call->grad_bias, ROW) && !shares(&call->grad_bias, COLUMN)) {
-        phase.rows = share_of(call->q_length, plan->backward.recipe.tile_q,
-                              attn_phase_pieces(&phase), tasks);
-        count_ranges(&phase, plan);
+static struct phase sums_phase(const struct attn_plan *plan, struct call call,
+                               int64_t pieces) {
+    clear_queries(&call);
+    clear_keys(&call);
+    struct phase phase = phase_of(plan, &call);
+    if (call.grad_slopes.data == NULL && !shares(&call.grad_bias, COLUMN)) {
+        if (shares(&call.grad_bias, ROW)) {
+            cut(&phase, plan, &phase.tiles, 1, pieces);
+        } else {
+            cut(&phase, plan, &phase.rows, plan->backward.recipe.tile_q, pieces);
+        }
     }
     return phase;
 }
 
-/* The time of a phase, in products of all rows and keys, on this many threads. */
-static double time_of(const struct phase *phase, int products, int32_t tasks) {
-    const int64_t pieces = attn_phase_pieces(phase);
-    return (double)products * (double)ceil_div(pieces, tasks) / (double)pieces;
+/* The phase of sinks, which need the state of rows but no tiles. */
+static struct phase sinks_phase(const struct attn_plan *plan, struct call call) {
+    clear_queries(&call);
+    clear_keys(&call);
+    clear_sums(&call);
+    struct phase phase = phase_of(plan, &call);
+    phase.tiles = 0;
+    phase.tile_ranges = 1;
+    return phase;
 }
 
-static void add(struct phases *phases, const struct phase *phase, int products,
-                int32_t tasks, double *time) {
+/*
+ * The time of a phase, in products of all rows and keys, on this many threads. Where
+ * gradients of weights come in, each piece makes the weights of all its rows once more.
+ */
+static double time_of(const struct phase *phase, int products, bool weights,
+                      int32_t tasks) {
+    const int64_t pieces = attn_phase_pieces(phase);
+    const double work = products + (weights ? (double)phase->tile_ranges : 0.0);
+    return work * (double)ceil_div(pieces, tasks) / (double)pieces;
+}
+
+static void add(struct phases *phases, const struct phase *phase) {
     phases->phase[phases->count++] = *phase;
-    *time += time_of(phase, products, tasks);
+}
+
+/* All but the sinks: one phase, or several if that takes less time. */
+static void add_tiles(struct phases *phases, const struct attn_plan *plan,
+                      const struct call *call) {
+    const bool weights =
+        call->grad_weights.data != NULL || call->grad_key_sums.data != NULL;
+    const int32_t tasks = phases->tasks;
+    const int64_t pieces = (int64_t)tasks * (weights ? 1 : PIECES_OF_A_THREAD);
+    const int query = call->grad_query.data != NULL, key = call->grad_key.data != NULL,
+              value = call->grad_value.data != NULL;
+    const struct phase whole = phase_of(plan, call);
+    const double whole_time =
+        time_of(&whole, products_of_scores(call) + query + key + value, weights, tasks);
+    double time = 0.0;
+    const int before = phases->count;
+    if (query != 0) {
+        const struct phase phase = queries_phase(plan, *call, pieces);
+        time += time_of(&phase, 3, weights, tasks);
+        add(phases, &phase);
+    }
+    if (has_keys(call)) {
+        const struct phase phase = keys_phase(plan, *call, pieces);
+        const int products = products_of_scores(&phase.call) + key + value;
+        time += time_of(&phase, products, weights, tasks);
+        add(phases, &phase);
+    }
+    if (has_sums(call)) {
+        const struct phase phase = sums_phase(plan, *call, pieces);
+        time += time_of(&phase, 2, weights, tasks);
+        add(phases, &phase);
+    }
+    if (whole_time <= time) {
+        phases->count = before;
+        add(phases, &whole);
+    }
 }
 
 void attn_plan_phases(struct phases *phases, const struct attn_plan *plan,
                       const struct call *call) {
-    const int32_t tasks = attn_plan_threads_worth(plan, call);
-    const int query = call->grad_query.data != NULL, key = call->grad_key.data != NULL,
-              value = call->grad_value.data != NULL;
-    struct phase whole = phase_of(plan, call);
-    count_ranges(&whole, plan);
-    const double whole_time = time_of(&whole, 2 + query + key + value, tasks);
-    *phases = (struct phases){.tasks = tasks};
-    double time = 0.0;
-    if (query != 0) {
-        struct phase phase = queries_phase(plan, call, tasks);
-        add(phases, &phase, 3, tasks, &time);
+    *phases = (struct phases){.tasks = attn_plan_threads_worth(plan, call)};
+    struct call tiles = *call;
+    tiles.grad_sinks.data = NULL;
+    if (tiles.grad_query.data != NULL || has_keys(&tiles) || has_sums(&tiles)) {
+        add_tiles(phases, plan, &tiles);
     }
-    if (has_keys(call)) {
-        struct phase phase = keys_phase(plan, call, tasks);
-        add(phases, &phase, 2 + key + value, tasks, &time);
-    }
-    if (has_sums(call)) {
-        struct phase phase = sums_phase(plan, call, tasks);
-        add(phases, &phase, 2, tasks, &time);
-    }
-    /* delta would be made again, from all weights, by every piece of keys */
-    const bool costly =
-        call->grad_weights.data != NULL || call->grad_key_sums.data != NULL;
-    if (costly || whole_time <= time) {
-        phases->count = 1;
-        phases->phase[0] = whole;
+    if (call->grad_sinks.data != NULL) {
+        const struct phase phase = sinks_phase(plan, *call);
+        add(phases, &phase);
     }
 }
 

@@ -5,7 +5,8 @@
  * piece is the query heads of a key-value head, and more where a bias or the like is
  * shared by more. Otherwise there are up to three, each with pieces of its own and with
  * the tiles computed anew: queries by rows, keys by key tiles, and what is summed over
- * both. All sums go in the same order in either way.
+ * both. All sums go in the same order in either way. Sinks have a phase of their own,
+ * since they need no tiles.
  */
 #ifndef ATTN_PLAN_PHASES_H
 #define ATTN_PLAN_PHASES_H
@@ -22,7 +23,7 @@ struct phase {
     int64_t batch_ranges, head_ranges, row_ranges, tile_ranges;
 };
 
-enum { PHASES_MAX = 3 };
+enum { PHASES_MAX = 4 };
 
 struct phases {
     int count;

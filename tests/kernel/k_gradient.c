@@ -157,31 +157,33 @@ static void score_gradients(void **state) {
     }
 }
 
-/* Capped scores: their limit among them, and beyond it by as much as rounding adds. */
-static float some_capped(float cap, struct random *random) {
-    const float t = random_float(random);
-    if (fabsf(t) > 1) {
-        return copysignf(random_percent(random, 50) ? cap : nextafterf(cap, 0), t);
-    }
-    return t * cap;
+/* Scores from far below the cap to far beyond it. */
+static float some_score(float cap, struct random *random) {
+    const float x = random_float(random) * (random_percent(random, 30) ? 60 : 6) * cap;
+    return isfinite(x) ? x : copysignf(FLT_MAX, x);
+}
+
+/* The slope of the cap at a score: 1 - tanh^2, without loss where tanh is near 1. */
+static double slope_of(double raw, double cap) {
+    const double cosine = cosh(raw / cap);
+    return 1 / (cosine * cosine);
 }
 
 /*
- * t is 1 / cap, rounded, times the score, rounded: its error is 2u of it and what a
- * subnormal quotient loses. The slope 1 - t^2 changes by 2t times that and has three
- * roundings, with the product four.
+ * Beside the bound of the contract: 1 / cap may be subnormal, which costs x = raw / cap
+ * cap 2^-150 of its size, and the slope twice that.
  */
-static bool right_softcap_gradient(double got, double g, double capped, double cap) {
+static bool right_softcap_gradient(double got, double g, double raw, double cap) {
     if (g == 0) {
         return got == 0;
     }
     if (isinf(g)) {
         return !isfinite(got); /* NaN where the slope is rounded to 0 */
     }
-    const double t = capped / cap, slope = (1 - t) * (1 + t);
-    const double t_error = t * t * (2 * U + cap * 0x1p-150);
-    const double bound = fabs(g) * (2 * t_error + 4 * U * fabs(slope));
-    return check_number(got, g * slope, isnan(bound) ? 0 : 1.001 * bound + 0x1p-149);
+    const double x = fabs(raw / cap), slope = slope_of(raw, cap);
+    const double error = slope * ((12 + 6 * x) * U + 2 * x * cap * 0x1p-150) + 0x1p-124;
+    const double bound = fabs(g) * error + 0x1p-149;
+    return check_number(got, g * slope, isnan(bound) ? 0 : 1.001 * bound);
 }
 
 static void check_softcap_gradients(struct shape shape, int fill, float cap,
@@ -192,7 +194,7 @@ static void check_softcap_gradients(struct shape shape, int fill, float cap,
     for (int r = 0; r < shape.rows; r++) {
         for (int c = 0; c < shape.n; c++) {
             factors.second.at[r * factors.second.ld + c] =
-                random_percent(random, 2) ? some_nan(random) : some_capped(cap, random);
+                random_percent(random, 2) ? some_nan(random) : some_score(cap, random);
         }
     }
     factors_spoil(&factors, random);
@@ -203,10 +205,10 @@ static void check_softcap_gradients(struct shape shape, int fill, float cap,
     for (int r = 0; r < shape.rows; r++) {
         for (int c = 0; c < shape.n; c++) {
             const double before = matrix_get(&factors.first, r, c);
-            const double capped = second_at(&factors, r, c), t = capped / cap;
-            if (!right_softcap_gradient(matrix_get(&g, r, c), before, capped, cap)) {
+            const double raw = second_at(&factors, r, c);
+            if (!right_softcap_gradient(matrix_get(&g, r, c), before, raw, cap)) {
                 matrix_fail("softcap_gradients", &g, r, c, matrix_get(&g, r, c),
-                            before == 0 ? 0 : before * (1 - t) * (1 + t));
+                            before == 0 ? 0 : before * slope_of(raw, cap));
             }
         }
     }
