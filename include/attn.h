@@ -9,6 +9,7 @@
  *     attn/common.h    status codes, tensors, contexts
  *     attn/sdpa.h      scaled dot-product attention: descriptor, plan, call
  *     attn/backward.h  its gradients, for training
+ *     attn/rotary.h    rotary position embeddings
  *
  * The shortest program calls attn_sdpa(). Everything else is a descriptor
  * (which attention), a plan (up to which sizes), and attn_plan_forward().
@@ -21,6 +22,7 @@
 
 #include "attn/backward.h"
 #include "attn/common.h"
+#include "attn/rotary.h"
 #include "attn/sdpa.h"
 #include "attn/version.h"
 

@@ -120,7 +120,7 @@ ATTN_API attn_status attn_tensor_init(attn_tensor *tensor, int32_t dtype, int32_
  *
  * The setters must not run at the same time as other calls on the same
  * context, and fail with ATTN_ERR_INVALID once a plan has been made with it
- * or attn_sdpa() has used it. Everything
+ * or attn_sdpa() or attn_rotary() has used it. Everything
  * else may be called from any thread at any time. Work of two threads on one context is
  * safe: the one that finds the context's threads busy runs entirely on its own thread.
  */

@@ -17,6 +17,7 @@ autograd the module ``attn.torch``, which is imported by itself.
 from ._backward import scaled_dot_product_attention_backward
 from ._context import get_num_threads, info, set_num_threads
 from ._errors import AttnError, Status
+from ._rotary import rotary_embedding
 from ._sdpa import scaled_dot_product_attention
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "Status",
     "get_num_threads",
     "info",
+    "rotary_embedding",
     "scaled_dot_product_attention",
     "scaled_dot_product_attention_backward",
     "set_num_threads",

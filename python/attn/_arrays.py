@@ -31,6 +31,8 @@ _SMALL_INTEGERS = {
     "query_offsets",
     "prefix_lengths",
     "rng_indices",
+    "position_ids",
+    "offsets",
 }
 _SMALL_FLOATS = {"alibi_slopes", "sinks"}
 

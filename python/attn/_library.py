@@ -15,7 +15,14 @@ import sys
 from pathlib import Path
 
 from ._errors import AttnError
-from ._structs import BackwardArgs, Bounds, ForwardArgs, Tensor, should_stop_function
+from ._structs import (
+    BackwardArgs,
+    Bounds,
+    ForwardArgs,
+    RotaryArgs,
+    Tensor,
+    should_stop_function,
+)
 
 ABI_VERSION = 0
 SONAME = (
@@ -88,6 +95,8 @@ PROTOTYPES = {
     "attn_backward_args_init": (_i32, [ctypes.POINTER(BackwardArgs), _size]),
     "attn_plan_backward_workspace_size": (_size, [_handle]),
     "attn_plan_backward": (_i32, [_handle, ctypes.POINTER(BackwardArgs)]),
+    "attn_rotary_args_init": (_i32, [ctypes.POINTER(RotaryArgs), _size]),
+    "attn_rotary": (_i32, [_handle, ctypes.POINTER(RotaryArgs)]),
 }
 
 # The callback types. The structs hold one of them; the others are here with it.

@@ -1,8 +1,8 @@
 """The structs and constants of the C headers, as ctypes sees them.
 
-The layouts are those of ``attn/common.h``, ``attn/sdpa.h`` and ``attn/backward.h``. A
-pointer takes 8 bytes there on every platform; where a pointer has 4, a padding word
-follows it.
+The layouts are those of ``attn/common.h``, ``attn/sdpa.h``, ``attn/backward.h`` and
+``attn/rotary.h``. A pointer takes 8 bytes there on every platform; where a pointer has
+4, a padding word follows it.
 ``tests/python/test_structs.py`` compares every offset with what a C compiler says.
 """
 
@@ -135,4 +135,22 @@ class BackwardArgs(ctypes.Structure):
         ("workspace_size", ctypes.c_int64),
         ("should_stop", should_stop_function),
         ("should_stop_user", ctypes.c_void_p),
+    )
+
+
+class RotaryArgs(ctypes.Structure):
+    """``attn_rotary_args``: what one rotation works on."""
+
+    _fields_ = _padded(
+        ("size", ctypes.c_int64),
+        ("input", _TensorPointer),
+        ("output", _TensorPointer),
+        ("rotary_dim", ctypes.c_int64),
+        ("interleaved", ctypes.c_int64),
+        ("inverse", ctypes.c_int64),
+        ("base", ctypes.c_double),
+        ("position_ids", _TensorPointer),
+        ("offsets", _TensorPointer),
+        ("cosines", _TensorPointer),
+        ("sines", _TensorPointer),
     )

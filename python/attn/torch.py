@@ -17,9 +17,11 @@ from typing import Any
 import torch
 
 from ._arrays import look
+from ._errors import AttnError, Status
 from ._options import Asked
 from ._request import Request, attend, differentiate, request
 from ._results import result_type
+from ._rotary import DEFAULT_BASE, Facts, rotate, sort_arguments
 
 
 def scaled_dot_product_attention(
@@ -151,6 +153,66 @@ class _Attention(torch.autograd.Function):
             wanted = tuple(name for name, need in needed if need)
             gradients = dict(zip(wanted, differentiate(problem, given, wanted)))
         return (None, None, *(gradients.get(name) for name in names))
+
+
+def rotary_embedding(
+    input: Any,
+    *,
+    rotary_dim: int = 0,
+    interleaved: bool = False,
+    inverse: bool = False,
+    base: float = DEFAULT_BASE,
+    position_ids: Any = None,
+    offsets: Any = None,
+    cos: Any = None,
+    sin: Any = None,
+) -> torch.Tensor:
+    """attn.rotary_embedding, with the gradient of input by torch's autograd.
+
+    The arguments are those of that function; what is no tensor is copied into one.
+    Gradients of gradients work too. A cos or sin that requires a gradient is an error.
+
+        >>> q = torch.rand(1, 4, 9, 16, requires_grad=True)
+        >>> attn.torch.rotary_embedding(q).square().sum().backward()
+        >>> torch.allclose(q.grad, 2 * q, atol=1e-5)
+        True
+    """
+    facts, arrays = sort_arguments(
+        rotary_dim, interleaved, inverse, base, position_ids, offsets, cos, sin
+    )
+    tensors = [_tensor(array, name) for name, array in arrays.items()]
+    if torch.is_grad_enabled():
+        for name, tensor in zip(arrays, tensors):
+            if tensor.requires_grad:
+                raise AttnError(
+                    Status.NOT_DIFFERENTIABLE,
+                    f"{name} requires a gradient, but only that of input is there:"
+                    f" use {name}.detach()",
+                )
+    return _Rotary.apply(facts, tuple(arrays), _tensor(input, "input"), *tensors)
+
+
+class _Rotary(torch.autograd.Function):
+    """A rotation as a node of torch's graph; its gradient is the rotation back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        facts: Facts,
+        names: tuple[str, ...],
+        input: torch.Tensor,
+        *arrays: torch.Tensor,
+    ) -> Any:
+        ctx.facts, ctx.names = facts, names
+        ctx.save_for_backward(*arrays)
+        return rotate(input, facts, dict(zip(names, arrays)))
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        arrays = ctx.saved_tensors
+        facts = ctx.facts._replace(inverse=not ctx.facts.inverse)
+        rotated = _Rotary.apply(facts, ctx.names, grad, *arrays)
+        return (None, None, rotated, *(None for _ in arrays))
 
 
 def _tensor(array: Any, name: str) -> torch.Tensor:

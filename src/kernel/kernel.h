@@ -135,6 +135,21 @@ struct kernels {
     /* s = s factor where the byte of keep is not 0, else 0. */
     void (*drop)(float *s, ptrdiff_t ld, int rows, int n, const uint8_t *keep,
                  ptrdiff_t ld_keep, float factor);
+
+    /*
+     * Rotates n pairs of each row by angles: a pair (x, y) of from becomes
+     * (x c - y s, x s + y c) of to, which may be from, with c and s from the row's
+     * cosines and sines. Products and sums are rounded one by one, so that all kernel
+     * sets give the same bits. A pair is the elements i and i + half of a row, where
+     * half is at least n, or 2 i and 2 i + 1.
+     */
+    void (*rotate_halves)(float *to, ptrdiff_t ld_to, const float *from,
+                          ptrdiff_t ld_from, int rows, int n, ptrdiff_t half,
+                          const float *cosines, const float *sines,
+                          ptrdiff_t ld_angles);
+    void (*rotate_pairs)(float *to, ptrdiff_t ld_to, const float *from,
+                         ptrdiff_t ld_from, int rows, int n, const float *cosines,
+                         const float *sines, ptrdiff_t ld_angles);
 };
 
 /* The table of an ISA_..., or NULL if this build has none. */

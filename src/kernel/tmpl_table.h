@@ -8,6 +8,7 @@
 #include "kernel/tmpl_gradient.h"
 #include "kernel/tmpl_math.h"
 #include "kernel/tmpl_product.h"
+#include "kernel/tmpl_rotary.h"
 #include "kernel/tmpl_score.h"
 #include "kernel/tmpl_softmax.h"
 
@@ -33,4 +34,6 @@ const struct kernels KERNELS_NAME = {
     .sum_alibi = kernel_sum_alibi,
     .dropout_mask = kernel_dropout_mask,
     .drop = kernel_drop,
+    .rotate_halves = kernel_rotate_halves,
+    .rotate_pairs = kernel_rotate_pairs,
 };

@@ -38,6 +38,20 @@ static inline vec vec_load_part(const float *p, int n, float fill) {
 static inline void vec_store_part(float *p, int n, vec a) {
     _mm256_maskstore_ps(p, first_lanes(n), a);
 }
+/* Quarters 0, 2, 1, 3 */
+static inline vec swap_middle(vec a) {
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), 0xd8));
+}
+static inline void vec_load_pairs(const float *p, vec *even, vec *odd) {
+    const vec a = _mm256_loadu_ps(p), b = _mm256_loadu_ps(p + 8);
+    *even = swap_middle(_mm256_shuffle_ps(a, b, 0x88));
+    *odd = swap_middle(_mm256_shuffle_ps(a, b, 0xdd));
+}
+static inline void vec_store_pairs(float *p, vec even, vec odd) {
+    const vec a = swap_middle(even), b = swap_middle(odd);
+    _mm256_storeu_ps(p, _mm256_unpacklo_ps(a, b));
+    _mm256_storeu_ps(p + 8, _mm256_unpackhi_ps(a, b));
+}
 static inline vec vec_add(vec a, vec b) {
     return _mm256_add_ps(a, b);
 }

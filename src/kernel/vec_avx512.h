@@ -34,6 +34,21 @@ static inline vec vec_load_part(const float *p, int n, float fill) {
 static inline void vec_store_part(float *p, int n, vec a) {
     _mm512_mask_storeu_ps(p, first_lanes(n), a);
 }
+static inline void vec_load_pairs(const float *p, vec *even, vec *odd) {
+    const __m512i evens =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odds = _mm512_or_si512(evens, _mm512_set1_epi32(1));
+    const vec a = _mm512_loadu_ps(p), b = _mm512_loadu_ps(p + 16);
+    *even = _mm512_permutex2var_ps(a, evens, b);
+    *odd = _mm512_permutex2var_ps(a, odds, b);
+}
+static inline void vec_store_pairs(float *p, vec even, vec odd) {
+    const __m512i low =
+        _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    _mm512_storeu_ps(p, _mm512_permutex2var_ps(even, low, odd));
+    _mm512_storeu_ps(p + 16, _mm512_permutex2var_ps(even, high, odd));
+}
 static inline vec vec_add(vec a, vec b) {
     return _mm512_add_ps(a, b);
 }

@@ -36,6 +36,14 @@ static inline void vec_store_part(float *p, int n, vec a) {
     vst1q_f32(lane, a);
     memcpy(p, lane, (size_t)n * sizeof *p);
 }
+static inline void vec_load_pairs(const float *p, vec *even, vec *odd) {
+    const float32x4x2_t both = vld2q_f32(p);
+    *even = both.val[0];
+    *odd = both.val[1];
+}
+static inline void vec_store_pairs(float *p, vec even, vec odd) {
+    vst2q_f32(p, (float32x4x2_t){{even, odd}});
+}
 static inline vec vec_add(vec a, vec b) {
     return vaddq_f32(a, b);
 }

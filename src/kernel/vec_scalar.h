@@ -36,6 +36,15 @@ static inline vec vec_load_part(const float *p, int n, float fill) {
 static inline void vec_store_part(float *p, int n, vec a) {
     (void)p, (void)n, (void)a;
 }
+/* Elements 0, 2, 4 ... and 1, 3, 5 ... of 2 WIDTH in memory */
+static inline void vec_load_pairs(const float *p, vec *even, vec *odd) {
+    *even = p[0];
+    *odd = p[1];
+}
+static inline void vec_store_pairs(float *p, vec even, vec odd) {
+    p[0] = even;
+    p[1] = odd;
+}
 static inline vec vec_add(vec a, vec b) {
     return a + b;
 }

@@ -20,6 +20,7 @@ WITH_EXAMPLES = {
     "attn._errors",
     "attn._layout",
     "attn._results",
+    "attn._rotary",
     "attn._sdpa",
     "attn.torch",
 }

@@ -23,6 +23,7 @@ STRUCTS = {
     "attn_bounds": _structs.Bounds,
     "attn_forward_args": _structs.ForwardArgs,
     "attn_backward_args": _structs.BackwardArgs,
+    "attn_rotary_args": _structs.RotaryArgs,
 }
 
 CONSTANTS = {

@@ -33,7 +33,7 @@ room_of() {
     attn/common.h | attn/version.h) echo base ;;
     attn/sdpa.h | attn/backward.h) echo desc ;;
     attn/cache.h) echo cache ;;
-    attn/layer.h) echo layer ;;
+    attn/layer.h | attn/rotary.h) echo layer ;;
     attn.h) echo api ;;
     attn/*) ;;
     */*) echo "${1%%/*}" ;;
