@@ -8,13 +8,15 @@
  * text.
  *
  *     attend.c                          attention, by libattn: read this one first
- *     text.c, passages.c                files, cut into passages
+ *     passages.c                        text, cut into passages
  *     words.c, vocabulary.c, tfidf.c    passages as weighted terms
  *     hashing.c                         weighted terms as vectors
  *     rank.c                            what follows from scores, weights and sums
  *     show.c, excerpt.c                 the printed answer
- *     heat.c, map.c, axis.c, ties.c     the map
- *     options.c, terminal.c, progress.c, fail.c
+ *     map.c, axis.c, ties.c             the map
+ *     options.c
+ *
+ * What other examples need too is in ../common.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,17 +29,22 @@
 #include "show.h"
 #include "ties.h"
 
+const char program_name[] = "retrieve";
+
 /* One temperature for the map, whatever the questions have: its passages resemble each
  * other more than a question resembles any. */
 static const float map_temperature = 0.08f;
 
 static void read_text(struct search *search) {
     progress_begin("reading");
+    /* Examples, tests and benchmarks are left out: they would talk about themselves. */
+    static const char *const parts[] = {"README.md", "CHANGELOG.md", "doc",
+                                        "include",   "src",          "python"};
     for (int i = 0; i < search->options.path_count; i++) {
         text_add(&search->text, search->options.path[i]);
     }
     if (search->options.path_count == 0) {
-        text_add_project(&search->text);
+        text_add_project(&search->text, parts, sizeof parts / sizeof *parts);
     }
     passages_cut(&search->passages, &search->text);
     progress_end();

@@ -8,14 +8,13 @@
 
 #include "options.h"
 
-#include <errno.h>
 #include <getopt.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "attn.h"
 #include "fail.h"
 
@@ -66,37 +65,6 @@ enum { MOST_NUMBERS = 65536 };
 
 enum { OPTION_NO_MAP = 256, OPTION_COLOUR, OPTION_VERSION };
 
-static long read_integer(const char *option, const char *text, long least, long most) {
-    char *end;
-    errno = 0;
-    long number = strtol(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0 || number < least || number > most) {
-        fail(MISUSED, "--%s takes a number from %ld to %ld, not \"%s\"", option, least,
-             most, text);
-    }
-    return number;
-}
-
-static float read_temperature(const char *text) {
-    char *end;
-    float number = strtof(text, &end);
-    if (end == text || *end != '\0' || !(number >= 1e-6f && number <= 1e6f)) {
-        fail(MISUSED, "--temperature takes a number from 1e-6 to 1e6, not \"%s\"",
-             text);
-    }
-    return number;
-}
-
-static enum colour read_colour(const char *text) {
-    static const char *const names[] = {"auto", "always", "never"};
-    for (int i = COLOUR_AUTO; i <= COLOUR_NEVER; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            return (enum colour)i;
-        }
-    }
-    fail(MISUSED, "--color takes auto, always or never, not \"%s\"", text);
-}
-
 static void add_argument(struct options *options, const char *text) {
     if (access(text, F_OK) == 0) {
         options->path[options->path_count++] = text;
@@ -116,31 +84,31 @@ static void set_option(struct options *options, int letter) {
         options->question[options->question_count++] = optarg;
         break;
     case 'n':
-        options->heads = (int)read_integer("heads", optarg, 1, MOST_HEADS);
+        options->heads = (int)argument_integer("heads", optarg, 1, MOST_HEADS);
         break;
     case 'd':
-        options->dim = (int)read_integer("dim", optarg, 1, 8192);
+        options->dim = (int)argument_integer("dim", optarg, 1, 8192);
         break;
     case 's':
-        options->seed = (uint64_t)read_integer("seed", optarg, 0, 2147483647);
+        options->seed = (uint64_t)argument_integer("seed", optarg, 0, 2147483647);
         break;
     case 'k':
-        options->top = (int)read_integer("top", optarg, 1, 1000);
+        options->top = (int)argument_integer("top", optarg, 1, 1000);
         break;
     case 't':
-        options->temperature = read_temperature(optarg);
+        options->temperature = argument_number("temperature", optarg, 1e-6f, 1e6f);
         break;
     case 'j':
-        options->threads = (int)read_integer("threads", optarg, 1, 1024);
+        options->threads = (int)argument_integer("threads", optarg, 1, 1024);
         break;
     case 'w':
-        options->width = (int)read_integer("width", optarg, 40, 500);
+        options->width = (int)argument_integer("width", optarg, 40, 500);
         break;
     case OPTION_NO_MAP:
         options->map = false;
         break;
     case OPTION_COLOUR:
-        options->colour = read_colour(optarg);
+        options->colour = argument_colour("color", optarg);
         break;
     case 'h':
         printf("%s%s", help_use, help_examples);

@@ -7,9 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { MOST_HEADS = 64 };
+#include "terminal.h"
 
-enum colour { COLOUR_AUTO, COLOUR_ALWAYS, COLOUR_NEVER };
+enum { MOST_HEADS = 64 };
 
 struct options {
     const char **question; /* at least one */

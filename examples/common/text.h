@@ -1,8 +1,8 @@
 /*
- * The text that is searched: files, read whole.
+ * The text that an example works on: files, read whole.
  */
-#ifndef RETRIEVE_TEXT_H
-#define RETRIEVE_TEXT_H
+#ifndef COMMON_TEXT_H
+#define COMMON_TEXT_H
 
 #include <stddef.h>
 
@@ -25,9 +25,10 @@ struct text {
  * does not exist ends the program. */
 void text_add(struct text *text, const char *path);
 
-/* Adds the text of the libattn project: from the current folder if it is the project's,
- * else from where this program was built. */
-void text_add_project(struct text *text);
+/* Adds the text of the libattn project, these files and folders of it, as far as they
+ * exist: from the current folder if it is the project's, else from where this program
+ * was built. */
+void text_add_project(struct text *text, const char *const *part, int count);
 
 void text_close(struct text *text);
 

@@ -4,8 +4,8 @@
  * A cell is the average weight of its part of the matrix, as a multiple of what even
  * attention would give, on a logarithmic scale.
  */
-#ifndef RETRIEVE_HEAT_H
-#define RETRIEVE_HEAT_H
+#ifndef COMMON_HEAT_H
+#define COMMON_HEAT_H
 
 struct heat {
     int columns, rows;

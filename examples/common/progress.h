@@ -2,8 +2,8 @@
  * A line on stderr about work that takes longer than two seconds. Nothing is shown
  * where stderr is not a terminal.
  */
-#ifndef RETRIEVE_PROGRESS_H
-#define RETRIEVE_PROGRESS_H
+#ifndef COMMON_PROGRESS_H
+#define COMMON_PROGRESS_H
 
 /* Seconds since some moment; for differences only. */
 double progress_clock(void);

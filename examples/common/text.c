@@ -72,7 +72,8 @@ static void add_file(struct text *text, const char *path, const char *name) {
     size_t size = 0;
     char *data = read_all(path, &size);
     if (data == NULL) {
-        fprintf(stderr, "retrieve: cannot read %s: %s\n", path, strerror(errno));
+        fprintf(stderr, "%s: cannot read %s: %s\n", program_name, path,
+                strerror(errno));
         text->unreadable++;
     } else if (size > LARGEST_FILE) {
         text->large++;
@@ -107,7 +108,8 @@ static void add_folder(struct text *text, const char *path, const char *name) {
     struct dirent **entry = NULL;
     int count = scandir(path, &entry, is_visible, alphasort);
     if (count < 0) {
-        fprintf(stderr, "retrieve: cannot read %s: %s\n", path, strerror(errno));
+        fprintf(stderr, "%s: cannot read %s: %s\n", program_name, path,
+                strerror(errno));
         text->unreadable++;
     }
     for (int i = 0; i < count; i++) {
@@ -146,26 +148,24 @@ void text_add(struct text *text, const char *path) {
     add(text, path, path);
 }
 
-void text_add_project(struct text *text) {
-    /* Examples, tests and benchmarks are left out: they would talk about themselves. */
-    static const char *const parts[] = {"README.md", "CHANGELOG.md", "doc",
-                                        "include",   "src",          "python"};
+void text_add_project(struct text *text, const char *const *part, int count) {
     const char *root = ".";
     if (!holds(root, "include/attn/sdpa.h")) {
-#ifdef RETRIEVE_PROJECT
-        root = RETRIEVE_PROJECT;
+#ifdef EXAMPLES_PROJECT
+        root = EXAMPLES_PROJECT;
 #endif
         if (!holds(root, "include/attn/sdpa.h")) {
-            fail(MISUSED, "name the files or folders to search: this is not the folder "
-                          "of libattn, whose own text is the default");
+            fail(MISUSED,
+                 "name the files or folders to read: this is not the folder of "
+                 "libattn, whose own text is the default");
         }
     }
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        if (!holds(root, parts[i])) {
+    for (int i = 0; i < count; i++) {
+        if (!holds(root, part[i])) {
             continue;
         }
-        char *path = join(root, parts[i]);
-        add(text, path, parts[i]);
+        char *path = join(root, part[i]);
+        add(text, path, part[i]);
         free(path);
     }
 }

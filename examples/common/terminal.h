@@ -1,13 +1,13 @@
 /*
  * What the output goes to, and the pieces that drawings are made of.
  */
-#ifndef RETRIEVE_TERMINAL_H
-#define RETRIEVE_TERMINAL_H
+#ifndef COMMON_TERMINAL_H
+#define COMMON_TERMINAL_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "options.h"
+enum colour { COLOUR_AUTO, COLOUR_ALWAYS, COLOUR_NEVER };
 
 struct terminal {
     int width;
