@@ -225,7 +225,7 @@ bool attn_tensor_interleaved(const attn_tensor *a, const attn_tensor *b) {
     const attn_tensor *high = low == a ? b : a;
     const int64_t size = attn_dtype_size(a->dtype);
     const int64_t bytes = (int64_t)((uintptr_t)high->data - (uintptr_t)low->data);
-    if (a->rank != b->rank || a->dtype != b->dtype || bytes % size != 0) {
+    if (a->rank != b->rank || a->dtype != b->dtype || size == 0 || bytes % size != 0) {
         return false;
     }
     /*

@@ -46,8 +46,8 @@ static void packed_gradients(void **state) {
     backward_run(&call);
     const attn_tensor query = *call.args.grad_query, key = *call.args.grad_key,
                       value = *call.args.grad_value;
-    const int64_t width = (4 + 2 + 2) * 8;
-    float *rows = calloc((size_t)(2 * 150 * width), sizeof *rows);
+    const int64_t width = 64; /* 4 + 2 + 2 heads of 8 */
+    float *rows = calloc((size_t)width * 2 * 150, sizeof *rows);
     assert_non_null(rows);
     attn_tensor packed[] = {part_of_rows(&query, rows, width, 0),
                             part_of_rows(&key, rows, width, 32),
@@ -196,7 +196,8 @@ static void infinite_sink(void **state) {
     manual_close(&call);
 }
 
-enum { HEADS = 4, ROWS = 64, PADDED = 1000, KEYS = 300, DIM = 64 };
+enum { HEADS = 4, ROWS = 64, KEYS = 300, DIM = 64 };
+static const int64_t padded_rows = 1000;
 
 /* The gradient of a bias of one number, over the first ROWS rows of each head, which
  * lie within tensors of this many. */
@@ -210,10 +211,10 @@ static float sum_of_scores(float *data, int64_t rows) {
     manual_open(&call, desc, &bounds, 1);
     const int64_t one = 1;
     int64_t length = ROWS;
-    float *query = data, *grad_out = data + HEADS * PADDED * DIM;
-    float *key = grad_out + HEADS * PADDED * DIM;
-    float *out = calloc((size_t)HEADS * PADDED * DIM, sizeof *out);
-    float *lse = calloc((size_t)HEADS * PADDED, sizeof *lse);
+    float *query = data, *grad_out = data + padded_rows * HEADS * DIM;
+    float *key = grad_out + padded_rows * HEADS * DIM;
+    float *out = calloc((size_t)(padded_rows * HEADS * DIM), sizeof *out);
+    float *lse = calloc((size_t)(padded_rows * HEADS), sizeof *lse);
     float bias = 0, grad_bias = 0;
     assert_non_null(out);
     assert_non_null(lse);
@@ -224,7 +225,7 @@ static float sum_of_scores(float *data, int64_t rows) {
     attn_tensor statistics = tensor_of(3, 0, 1, HEADS, rows, lse), lengths;
     attn_tensor biases = tensor_of(1, 0, 0, 0, 1, &bias);
     attn_tensor grad_biases = tensor_of(1, 0, 0, 0, 1, &grad_bias);
-    queries.stride[1] = gradients.stride[1] = result.stride[1] = PADDED * DIM;
+    queries.stride[1] = gradients.stride[1] = result.stride[1] = padded_rows * DIM;
     assert_int_equal(attn_tensor_init(&lengths, ATTN_I64, 1, &one, &length), ATTN_OK);
     call.forward.query = &queries;
     call.forward.key = call.forward.value = &keys;
@@ -245,14 +246,15 @@ static float sum_of_scores(float *data, int64_t rows) {
 /* Four heads of 64 rows make one block; of 1000 they do not. */
 static void padding_changes_no_sum(void **state) {
     (void)state;
-    const size_t count = (size_t)(2 * HEADS * PADDED + KEYS) * DIM;
+    const size_t count = (size_t)((2 * padded_rows * HEADS + KEYS) * DIM);
     float *data = malloc(count * sizeof *data);
     assert_non_null(data);
     struct random random = random_stream(5, 0);
     for (size_t i = 0; i < count; i++) {
         data[i] = random_float(&random);
     }
-    const float tight = sum_of_scores(data, ROWS), padded = sum_of_scores(data, PADDED);
+    const float tight = sum_of_scores(data, ROWS),
+                padded = sum_of_scores(data, padded_rows);
     assert_memory_equal(&tight, &padded, sizeof tight);
     free(data);
 }
