@@ -88,8 +88,8 @@ typedef struct attn_backward_args {
     ATTN_PAD_POINTER(10)
 
     /* how to run */
-    int64_t accumulate; /* 1: add to what the gradients of the inputs hold; 0:
-                           overwrite it */
+    int64_t accumulate; /* 1: add to what the gradients of the inputs hold, all of them;
+                           0: overwrite it, with 0 beyond the lengths */
     void *workspace;    /* as in attn_forward_args */
     ATTN_PAD_POINTER(11)
     int64_t workspace_size; /* attn_plan_backward_workspace_size() or more */

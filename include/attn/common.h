@@ -82,9 +82,9 @@ enum {
  *   - stride 0 repeats an input; an output must not overlap itself (in order of
  *     their strides, each dimension must step over all of the smaller ones), and its
  *     byte range, first to last element, must not meet that of an input, even if no
- *     element is shared, nor that of another output, unless one lies in the gaps of
- *     the other with the same strides beyond them (the gradients of query, key and
- *     value of a token side by side in one row);
+ *     element is shared, nor that of another output, except that outputs may share
+ *     rows: the same strides from row to row and beyond, and ranges within a row that
+ *     do not meet (gradients of query, key and value in one packed array);
  *   - data is aligned to its element; NULL only if some dimension is 0;
  *   - the reserved words are 0.
  */
@@ -118,11 +118,11 @@ ATTN_API attn_status attn_tensor_init(attn_tensor *tensor, int32_t dtype, int32_
  * Where work runs: threads, memory, instruction set, BLAS policy. Create one
  * per application or one per thread, as you like; nothing is global.
  *
- * The setters must not run at the same time as other calls on the same
- * context, and fail with ATTN_ERR_INVALID once a plan has been made with it
- * or attn_sdpa() or attn_rotary() has used it. Everything
- * else may be called from any thread at any time. Work of two threads on one context is
- * safe: the one that finds the context's threads busy runs entirely on its own thread.
+ * The setters must not run at the same time as other calls on the same context, and
+ * fail with ATTN_ERR_INVALID once a plan has been made with it or attn_sdpa() or
+ * attn_rotary() has used it. Everything else may be called from any thread at any time.
+ * Work of two threads on one context is safe: the one that finds the context's threads
+ * busy runs entirely on its own thread.
  */
 typedef struct attn_context attn_context;
 

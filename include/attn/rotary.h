@@ -30,8 +30,8 @@ typedef struct attn_rotary_args {
     int64_t rotary_dim;  /* even, up to D; 0: D */
     int64_t interleaved; /* 1: pair k is features 2 k and 2 k + 1 (GPT-J); 0: features k
                             and k + rotary_dim / 2 (GPT-NeoX, Llama) */
-    int64_t inverse;     /* 1: rotate by -a, which also is the gradient: what the
-                            gradient of output is to that of input */
+    int64_t inverse;     /* 1: rotate by -a, which undoes a rotation, and turns the
+                            gradient of its output into that of its input */
     double base;         /* more than 0 and finite; 0: 10000. With cosines: 0 */
     const attn_tensor *position_ids; /* I32 or I64 (B, S), (1, S) or (S); NULL: the
                                         row's index plus offset */

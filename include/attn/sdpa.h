@@ -151,7 +151,8 @@ ATTN_API attn_status attn_desc_set_window(attn_desc *desc, int64_t left, int64_t
 /**
  * Whether calls bring q_lengths and kv_lengths (each 0 or 1, not the lengths
  * themselves): sequences shorter than the tensors. Rows beyond q_lengths[b] are written
- * as rows with nothing to attend to. Since 0.1.
+ * as rows with nothing to attend to. Padded self-attention wants both: without
+ * q_lengths the padding attends like any query. Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_lengths(attn_desc *desc, int32_t query, int32_t kv);
 
@@ -205,10 +206,13 @@ ATTN_API attn_status attn_desc_set_sinks(attn_desc *desc, int32_t sinks);
  * Which weights are dropped follows from numbers alone, by Philox 4x32-10 (Salmon et
  * al. 2011): with the key dropout_seed (low word first) and the counter (rng index of
  * the batch element, h, i, j / 4), weight (i, j) of query head h is kept if bits 8 to
- * 31 of word j mod 4, divided by 2^24, are not below the probability. So any call with
- * the same seed drops the same weights, whatever its threads, tiles, kernels and
- * batch, and attn_plan_backward() drops those that attn_plan_forward() did. Plans for
- * more than 2^32 queries or 2^34 keys are ATTN_ERR_UNSUPPORTED. Since 0.1.
+ * 31 of word j mod 4, divided by 2^24, are not below the probability. So the weights
+ * that are dropped depend on nothing else, not on threads, tiles or kernels, and
+ * attn_plan_backward() drops those that attn_plan_forward() did. Give every layer and
+ * step another seed; parts of a batch that share a seed need rng_indices that go on
+ * (2, 3 after 0, 1), or they drop the same weights. For evaluation, make a plan without
+ * dropout. Plans for more than 2^32 queries or 2^34 keys are ATTN_ERR_UNSUPPORTED.
+ * Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_dropout(attn_desc *desc, float probability);
 

@@ -23,6 +23,8 @@ from ._request import Request, attend, differentiate, request
 from ._results import result_type
 from ._rotary import DEFAULT_BASE, Facts, rotate, sort_arguments
 
+__all__ = ["rotary_embedding", "scaled_dot_product_attention"]
+
 
 def scaled_dot_product_attention(
     query: Any,

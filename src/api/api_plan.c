@@ -11,7 +11,8 @@ attn_status attn_plan_create(attn_plan **plan, attn_context *context,
                              const attn_desc *desc, const attn_bounds *bounds) {
     REQUIRE_POINTER(plan);
     *plan = NULL;
-    REQUIRE_POINTER(context);
+    REQUIRE(context != NULL, ATTN_ERR_INVALID,
+            "context is NULL: a plan needs one of attn_context_create()");
     REQUIRE_POINTER(desc);
     attn_bounds taken;
     TRY(attn_struct_take(&taken, sizeof taken, bounds, "bounds"));

@@ -77,7 +77,7 @@ static void apply(const struct head *head, const struct tile *tile,
 }
 
 const struct mask attn_mask_band = {
-    .name = "band",
+    .name = "band (causal, prefix, window)",
     .present = present,
     .cover = cover,
     .apply = apply,

@@ -65,7 +65,9 @@ static attn_status refuse_shape(const attn_tensor *tensor,
     return attn_fail(ATTN_ERR_INVALID, "%s has shape %s, should be %s = (%s)%s",
                      expected->name, shape_text(have, tensor->shape, tensor->rank),
                      shape_text(want, expected->shape, expected->rank), names,
-                     expected->optional > 0 ? " or broadcast to it" : "");
+                     expected->optional == 0                ? ""
+                     : expected->optional == expected->rank ? " or broadcast to it"
+                                                            : ", batch 1 or left out");
 }
 
 static attn_status check_form(const attn_tensor *tensor, const char *name) {

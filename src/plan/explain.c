@@ -33,10 +33,18 @@ static void explain_masks(struct text *text, const struct attn_plan *plan) {
         attn_text_add(text, ", dropout %g", (double)plan->problem.dropout);
     }
     attn_text_add(text, "\nmasks:");
-    for (int i = 0; i < tools->masks.count; i++) {
-        attn_text_add(text, "%s %s", i == 0 ? "" : ",", tools->masks.mask[i]->name);
+    int count = 0;
+    if (plan->problem.q_lengths) {
+        attn_text_add(text, "%s query lengths", count++ == 0 ? "" : ",");
     }
-    attn_text_add(text, "%s\n", tools->masks.count == 0 ? " none" : "");
+    if (plan->problem.kv_lengths) {
+        attn_text_add(text, "%s key lengths", count++ == 0 ? "" : ",");
+    }
+    for (int i = 0; i < tools->masks.count; i++) {
+        attn_text_add(text, "%s %s", count++ == 0 ? "" : ",",
+                      tools->masks.mask[i]->name);
+    }
+    attn_text_add(text, "%s\n", count == 0 ? " none" : "");
 }
 
 size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) {

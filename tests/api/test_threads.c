@@ -35,6 +35,7 @@ static void *run_rounds(void *user) {
         worker->status = worker->status == ATTN_OK ? status : worker->status;
         for (int o = 0; o < OUTPUTS; o++) {
             worker->different +=
+                worker->right->outputs.elements[o] > 0 &&
                 memcmp(worker->call->outputs.block[o], worker->right->outputs.block[o],
                        (size_t)worker->right->outputs.elements[o] * sizeof(float)) != 0;
         }
