@@ -83,7 +83,7 @@ def scaled_dot_product_attention(
         dropout_p: each weight is set to 0 with this probability, else multiplied by
         1 / (1 - dropout_p), before it multiplies a value. 0: off.
         dropout_seed: an integer; the same one drops the same weights, whatever the
-        threads and the company in the batch. Which, says attn_desc_set_dropout() in the
+        number of threads. Which, says attn_desc_set_dropout() in the
         C header: it depends on the seed, the head, the query, the key, and the
         rng_indices (batch), 0 to 2^32 - 1: what stands for a batch element there, its
         index unless given.
