@@ -1,8 +1,6 @@
 /*
  * Plans and calls.
  */
-#include <string.h>
-
 #include "api/api.h"
 #include "desc/bind.h"
 #include "plan/plan.h"
@@ -52,21 +50,11 @@ size_t attn_plan_explain(const attn_plan *plan, char *text, size_t size) {
 }
 
 attn_status attn_forward_args_init(attn_forward_args *args, size_t size) {
-    REQUIRE_POINTER(args);
-    REQUIRE(size >= sizeof args->size && size % 8 == 0, ATTN_ERR_INVALID,
-            "size is %zu, should be sizeof(attn_forward_args): a multiple of 8", size);
-    memset(args, 0, size);
-    args->size = (int64_t)size;
-    return ATTN_OK;
+    return attn_struct_init(args, size, "attn_forward_args");
 }
 
 attn_status attn_backward_args_init(attn_backward_args *args, size_t size) {
-    REQUIRE_POINTER(args);
-    REQUIRE(size >= sizeof args->size && size % 8 == 0, ATTN_ERR_INVALID,
-            "size is %zu, should be sizeof(attn_backward_args): a multiple of 8", size);
-    memset(args, 0, size);
-    args->size = (int64_t)size;
-    return ATTN_OK;
+    return attn_struct_init(args, size, "attn_backward_args");
 }
 
 static attn_status check_workspace(const void *workspace, int64_t size, size_t needed) {

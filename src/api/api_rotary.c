@@ -1,19 +1,12 @@
 /*
  * Rotary position embeddings.
  */
-#include <string.h>
-
 #include "api/api.h"
 #include "desc/bind.h"
 #include "layer/rotary.h"
 
 attn_status attn_rotary_args_init(attn_rotary_args *args, size_t size) {
-    REQUIRE_POINTER(args);
-    REQUIRE(size >= sizeof args->size && size % 8 == 0, ATTN_ERR_INVALID,
-            "size is %zu, should be sizeof(attn_rotary_args): a multiple of 8", size);
-    memset(args, 0, size);
-    args->size = (int64_t)size;
-    return ATTN_OK;
+    return attn_struct_init(args, size, "attn_rotary_args");
 }
 
 attn_status attn_rotary(attn_context *context, const attn_rotary_args *args) {

@@ -7,6 +7,10 @@
 #include "attn/backward.h"
 #include "core/call.h"
 
+/* Zeroes a public struct of this size and type, and notes the size in its first member.
+ */
+attn_status attn_struct_init(void *theirs, size_t size, const char *type);
+
 /*
  * Copies a public struct that starts with its size: what the caller's is too old to
  * have is 0 in *mine; what it has beyond mine must be 0.
