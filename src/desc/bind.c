@@ -4,6 +4,7 @@
  */
 #include "desc/bind.h"
 
+#include "base/arith.h"
 #include "base/status.h"
 #include "desc/binding.h"
 #include "desc/desc.h"
@@ -80,10 +81,36 @@ static bool required(const struct problem *problem, size_t argument) {
     }
 }
 
-static attn_status bind_inputs(struct binding *binding, const attn_forward_args *args) {
+static int64_t axis_size(const void *views, char axis) {
+    const struct call *call = views;
+    const struct problem *problem = call->problem;
+    switch (axis) {
+    case 'b':
+        return call->batch;
+    case 'h':
+        return problem->query_heads;
+    case 'g':
+        return problem->kv_heads;
+    case 'i':
+        return call->q_length;
+    case 'j':
+        return call->kv_length;
+    case 'd':
+        return problem->key_dim;
+    case 'v':
+        return problem->value_dim;
+    case 'p':
+        return ceil_div(call->q_length, problem->q_block);
+    default:
+        return ceil_div(call->kv_length, problem->k_block);
+    }
+}
+
+static attn_status bind_inputs(struct binding *binding, const struct call *call,
+                               const attn_forward_args *args) {
     for (size_t i = 0; i < COUNT_OF(inputs); i++) {
         const bool there = attn_bind_tensor(args, &inputs[i]) != NULL;
-        const bool wanted = required(binding->call->problem, inputs[i].argument);
+        const bool wanted = required(call->problem, inputs[i].argument);
         REQUIRE(there || !wanted, ATTN_ERR_INVALID, "%s is missing", inputs[i].name);
         REQUIRE(!there || wanted, ATTN_ERR_INVALID,
                 "%s is given, but the descriptor does not announce it", inputs[i].name);
@@ -143,20 +170,21 @@ static attn_status take_sizes(struct call *call, const attn_bounds *bounds,
 }
 
 /* What forward and backward calls have in common. */
-static attn_status start(struct binding *binding, const struct problem *problem,
-                         const attn_bounds *bounds, const attn_forward_args *args) {
-    *binding->call = (struct call){
+static attn_status start(struct binding *binding, struct call *call,
+                         const struct problem *problem, const attn_bounds *bounds,
+                         const attn_forward_args *args) {
+    *call = (struct call){
         .problem = problem,
         .dropout_seed = (uint64_t)args->dropout_seed,
     };
-    TRY(take_sizes(binding->call, bounds, args));
-    return bind_inputs(binding, args);
+    TRY(take_sizes(call, bounds, args));
+    return bind_inputs(binding, call, args);
 }
 
 attn_status attn_call_bind(struct call *call, const struct problem *problem,
                            const attn_bounds *bounds, const attn_forward_args *args) {
-    struct binding binding = {.call = call};
-    TRY(start(&binding, problem, bounds, args));
+    struct binding binding = {.views = call, .axis_size = axis_size};
+    TRY(start(&binding, call, problem, bounds, args));
     call->should_stop = args->should_stop;
     call->should_stop_user = args->should_stop_user;
     REQUIRE(args->out != NULL, ATTN_ERR_INVALID, "out is missing");
@@ -171,14 +199,15 @@ attn_status attn_call_bind_backward(struct call *call, const struct problem *pro
                                     const attn_bounds *bounds,
                                     const attn_backward_args *args,
                                     const attn_forward_args *forward) {
-    struct binding binding = {.call = call};
-    TRY(start(&binding, problem, bounds, forward));
+    struct binding binding = {.views = call, .axis_size = axis_size};
+    TRY(start(&binding, call, problem, bounds, forward));
     call->should_stop = args->should_stop;
     call->should_stop_user = args->should_stop_user;
     for (size_t i = 0; i < STATE_OUTPUTS; i++) {
         TRY(attn_bind_input(&binding, forward, &outputs[i]));
     }
     TRY(attn_bind_gradients(&binding, args, forward));
+    call->accumulate = args->accumulate == 1;
     TRY(attn_bind_apart(&binding, args->workspace, args->workspace_size));
     return check_values(call);
 }

@@ -86,6 +86,5 @@ attn_status attn_bind_gradients(struct binding *binding, const attn_backward_arg
     for (size_t i = 0; i < COUNT_OF(outgoing); i++) {
         TRY(attn_bind_output(binding, args, &outgoing[i]));
     }
-    binding->call->accumulate = args->accumulate == 1;
     return ATTN_OK;
 }

@@ -5,37 +5,12 @@
 
 #include <string.h>
 
-#include "base/arith.h"
 #include "base/status.h"
 
 const attn_tensor *attn_bind_tensor(const void *args, const struct row *row) {
     const attn_tensor *tensor;
     memcpy(&tensor, (const char *)args + row->argument, sizeof tensor);
     return tensor;
-}
-
-static int64_t axis_size(const struct call *call, char axis) {
-    const struct problem *problem = call->problem;
-    switch (axis) {
-    case 'b':
-        return call->batch;
-    case 'h':
-        return problem->query_heads;
-    case 'g':
-        return problem->kv_heads;
-    case 'i':
-        return call->q_length;
-    case 'j':
-        return call->kv_length;
-    case 'd':
-        return problem->key_dim;
-    case 'v':
-        return problem->value_dim;
-    case 'p':
-        return ceil_div(call->q_length, problem->q_block);
-    default:
-        return ceil_div(call->kv_length, problem->k_block);
-    }
 }
 
 /* Checks a tensor against its row; notes its extent and strides. */
@@ -52,7 +27,7 @@ static attn_status check(struct binding *binding, const struct row *row,
         .repeat_last = input && row->optional == 4 && row->axes[3] == 'j',
     };
     for (int i = 0; i < expected.rank; i++) {
-        expected.shape[i] = axis_size(binding->call, row->axes[i]);
+        expected.shape[i] = binding->axis_size(binding->views, row->axes[i]);
     }
     int64_t strides[4];
     TRY(attn_tensor_check(tensor, &expected, strides,
@@ -67,7 +42,7 @@ static attn_status check(struct binding *binding, const struct row *row,
 
 static attn_status bind(struct binding *binding, const struct row *row,
                         const attn_tensor *tensor, bool input) {
-    void *at = (char *)binding->call + row->view;
+    void *at = (char *)binding->views + row->view;
     if (row->dtype == ATTN_I32) {
         struct integers *view = at;
         TRY(check(binding, row, tensor, input, view->stride));

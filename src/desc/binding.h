@@ -16,7 +16,7 @@
 struct row {
     const char *name;
     size_t argument;  /* offset of the tensor in the argument struct */
-    size_t view;      /* offset of the view in struct call */
+    size_t view;      /* offset of the view in the struct of views */
     const char *axes; /* a letter each */
     char index[4];    /* BATCH, HEAD, ROW or COLUMN for each axis */
     int optional;     /* leading axes that may be missing or 1 */
@@ -34,7 +34,8 @@ enum { EXTENTS_MAX = 40 };
 
 /* What the checks of one call collect. */
 struct binding {
-    struct call *call;
+    void *views; /* the struct whose members the tables name */
+    int64_t (*axis_size)(const void *views, char axis);
     int extents;
     int inputs; /* extents before the first output */
     struct extent extent[EXTENTS_MAX];

@@ -84,44 +84,18 @@ static attn_status check_shape(const attn_tensor *tensor, const struct row *row,
     return ATTN_OK;
 }
 
+static int64_t axis_size(const void *views, char letter) {
+    return axis_of(views, letter).size;
+}
+
 /* Checks the tensor of a row of the tables, if it is there, and fills in its view. */
-static attn_status bind(struct binding *binding, struct rotary *rotary,
-                        const attn_rotary_args *args, const struct row *row) {
+static attn_status bind(struct binding *binding, const attn_rotary_args *args,
+                        const struct row *row) {
     const attn_tensor *tensor = attn_bind_tensor(args, row);
-    if (tensor == NULL) {
-        return ATTN_OK;
+    if (tensor != NULL) {
+        TRY(check_shape(tensor, row, binding->views));
     }
-    TRY(check_shape(tensor, row, rotary));
-    struct expected expected = {
-        .name = row->name,
-        .axes = row->axes,
-        .rank = (int)strlen(row->axes),
-        .optional = row->optional,
-        .dtype = row->dtype,
-        .dtype2 = row->dtype == ATTN_I32 ? ATTN_I64 : 0,
-    };
-    for (int i = 0; i < expected.rank; i++) {
-        expected.shape[i] = axis_of(rotary, row->axes[i]).size;
-    }
-    int64_t strides[4];
-    TRY(attn_tensor_check(tensor, &expected, strides,
-                          &binding->extent[binding->extents]));
-    binding->extents++;
-    void *at = (char *)rotary + row->view;
-    struct integers *integers = at;
-    struct view *view = at;
-    int64_t *stride = view->stride;
-    if (row->dtype == ATTN_I32) {
-        integers->data = tensor->data;
-        integers->wide = tensor->dtype == ATTN_I64;
-        stride = integers->stride;
-    } else {
-        view->data = tensor->data;
-    }
-    for (int i = 0; i < expected.rank; i++) {
-        stride[(int)row->index[i]] = strides[i];
-    }
-    return ATTN_OK;
+    return attn_bind_input(binding, args, row);
 }
 
 static attn_status bind_input(struct binding *binding, struct rotary *rotary,
@@ -141,7 +115,7 @@ static attn_status bind_input(struct binding *binding, struct rotary *rotary,
     rotary->heads = tensor->shape[1];
     rotary->rows = tensor->shape[2];
     rotary->dim = tensor->shape[3];
-    return bind(binding, rotary, args, &input);
+    return bind(binding, args, &input);
 }
 
 /* The facts that are not tensors. */
@@ -211,10 +185,10 @@ static attn_status bind_sources(struct binding *binding, struct rotary *rotary,
                             : POSITIONS_MAX;
     const struct row *cosines = rotary->by_position ? by_position : by_row;
     for (size_t i = 0; i < COUNT_OF(positions); i++) {
-        TRY(bind(binding, rotary, args, &positions[i]));
+        TRY(bind(binding, args, &positions[i]));
     }
     for (size_t i = 0; i < COUNT_OF(by_position); i++) {
-        TRY(bind(binding, rotary, args, &cosines[i]));
+        TRY(bind(binding, args, &cosines[i]));
     }
     rotary->shared =
         rotary->position_ids.stride[BATCH] == 0 && rotary->offsets.stride[BATCH] == 0 &&
@@ -225,9 +199,8 @@ static attn_status bind_sources(struct binding *binding, struct rotary *rotary,
 static attn_status bind_output(struct binding *binding, struct rotary *rotary,
                                const attn_rotary_args *args) {
     const struct view *from = &rotary->input, *to = &rotary->output;
-    binding->inputs = binding->extents;
-    TRY(bind(binding, rotary, args, &output));
-    TRY(attn_tensor_check_distinct(args->output, output.name));
+    TRY(check_shape(args->output, &output, rotary));
+    TRY(attn_bind_output(binding, args, &output));
     rotary->in_place = to->data == from->data &&
                        memcmp(to->stride, from->stride, sizeof to->stride) == 0;
     if (rotary->in_place) {
@@ -289,7 +262,7 @@ static attn_status check_offsets(const struct rotary *rotary,
 }
 
 attn_status attn_rotary_bind(struct rotary *rotary, const attn_rotary_args *args) {
-    struct binding binding = {0};
+    struct binding binding = {.views = rotary, .axis_size = axis_size};
     *rotary = (struct rotary){0};
     TRY(bind_input(&binding, rotary, args));
     TRY(take_facts(rotary, args));
