@@ -7,7 +7,8 @@
  *
  *     attn/version.h   which library is this
  *     attn/common.h    status codes, tensors, contexts
- *     attn/sdpa.h      scaled dot-product attention: descriptor, plan, call
+ *     attn/desc.h      the descriptor: which attention
+ *     attn/sdpa.h      scaled dot-product attention: plan, call
  *     attn/backward.h  its gradients, for training
  *     attn/rotary.h    rotary position embeddings
  *
@@ -22,6 +23,7 @@
 
 #include "attn/backward.h"
 #include "attn/common.h"
+#include "attn/desc.h"
 #include "attn/rotary.h"
 #include "attn/sdpa.h"
 #include "attn/version.h"

@@ -20,7 +20,12 @@
  *     dT[i,j]             = dS[i,j] (1 - t) (1 + t) with t = tanh(score / softcap);
  *                           dS[i,j] without softcap
  *     grad_query[i]       = scale sum_j dT[i,j] key[j]
- *     grad_key[j]         = scale sum_i dT[i,j] query[i]
+ *                         + scale sum_j dS[i,j] relative_keys[row of j - p]
+ *                         + scale sum_j dS[i,j] segment_keys[differ]
+ *     grad_key[j]         = scale sum_i dT[i,j] (query[i] + content_bias)
+ *
+ * with the terms that there are; and those of relative_bias, relative_keys,
+ * segment_keys and the three biases of the query in the same way.
  *
  * Gradients of what heads, batch elements, rows or columns share are summed: key and
  * value of grouped heads over the query heads, a bias over the dimensions that it
@@ -97,6 +102,20 @@ typedef struct attn_backward_args {
     ATTN_PAD_POINTER(12)
     void *should_stop_user;
     ATTN_PAD_POINTER(13)
+
+    /* more gradients of inputs, each the shape of its input */
+    const attn_tensor *grad_relative_bias;
+    ATTN_PAD_POINTER(14)
+    const attn_tensor *grad_relative_keys;
+    ATTN_PAD_POINTER(15)
+    const attn_tensor *grad_content_bias;
+    ATTN_PAD_POINTER(16)
+    const attn_tensor *grad_position_bias;
+    ATTN_PAD_POINTER(17)
+    const attn_tensor *grad_segment_keys;
+    ATTN_PAD_POINTER(18)
+    const attn_tensor *grad_segment_bias;
+    ATTN_PAD_POINTER(19)
 } attn_backward_args;
 
 /** As attn_forward_args_init(). ATTN_ERR_INVALID. Since 0.1. */

@@ -8,12 +8,20 @@
  *     score[i,j] = scale * sum_c query[b,h,i,c] * key[b,g,j,c]
  *     score      = softcap * tanh(score / softcap)                if asked for
  *     score     += bias[b,h,i,j] - alibi_slopes[h] * |p - j|      if given
+ *                + relative terms
  *     weight     = softmax over the keys j that query i attends
  *     out[b,h,i] = sum_j weight[i,j] * value[b,g,j]     (after dropout)
  *
  * with g = h / (query heads / kv heads), rounded down, and p = i + query_offsets[b] the
- * position of query i. A sink is one more logit per head in the softmax, with weight
- * but without a value. Query i attends key j if all of this holds:
+ * position of query i. The relative terms are those of attn/desc.h, each if given:
+ *
+ *     relative_bias[bucket of j - p, h]
+ *     scale * (query[b,h,i] + position_bias[h]) . relative_keys[h, j - p + relative_zero]
+ *     scale * (query[b,h,i] + segment_bias[h]) . segment_keys[segments differ, h]
+ *
+ * and where content_bias is given, query[b,h,i] + content_bias[h] meets the key. A sink
+ * is one more logit per head in the softmax, with weight but without a value. Query i
+ * attends key j if all of this holds:
  *
  *     j <= p, or j < prefix_lengths[b]       with causal
  *     p - left <= j <= p + right             with a window
@@ -21,6 +29,7 @@
  *     q_documents[b,i] == k_documents[b,j]   with documents
  *     block_mask[b,h,i/bq,j/bk]              with a block mask
  *     mask[b,h,i,j]                          with a mask (true = attend)
+ *     k_ranks[b,j] <= or < q_ranks[b,i]      with ranks
  *     bias[b,h,i,j] is not -infinity         with a bias
  *
  * For none of it does libattn allocate memory of query length times key length, and
@@ -43,7 +52,7 @@
 #ifndef ATTN_SDPA_H
 #define ATTN_SDPA_H
 
-#include "common.h"
+#include "desc.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -70,179 +79,6 @@ ATTN_API attn_status attn_sdpa(attn_context *context, int64_t batch,
                                int64_t kv_length, int64_t key_dim, int64_t value_dim,
                                int32_t causal, const float *query, const float *key,
                                const float *value, float *out);
-
-/* -------------------------------------------------------------- descriptor */
-
-/**
- * Which attention to compute: plain facts, no tensors. Where a setter says that calls
- * bring an input, the tensor itself goes into attn_forward_args, under the name given.
- *
- * Setters check their own arguments and leave the facts as they were when they fail
- * (ATTN_ERR_INVALID). They may be left unchecked: attn_plan_create() fails as a setter
- * did that failed and was not called again with success. It also checks the whole. A
- * plan copies the descriptor, which may then be changed or destroyed. One thread at a
- * time.
- */
-typedef struct attn_desc attn_desc;
-
-/** A new descriptor: heads and dims unset, no masks. ATTN_ERR_NO_MEMORY. Since 0.1. */
-ATTN_API attn_status attn_desc_create(attn_desc **desc);
-
-/** NULL is allowed. Since 0.1. */
-ATTN_API void attn_desc_destroy(attn_desc *desc);
-
-/**
- * Heads of query and of key and value, each 1 or more, query_heads a multiple of
- * kv_heads: kv_heads = query_heads is multi-head, 1 is multi-query, between them
- * grouped-query attention (Ainslie et al. 2023). Required. Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_heads(attn_desc *desc, int32_t query_heads,
-                                         int32_t kv_heads);
-
-/**
- * Last dimension of query and key, and of value and out: 1 to 65536. Required.
- * Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_dims(attn_desc *desc, int32_t key_dim,
-                                        int32_t value_dim);
-
-/** Factor of query.key, finite. Unset: 1 / sqrt(key_dim). Since 0.1. */
-ATTN_API attn_status attn_desc_set_scale(attn_desc *desc, float scale);
-
-/**
- * Limits scores to (-softcap, softcap) by tanh. Finite and 2^-126 or more, or 0: off.
- * Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_softcap(attn_desc *desc, float softcap);
-
-/**
- * 1: a query attends no key beyond its position, j <= p. 0: off.
- *
- * Positions start at 0 unless attn_desc_set_alignment() says otherwise. When the
- * queries are the last of the keys, as in decoding with a cache,
- * ATTN_ALIGN_BOTTOM_RIGHT is needed: by default a single query would attend key 0
- * alone. Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_causal(attn_desc *desc, int32_t causal);
-
-/** Where the queries stand: position p = i + offset of the batch element. */
-enum {
-    ATTN_ALIGN_TOP_LEFT = 0,     /* offset 0: the first query beside the first key;
-                                    the default */
-    ATTN_ALIGN_BOTTOM_RIGHT = 1, /* kv_lengths[b] - q_lengths[b], or the full sizes
-                                    without lengths: last beside last */
-    ATTN_ALIGN_OFFSETS = 2,      /* query_offsets[b] of the call */
-    ATTN_ALIGN_KV_LENGTHS = 3    /* the rule of ONNX Attention-24: BOTTOM_RIGHT
-                                    where calls bring kv_lengths, else TOP_LEFT */
-};
-
-/**
- * Position of the queries, for causal, window and ALiBi alike. Default TOP_LEFT.
- * Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_alignment(attn_desc *desc, int32_t alignment);
-
-/**
- * Keys p - left to p + right, both included. Each 0 or more, or -1: no bound. Since
- * 0.1.
- */
-ATTN_API attn_status attn_desc_set_window(attn_desc *desc, int64_t left, int64_t right);
-
-/**
- * Whether calls bring q_lengths and kv_lengths (each 0 or 1, not the lengths
- * themselves): sequences shorter than the tensors. Rows beyond q_lengths[b] are written
- * as rows with nothing to attend to. Padded self-attention wants both: without
- * q_lengths the padding attends like any query. Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_lengths(attn_desc *desc, int32_t query, int32_t kv);
-
-/**
- * Whether calls bring q_documents and k_documents (0 or 1): a number for each token,
- * and tokens attend only equal numbers, of which none is special. Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_documents(attn_desc *desc, int32_t documents);
-
-/**
- * Whether calls bring prefix_lengths (0 or 1): the first keys are open to all queries
- * in spite of causal, which is needed; a window still applies. Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_prefix(attn_desc *desc, int32_t prefix);
-
-/**
- * Calls bring a block mask: one boolean for each block of q_block queries by k_block
- * keys, which may repeat over batch and heads. 0, 0: off. Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_block_mask(attn_desc *desc, int64_t q_block,
-                                              int64_t k_block);
-
-/**
- * Calls bring a boolean mask of this type, ATTN_BOOL, of the scores' shape or one that
- * broadcasts to it. 0: off. Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_mask(attn_desc *desc, int32_t dtype);
-
-/**
- * Calls bring an additive bias of this type, ATTN_F32, of the scores' shape or one that
- * broadcasts to it. 0: off. Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_bias(attn_desc *desc, int32_t dtype);
-
-/** Whether calls bring alibi_slopes (0 or 1; Press et al. 2022). Since 0.1. */
-ATTN_API attn_status attn_desc_set_alibi(attn_desc *desc, int32_t alibi);
-
-/**
- * Whether calls bring sinks (0 or 1): a logit per query head that takes part in the
- * softmax and has no value. It is neither scaled nor capped. (To keep the first tokens
- * of a stream in view of a window, which is also called attention sinks, use a mask or
- * a block mask.) Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_sinks(attn_desc *desc, int32_t sinks);
-
-/**
- * Dropout (Srivastava et al. 2014) of weights: each is set to 0 with this probability,
- * 0 to 1, and otherwise multiplied by 1 / (1 - probability), before it multiplies a
- * value. 0: off. 1: out is 0.
- *
- * Which weights are dropped follows from numbers alone, by Philox 4x32-10 (Salmon et
- * al. 2011): with the key dropout_seed (low word first) and the counter (rng index of
- * the batch element, h, i, j / 4), weight (i, j) of query head h is kept if bits 8 to
- * 31 of word j mod 4, divided by 2^24, are not below the probability. So the weights
- * that are dropped depend on nothing else, not on threads, tiles or kernels, and
- * attn_plan_backward() drops those that attn_plan_forward() did. Give every layer and
- * step another seed; parts of a batch that share a seed need rng_indices that go on
- * (2, 3 after 0, 1), or they drop the same weights. For evaluation, make a plan without
- * dropout. Plans for more than 2^32 queries or 2^34 keys are ATTN_ERR_UNSUPPORTED.
- * Since 0.1.
- */
-ATTN_API attn_status attn_desc_set_dropout(attn_desc *desc, float probability);
-
-/** Named conventions. Each stands for the setters beside it. */
-enum {
-    ATTN_CONVENTION_TORCH_2 = 1, /* PyTorch 2 scaled_dot_product_attention:
-                                    set_alignment(TOP_LEFT) */
-    ATTN_CONVENTION_ONNX_23 = 2, /* ONNX Attention-23: set_alignment(TOP_LEFT); with
-                                    past keys, call set_alignment(OFFSETS) after */
-    ATTN_CONVENTION_ONNX_24 = 3, /* ONNX Attention-24: set_alignment(KV_LENGTHS),
-                                    nonpad_kv_seqlen being kv_lengths; with past
-                                    keys as ONNX_23 */
-    ATTN_CONVENTION_ONNX_25 = 4, /* ONNX Attention-25: as ONNX_24; its window is
-                                    attn_desc_set_window() as it stands */
-    ATTN_CONVENTION_FLASH_2 = 5  /* FlashAttention 2.1 and later:
-                                    set_alignment(BOTTOM_RIGHT) */
-};
-
-/** Calls the setters that the convention stands for. Since 0.1. */
-ATTN_API attn_status attn_desc_set_convention(attn_desc *desc, int32_t convention);
-
-/** Ways to compute. */
-enum {
-    ATTN_ENGINE_AUTO = 0,
-    ATTN_ENGINE_DENSE = 1, /* all keys of a query at once, plain softmax */
-    ATTN_ENGINE_FLASH = 2  /* tiles of keys, online softmax */
-};
-
-/** Forces an engine, for tests and experts. Default AUTO. Since 0.1. */
-ATTN_API attn_status attn_desc_set_engine(attn_desc *desc, int32_t engine);
 
 /* -------------------------------------------------------------------- plan */
 
@@ -367,7 +203,7 @@ typedef struct attn_forward_args {
     ATTN_PAD_POINTER(21)
     const attn_tensor *capped_scores; /* the same after the softcap */
     ATTN_PAD_POINTER(22)
-    const attn_tensor *biased_scores; /* after softcap, bias and ALiBi; -infinity
+    const attn_tensor *biased_scores; /* after all terms; -infinity
                                          where masked */
     ATTN_PAD_POINTER(23)
 
@@ -391,6 +227,29 @@ typedef struct attn_forward_args {
                                         is kept, 0 where it is dropped; masks and
                                         lengths do not matter */
     ATTN_PAD_POINTER(28)
+
+    /* relative positions and ranks, there if the descriptor announces them */
+    const attn_tensor *relative_bias; /* F32 (buckets, Hq) */
+    ATTN_PAD_POINTER(29)
+    const attn_tensor *relative_keys; /* F32 (Hq, R, D), (1, R, D) or (R, D), R >= 1 */
+    ATTN_PAD_POINTER(30)
+    int64_t relative_zero;           /* row of relative_keys for j = p: 0 to R - 1 */
+    const attn_tensor *content_bias; /* F32 (Hq, D) */
+    ATTN_PAD_POINTER(31)
+    const attn_tensor *position_bias; /* F32 (Hq, D) */
+    ATTN_PAD_POINTER(32)
+    const attn_tensor *q_segments; /* I32 or I64 (B, Sq), (1, Sq) or (Sq) */
+    ATTN_PAD_POINTER(33)
+    const attn_tensor *k_segments; /* I32 or I64 (B, Sk), (1, Sk) or (Sk) */
+    ATTN_PAD_POINTER(34)
+    const attn_tensor *segment_keys; /* F32 (2, Hq, D) */
+    ATTN_PAD_POINTER(35)
+    const attn_tensor *segment_bias; /* F32 (Hq, D); may be left out */
+    ATTN_PAD_POINTER(36)
+    const attn_tensor *q_ranks; /* I32 or I64 (B, Sq), (1, Sq) or (Sq) */
+    ATTN_PAD_POINTER(37)
+    const attn_tensor *k_ranks; /* I32 or I64 (B, Sk), (1, Sk) or (Sk) */
+    ATTN_PAD_POINTER(38)
 } attn_forward_args;
 
 /**

@@ -6,25 +6,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "api/api.h"
+#include "api/setter.h"
 #include "base/arith.h"
-#include "desc/desc.h"
 
 enum { DIM_MAX = 65536 };
-
-/* SETTER_REQUIRE(NAME, condition, status, format, ...) - leaves the setter unless it
- * holds */
-#define SETTER_REQUIRE(name, condition, ...)                                           \
-    do {                                                                               \
-        if (!(condition)) {                                                            \
-            return attn_desc_refuse(desc, SETTER_##name, attn_fail(__VA_ARGS__));      \
-        }                                                                              \
-    } while (0)
-
-/* SETTER_REQUIRE_FLAG(NAME, flag) - leaves the setter unless the flag is 0 or 1 */
-#define SETTER_REQUIRE_FLAG(name, flag)                                                \
-    SETTER_REQUIRE(name, (flag) == 0 || (flag) == 1, ATTN_ERR_INVALID,                 \
-                   "%s is %d, should be 0 or 1", #flag, (int)(flag))
 
 attn_status attn_desc_create(attn_desc **desc) {
     REQUIRE_POINTER(desc);

@@ -2,11 +2,9 @@
  * The additive bias, which is a score term and, where it is -inf, a mask. The mask
  * selects what the sum would leave NaN.
  */
-#include "core/mask.h"
-#include "core/term.h"
-
 #include <math.h>
-#include <string.h>
+
+#include "core/work.h"
 
 static const float *bias_at(const struct head *head, int64_t i, int64_t j) {
     const struct rows *bias = &head->bias;
@@ -17,11 +15,11 @@ static bool present(const struct problem *problem) {
     return problem->bias;
 }
 
-static void add(const struct head *head, const struct tile *tile,
-                const struct kernels *kernels, float *scores, int64_t ld) {
-    kernels->add_bias(scores, ld, tile->rows, tile->keys,
-                      bias_at(head, tile->row, tile->key), head->bias.row,
-                      (int)head->bias.column);
+static void add(struct work *work, const struct head *head, const struct tile *tile,
+                float *scores, int64_t ld) {
+    work->tools->kernels->add_bias(scores, ld, tile->rows, tile->keys,
+                                   bias_at(head, tile->row, tile->key), head->bias.row,
+                                   (int)head->bias.column);
 }
 
 /* gradients added to total: a row of one float for each column, or one float for all.
@@ -43,9 +41,9 @@ static void add_row(const struct kernels *kernels, float *total, int64_t column,
  * Where the bias repeats over the rows, those of the tile are summed before they meet
  * the total: sums of sums keep long columns exact.
  */
-static void gradient(const struct head *head, const struct tile *tile,
-                     const struct kernels *kernels, const struct term_scratch *scratch,
-                     float *gradients, int64_t ld) {
+static void gradient(struct work *work, const struct head *head,
+                     const struct tile *tile, float *gradients, int64_t ld) {
+    const struct kernels *kernels = work->tools->kernels;
     const struct view *total = &head->call->grad_bias;
     if (total->data == NULL) {
         return;
@@ -58,9 +56,8 @@ static void gradient(const struct head *head, const struct tile *tile,
         }
         return;
     }
-    memset(scratch->columns, 0, (size_t)tile->keys * sizeof *scratch->columns);
-    kernels->add_columns(scratch->columns, gradients, ld, tile->rows, tile->keys);
-    add_row(kernels, to, column, scratch->columns, tile->keys);
+    add_row(kernels, to, column, attn_column_sums(work, tile, gradients, ld),
+            tile->keys);
 }
 
 static enum cover cover(const struct head *head, const struct tile *tile,

@@ -67,3 +67,34 @@ void attn_head_bind(struct head *head, const struct call *call, int64_t b, int64
     head->block_mask = matrix(&call->block_mask, b, h, 1);
     head->bias = matrix(&call->bias, b, h, (int64_t)sizeof(float));
 }
+
+int64_t attn_table_rows(const struct call *call, enum table table) {
+    switch (table) {
+    case TABLE_RELATIVE_BIAS:
+        return call->problem->relative_buckets;
+    case TABLE_RELATIVE_KEYS:
+        return call->relative_rows;
+    case TABLE_SEGMENT_KEYS:
+        return 2;
+    default:
+        return 1;
+    }
+}
+
+int64_t attn_table_columns(const struct call *call, enum table table) {
+    return table == TABLE_RELATIVE_BIAS ? 1 : call->problem->key_dim;
+}
+
+bool attn_call_wants_tables(const struct call *call) {
+    for (int i = 0; i < TABLES; i++) {
+        if (call->grad_tables[i].data != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool attn_call_wants_sums(const struct call *call) {
+    return call->grad_bias.data != NULL || call->grad_slopes.data != NULL ||
+           attn_call_wants_tables(call);
+}

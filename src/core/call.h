@@ -22,13 +22,27 @@ struct integers {
     int64_t stride[AXES];
 };
 
+/* What the score terms of attn/desc.h have for each head, whatever the tokens. */
+enum table {
+    TABLE_RELATIVE_BIAS,
+    TABLE_RELATIVE_KEYS,
+    TABLE_CONTENT_BIAS,
+    TABLE_POSITION_BIAS,
+    TABLE_SEGMENT_KEYS,
+    TABLE_SEGMENT_BIAS,
+    TABLES
+};
+
 struct call {
     const struct problem *problem;
     int64_t batch, q_length, kv_length;
     /* inputs */
     struct view query, key, value, mask, block_mask, bias, slopes, sinks;
     struct integers q_lengths, kv_lengths, offsets, prefixes, q_documents, k_documents;
+    struct integers q_segments, k_segments, q_ranks, k_ranks;
     struct integers rng_indices;
+    struct view tables[TABLES];
+    int64_t relative_rows, relative_zero; /* rows of relative_keys; that of j = p */
     uint64_t dropout_seed;
     /* outputs; of a backward call the first four are inputs and the others absent */
     struct view out, lse, row_max, row_sum;
@@ -37,6 +51,7 @@ struct call {
     /* of a backward call: gradients of outputs, which are inputs, and of inputs */
     struct view grad_out, grad_lse, grad_weights, grad_key_sums;
     struct view grad_query, grad_key, grad_value, grad_bias, grad_slopes, grad_sinks;
+    struct view grad_tables[TABLES];
     bool accumulate;
     int32_t (*should_stop)(void *user);
     void *should_stop_user;
@@ -75,9 +90,25 @@ struct tile {
 /* The view of query head h of batch element b. */
 void attn_head_bind(struct head *head, const struct call *call, int64_t b, int64_t h);
 
+/* Rows and columns of a table, for each head. */
+int64_t attn_table_rows(const struct call *call, enum table table);
+int64_t attn_table_columns(const struct call *call, enum table table);
+
+/* True if the call asks for the gradient of a table. */
+bool attn_call_wants_tables(const struct call *call);
+
+/* True if the call asks for gradients that are summed over rows and keys, the sinks'
+ * aside. */
+bool attn_call_wants_sums(const struct call *call);
+
 /* The number of rows and keys that count in batch element b. */
 int64_t attn_call_rows(const struct call *call, int64_t b);
 int64_t attn_call_keys(const struct call *call, int64_t b);
+
+/* j - p of the first key and the first row of a tile. */
+static inline int64_t tile_distance(const struct head *head, const struct tile *tile) {
+    return tile->key - (tile->row + head->offset);
+}
 
 /* The address of an element of a view of floats. */
 static inline float *view_at(const struct view *view, int64_t b, int64_t h, int64_t row,

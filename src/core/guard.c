@@ -7,7 +7,6 @@
  */
 #include <string.h>
 
-#include "core/product.h"
 #include "core/work.h"
 
 /* A tile that is 0 where a row attends a key and -inf elsewhere. */
@@ -73,6 +72,31 @@ static const float *add_rows(const struct work *work, const struct guarded *guar
         }
     }
     return finite;
+}
+
+void attn_product_add_nonzero(struct work *work, int m, int n, int k, float factor,
+                              struct operand a, const float *b, float *sums) {
+    const struct toolbox *tools = work->tools;
+    const struct kernels *kernels = tools->kernels;
+    const int64_t row_a = a.transposed ? 1 : a.ld, column_a = a.transposed ? a.ld : 1;
+    if (!kernels->all_finite(b, n, k, n)) {
+        float *finite = work_floats(work, REGION_FINITE);
+        memcpy(finite, b, (size_t)k * (size_t)n * sizeof *b);
+        for (int64_t l = 0; l < k; l++) {
+            if (kernels->all_finite(b + l * n, n, 1, n)) {
+                continue;
+            }
+            memset(finite + l * n, 0, (size_t)n * sizeof *b);
+            for (int64_t i = 0; i < m; i++) {
+                const float weight = factor * a.data[i * row_a + l * column_a];
+                for (int64_t c = 0; c < n && weight != 0.0f; c++) {
+                    sums[i * n + c] += weight * b[l * n + c];
+                }
+            }
+        }
+        b = finite;
+    }
+    attn_product(kernels, tools->recipe.edge, m, n, k, factor, a, b, n, true, sums, n);
 }
 
 void attn_tile_product_add(struct work *work, const struct head *head,

@@ -5,8 +5,8 @@
 #include "core/mask.h"
 
 static const struct mask *const all_masks[MASKS_MAX] = {
-    &attn_mask_band,    &attn_mask_blocks, &attn_mask_documents,
-    &attn_mask_boolean, &attn_mask_bias,
+    &attn_mask_band,  &attn_mask_blocks,  &attn_mask_documents,
+    &attn_mask_ranks, &attn_mask_boolean, &attn_mask_bias,
 };
 
 void attn_masks_select(struct mask_list *list, const struct problem *problem) {

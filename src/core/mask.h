@@ -26,7 +26,7 @@ struct mask {
                   const struct kernels *kernels, float *scores, int64_t ld);
 };
 
-enum { MASKS_MAX = 5 };
+enum { MASKS_MAX = 6 };
 
 /* The masks that a problem has, in the order they are asked. */
 struct mask_list {
@@ -51,6 +51,7 @@ void attn_band_keys(const struct head *head, int64_t row, int64_t rows, int64_t 
 
 extern const struct mask attn_mask_band;
 extern const struct mask attn_mask_documents;
+extern const struct mask attn_mask_ranks;
 extern const struct mask attn_mask_blocks;
 extern const struct mask attn_mask_boolean;
 extern const struct mask attn_mask_bias;

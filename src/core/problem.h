@@ -7,8 +7,10 @@
 
 #include "base/compiler.h"
 
-/* Values as in attn/sdpa.h, which this floor does not know. */
+/* Values as in attn/desc.h, which this floor does not know. */
 enum alignment { ALIGN_TOP_LEFT, ALIGN_BOTTOM_RIGHT, ALIGN_OFFSETS, ALIGN_KV_LENGTHS };
+
+enum ranks { RANKS_OFF, RANKS_UP_TO, RANKS_BELOW };
 
 struct problem {
     int32_t query_heads, kv_heads;
@@ -23,6 +25,11 @@ struct problem {
     bool documents, prefix;
     int64_t q_block, k_block; /* 0: no block mask */
     bool mask, bias, alibi, sinks;
+    int32_t relative_buckets; /* 0: no relative bias */
+    int64_t relative_distance;
+    bool relative_both; /* buckets for keys on both sides */
+    bool relative_keys, content_bias, position_bias, segments;
+    int32_t ranks;
     float dropout; /* probability; 0: none */
 };
 

@@ -6,10 +6,12 @@
 
 #include <string.h>
 
+#include "core/work.h"
+
 static const struct term *const all_terms[TERMS_MAX] = {
-    &attn_term_softcap,
-    &attn_term_bias,
-    &attn_term_alibi,
+    &attn_term_content_bias, &attn_term_softcap,       &attn_term_bias,
+    &attn_term_alibi,        &attn_term_relative_bias, &attn_term_relative_keys,
+    &attn_term_segments,
 };
 
 void attn_terms_select(struct term_list *list, const struct problem *problem) {
@@ -21,29 +23,40 @@ void attn_terms_select(struct term_list *list, const struct problem *problem) {
     }
 }
 
-static void keep(const struct tile *tile, float *to, const float *scores, int64_t ld) {
-    for (int64_t r = 0; r < tile->rows; r++) {
-        memcpy(to + r * ld, scores + r * ld, (size_t)tile->keys * sizeof *to);
-    }
-}
-
-void attn_terms_apply(const struct term_list *list, const struct head *head,
-                      const struct tile *tile, const struct kernels *kernels,
-                      const struct term_scratch *scratch, float *scores, int64_t ld) {
+bool attn_terms_book(const struct term_list *list, struct layout *layout,
+                     const struct toolbox *tools) {
     for (int i = 0; i < list->count; i++) {
-        if (scratch != NULL && list->term[i] == &attn_term_softcap) {
-            keep(tile, scratch->raw, scores, ld);
+        if (list->term[i]->book != NULL && !list->term[i]->book(layout, tools)) {
+            return false;
         }
-        list->term[i]->apply(head, tile, kernels, scores, ld);
+    }
+    return true;
+}
+
+void attn_terms_prepare(struct work *work) {
+    const struct term_list *list = &work->tools->terms;
+    for (int i = 0; i < list->count; i++) {
+        if (list->term[i]->prepare != NULL) {
+            list->term[i]->prepare(work);
+        }
     }
 }
 
-void attn_terms_gradient(const struct term_list *list, const struct head *head,
-                         const struct tile *tile, const struct kernels *kernels,
-                         const struct term_scratch *scratch, float *gradients,
-                         int64_t ld) {
+void attn_terms_apply(struct work *work, const struct head *head,
+                      const struct tile *tile, float *scores, int64_t ld) {
+    const struct term_list *list = &work->tools->terms;
+    for (int i = 0; i < list->count; i++) {
+        if (list->term[i]->apply != NULL) {
+            list->term[i]->apply(work, head, tile, scores, ld);
+        }
+    }
+}
+
+void attn_terms_gradient(struct work *work, const struct head *head,
+                         const struct tile *tile, float *gradients, int64_t ld) {
+    const struct term_list *list = &work->tools->terms;
     for (int i = list->count - 1; i >= 0; i--) {
-        list->term[i]->gradient(head, tile, kernels, scratch, gradients, ld);
+        list->term[i]->gradient(work, head, tile, gradients, ld);
     }
 }
 
@@ -51,17 +64,22 @@ static bool has_softcap(const struct problem *problem) {
     return problem->softcap > 0.0f;
 }
 
-static void apply_softcap(const struct head *head, const struct tile *tile,
-                          const struct kernels *kernels, float *scores, int64_t ld) {
-    kernels->softcap(scores, ld, tile->rows, tile->keys, head->problem->softcap);
+/* The gradient needs the scores before the softcap: a backward pass keeps them. */
+static void apply_softcap(struct work *work, const struct head *head,
+                          const struct tile *tile, float *scores, int64_t ld) {
+    float *raw = work_floats(work, REGION_RAW);
+    for (int64_t r = 0; work->keep_raw && r < tile->rows; r++) {
+        memcpy(raw + r * ld, scores + r * ld, (size_t)tile->keys * sizeof *raw);
+    }
+    work->tools->kernels->softcap(scores, ld, tile->rows, tile->keys,
+                                  head->problem->softcap);
 }
 
-static void gradient_of_softcap(const struct head *head, const struct tile *tile,
-                                const struct kernels *kernels,
-                                const struct term_scratch *scratch, float *gradients,
-                                int64_t ld) {
-    kernels->softcap_gradients(gradients, ld, tile->rows, tile->keys, scratch->raw, ld,
-                               head->problem->softcap);
+static void gradient_of_softcap(struct work *work, const struct head *head,
+                                const struct tile *tile, float *gradients, int64_t ld) {
+    work->tools->kernels->softcap_gradients(gradients, ld, tile->rows, tile->keys,
+                                            work_floats(work, REGION_RAW), ld,
+                                            head->problem->softcap);
 }
 
 const struct term attn_term_softcap = {
@@ -75,26 +93,18 @@ static bool has_alibi(const struct problem *problem) {
     return problem->alibi;
 }
 
-/* The distance from the first row's position to the first key. */
-static int64_t distance(const struct head *head, const struct tile *tile) {
-    return tile->row + head->offset - tile->key;
+static void apply_alibi(struct work *work, const struct head *head,
+                        const struct tile *tile, float *scores, int64_t ld) {
+    work->tools->kernels->add_alibi(scores, ld, tile->rows, tile->keys, head->slope,
+                                    -tile_distance(head, tile));
 }
 
-static void apply_alibi(const struct head *head, const struct tile *tile,
-                        const struct kernels *kernels, float *scores, int64_t ld) {
-    kernels->add_alibi(scores, ld, tile->rows, tile->keys, head->slope,
-                       distance(head, tile));
-}
-
-static void gradient_of_alibi(const struct head *head, const struct tile *tile,
-                              const struct kernels *kernels,
-                              const struct term_scratch *scratch, float *gradients,
-                              int64_t ld) {
-    (void)scratch;
+static void gradient_of_alibi(struct work *work, const struct head *head,
+                              const struct tile *tile, float *gradients, int64_t ld) {
     const struct view *total = &head->call->grad_slopes;
     if (total->data != NULL) {
-        *view_at(total, head->b, head->h, 0, 0) -= kernels->sum_alibi(
-            gradients, ld, tile->rows, tile->keys, distance(head, tile));
+        *view_at(total, head->b, head->h, 0, 0) -= work->tools->kernels->sum_alibi(
+            gradients, ld, tile->rows, tile->keys, -tile_distance(head, tile));
     }
 }
 

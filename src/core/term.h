@@ -6,30 +6,32 @@
 #define ATTN_CORE_TERM_H
 
 #include "core/call.h"
-#include "kernel/kernel.h"
+#include "core/workspace.h"
 
-/* What gradients need beside the gradients of scores. */
-struct term_scratch {
-    float *raw;     /* a tile: scores before the softcap, ld as the scores have */
-    float *columns; /* a float for each column of a tile */
-};
+struct toolbox;
+struct work;
 
 struct term {
     const char *name;
     bool (*present)(const struct problem *problem);
-    void (*apply)(const struct head *head, const struct tile *tile,
-                  const struct kernels *kernels, float *scores, int64_t ld);
+    /* Books scratch for one thread; false if a size overflows. NULL: needs none. */
+    bool (*book)(struct layout *layout, const struct toolbox *tools);
+    /* Fills in scratch that stays the same for a call. NULL: has none. */
+    void (*prepare)(struct work *work);
+    /* NULL: the product has it already. */
+    void (*apply)(struct work *work, const struct head *head, const struct tile *tile,
+                  float *scores, int64_t ld);
     /*
      * From the gradient of the scores after the term: adds to those of the term's own
-     * inputs, if the call asks for them, and makes it that of the scores before. Where
-     * it is 0 it stays 0.
+     * inputs, if the call asks for them, and to work->grad_query what it gives queries,
+     * and makes it that of the scores before. Where it is 0 it stays 0, and nothing
+     * arrives from there.
      */
-    void (*gradient)(const struct head *head, const struct tile *tile,
-                     const struct kernels *kernels, const struct term_scratch *scratch,
-                     float *gradients, int64_t ld);
+    void (*gradient)(struct work *work, const struct head *head,
+                     const struct tile *tile, float *gradients, int64_t ld);
 };
 
-enum { TERMS_MAX = 3 };
+enum { TERMS_MAX = 7 };
 
 /* The terms that a problem has, in order. */
 struct term_list {
@@ -39,19 +41,24 @@ struct term_list {
 
 void attn_terms_select(struct term_list *list, const struct problem *problem);
 
-/* With scratch, keeps in it what attn_terms_gradient() will need. */
-void attn_terms_apply(const struct term_list *list, const struct head *head,
-                      const struct tile *tile, const struct kernels *kernels,
-                      const struct term_scratch *scratch, float *scores, int64_t ld);
+bool attn_terms_book(const struct term_list *list, struct layout *layout,
+                     const struct toolbox *tools);
+
+void attn_terms_prepare(struct work *work);
+
+void attn_terms_apply(struct work *work, const struct head *head,
+                      const struct tile *tile, float *scores, int64_t ld);
 
 /* The gradients of all terms, last first. */
-void attn_terms_gradient(const struct term_list *list, const struct head *head,
-                         const struct tile *tile, const struct kernels *kernels,
-                         const struct term_scratch *scratch, float *gradients,
-                         int64_t ld);
+void attn_terms_gradient(struct work *work, const struct head *head,
+                         const struct tile *tile, float *gradients, int64_t ld);
 
+extern const struct term attn_term_content_bias;
 extern const struct term attn_term_softcap;
 extern const struct term attn_term_bias;
 extern const struct term attn_term_alibi;
+extern const struct term attn_term_relative_bias;
+extern const struct term attn_term_relative_keys;
+extern const struct term attn_term_segments;
 
 #endif

@@ -7,7 +7,6 @@
 
 #include "base/arith.h"
 #include "core/dropout.h"
-#include "core/product.h"
 
 void attn_work_setup(struct work *work, const struct toolbox *tools, void *memory,
                      atomic_bool *stop) {
@@ -23,10 +22,7 @@ void attn_work_setup(struct work *work, const struct toolbox *tools, void *memor
         .slot = layout_at(&tools->layout, memory, REGION_PANEL_SLOTS),
         .length = -1,
     };
-    work->scratch = (struct term_scratch){
-        .raw = work_floats(work, REGION_RAW),
-        .columns = work_floats(work, REGION_COLUMN_SUMS),
-    };
+    attn_terms_prepare(work);
 }
 
 bool attn_work_stopped(struct work *work, const struct call *call) {
@@ -40,6 +36,13 @@ bool attn_work_stopped(struct work *work, const struct call *call) {
     return atomic_load_explicit(work->stop, memory_order_relaxed);
 }
 
+static void copy_rows(float *to, const float *data, int64_t stride, int rows,
+                      int64_t dim) {
+    for (int64_t i = 0; i < rows; i++) {
+        memcpy(to + i * dim, data + i * stride, (size_t)dim * sizeof *to);
+    }
+}
+
 /* rows of dim floats, stride apart, copied to this region unless contiguous. */
 static struct matrix contiguous(const struct work *work, enum region region,
                                 const float *data, int64_t stride, int rows,
@@ -48,17 +51,29 @@ static struct matrix contiguous(const struct work *work, enum region region,
         return (struct matrix){data, dim};
     }
     float *copy = work_floats(work, region);
-    for (int64_t i = 0; i < rows; i++) {
-        memcpy(copy + i * dim, data + i * stride, (size_t)dim * sizeof *copy);
-    }
+    copy_rows(copy, data, stride, rows, dim);
     return (struct matrix){copy, dim};
 }
 
 struct matrix attn_query_tile(const struct work *work, const struct head *head,
                               int64_t row, int rows) {
+    return attn_shifted_query(work, head, REGION_QUERY, TABLE_CONTENT_BIAS, row, rows);
+}
+
+struct matrix attn_shifted_query(const struct work *work, const struct head *head,
+                                 enum region region, enum table table, int64_t row,
+                                 int rows) {
+    const struct view *shift = &head->call->tables[table];
     const float *data = head->query + row * head->query_stride;
-    return contiguous(work, REGION_QUERY, data, head->query_stride, rows,
-                      head->problem->key_dim);
+    const int64_t dim = head->problem->key_dim;
+    if (shift->data == NULL) {
+        return contiguous(work, region, data, head->query_stride, rows, dim);
+    }
+    float *sum = work_floats(work, region);
+    copy_rows(sum, data, head->query_stride, rows, dim);
+    work->tools->kernels->add_bias(sum, dim, rows, (int)dim,
+                                   view_at(shift, head->b, head->h, 0, 0), 0, 1);
+    return (struct matrix){sum, dim};
 }
 
 struct matrix attn_grad_out_tile(const struct work *work, const struct head *head,
@@ -89,8 +104,7 @@ enum cover attn_scores_tile(struct work *work, const struct head *head,
         attn_masks_cover(&tools->masks, head, tile, tools->kernels, &todo);
     if (cover != COVER_NONE) {
         attn_scores_product(work, head, tile, query, scores, ld);
-        attn_terms_apply(&tools->terms, head, tile, tools->kernels,
-                         work->keep_scratch ? &work->scratch : NULL, scores, ld);
+        attn_terms_apply(work, head, tile, scores, ld);
         attn_masks_apply(&tools->masks, head, tile, tools->kernels, todo, scores, ld);
     }
     return cover;
@@ -112,6 +126,23 @@ void attn_values_add(struct work *work, const struct head *head,
     attn_tile_product_add(work, head, tile, OVER_KEYS, guarded, 1.0f, weights, ld,
                           attn_panel_values(&work->panel, head, t),
                           head->problem->value_dim, sums);
+}
+
+float *attn_column_sums(const struct work *work, const struct tile *tile,
+                        const float *numbers, int64_t ld) {
+    float *sums = work_floats(work, REGION_COLUMN_SUMS);
+    memset(sums, 0, (size_t)tile->keys * sizeof *sums);
+    work->tools->kernels->add_columns(sums, numbers, ld, tile->rows, tile->keys);
+    return sums;
+}
+
+void attn_band_sums(const struct work *work, const struct tile *tile,
+                    const float *numbers, int64_t ld, float *band) {
+    memset(band, 0, (size_t)(tile->rows + tile->keys - 1) * sizeof *band);
+    for (int64_t r = 0; r < tile->rows; r++) {
+        work->tools->kernels->add_columns(band + tile->rows - 1 - r, numbers + r * ld,
+                                          ld, 1, tile->keys);
+    }
 }
 
 void attn_tiles_of_rows(const struct work *work, const struct head *head, int64_t row,

@@ -13,6 +13,7 @@
 #include "core/call.h"
 #include "core/mask.h"
 #include "core/panel.h"
+#include "core/product.h"
 #include "core/recipe.h"
 #include "core/term.h"
 #include "core/workspace.h"
@@ -33,8 +34,8 @@ struct work {
     const struct toolbox *tools;
     void *memory; /* laid out by tools->layout */
     struct panel panel;
-    struct term_scratch scratch;
-    bool keep_scratch; /* scores are made for a backward pass */
+    bool keep_raw;     /* scores are made for a backward pass */
+    float *grad_query; /* there: of the rows of the tile at hand; NULL: not asked for */
     atomic_bool *stop; /* shared by the threads of a call */
 };
 
@@ -58,6 +59,11 @@ struct matrix {
 /* Rows of the query, copied where they are not contiguous. */
 struct matrix attn_query_tile(const struct work *work, const struct head *head,
                               int64_t row, int rows);
+
+/* The same plus the head's row of this table, if the call has that. */
+struct matrix attn_shifted_query(const struct work *work, const struct head *head,
+                                 enum region region, enum table table, int64_t row,
+                                 int rows);
 
 /* The same of the gradient of out. */
 struct matrix attn_grad_out_tile(const struct work *work, const struct head *head,
@@ -96,6 +102,24 @@ void attn_tile_product_add(struct work *work, const struct head *head,
                            const struct tile *tile, enum over over, bool guarded,
                            float factor, const float *weights, int64_t ld,
                            const float *data, int dim, float *sums);
+
+/*
+ * sums += factor a b for m x k numbers of a and k x n of b, contiguous, where 0 times
+ * anything is 0.
+ */
+void attn_product_add_nonzero(struct work *work, int m, int n, int k, float factor,
+                              struct operand a, const float *b, float *sums);
+
+/* The sum of each column of a tile. */
+float *attn_column_sums(const struct work *work, const struct tile *tile,
+                        const float *numbers, int64_t ld);
+
+/*
+ * The sum of each diagonal of a tile, one for each of its distances j - p in ascending
+ * order: its band.
+ */
+void attn_band_sums(const struct work *work, const struct tile *tile,
+                    const float *numbers, int64_t ld, float *band);
 
 /* The tiles [*first, *end) of keys that these rows may attend, and the last key + 1. */
 void attn_tiles_of_rows(const struct work *work, const struct head *head, int64_t row,

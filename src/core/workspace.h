@@ -21,6 +21,16 @@ enum region {
     REGION_ATTENDED,      /* which pairs of a tile the masks leave */
     REGION_COVER,         /* how much the masks leave of each tile of keys */
     REGION_KEEP,          /* a tile of dropout: bytes, 0 where a weight is dropped */
+    /* of relative positions and segments; a band is the distances of a tile */
+    REGION_BUCKETS,        /* where the buckets of distances start */
+    REGION_BAND,           /* a number for each distance of a band */
+    REGION_SHIFTED_QUERY,  /* a query tile plus a bias */
+    REGION_BAND_KEYS,      /* relative keys of a band, made contiguous */
+    REGION_BAND_TURNED,    /* the same, transposed */
+    REGION_BAND_SCORES,    /* a row of a band for each query */
+    REGION_BAND_GRADIENTS, /* gradients of relative keys */
+    REGION_DIFFER,         /* a key tile: whether the segment is another */
+    REGION_SEGMENT_SCORES, /* two numbers for each query */
     /* of the backward pass */
     REGION_PANEL_TURNED_VALUES, /* value tiles, transposed */
     REGION_PANEL_PLAIN_KEYS,    /* key tiles, made contiguous */

@@ -29,11 +29,24 @@ static const struct row inputs[] = {
     INPUT(prefix_lengths, prefixes, "b", 0, ATTN_I32, BATCH),
     INPUT(q_documents, q_documents, "bi", 1, ATTN_I32, BATCH, COLUMN),
     INPUT(k_documents, k_documents, "bj", 1, ATTN_I32, BATCH, COLUMN),
+    INPUT(q_segments, q_segments, "bi", 1, ATTN_I32, BATCH, COLUMN),
+    INPUT(k_segments, k_segments, "bj", 1, ATTN_I32, BATCH, COLUMN),
+    INPUT(q_ranks, q_ranks, "bi", 1, ATTN_I32, BATCH, COLUMN),
+    INPUT(k_ranks, k_ranks, "bj", 1, ATTN_I32, BATCH, COLUMN),
+    INPUT(relative_bias, tables[TABLE_RELATIVE_BIAS], "nh", 0, ATTN_F32, ROW, HEAD),
+    INPUT(relative_keys, tables[TABLE_RELATIVE_KEYS], "hld", 1, ATTN_F32, HEAD, ROW,
+          COLUMN),
+    INPUT(content_bias, tables[TABLE_CONTENT_BIAS], "hd", 0, ATTN_F32, HEAD, COLUMN),
+    INPUT(position_bias, tables[TABLE_POSITION_BIAS], "hd", 0, ATTN_F32, HEAD, COLUMN),
+    INPUT(segment_keys, tables[TABLE_SEGMENT_KEYS], "thd", 0, ATTN_F32, ROW, HEAD,
+          COLUMN),
 };
 
-/* An input that may be left out whatever the descriptor says. */
+/* Inputs that may be left out whatever the descriptor says. */
 static const struct row rng_indices =
     INPUT(rng_indices, rng_indices, "b", 0, ATTN_I32, BATCH);
+static const struct row segment_bias =
+    INPUT(segment_bias, tables[TABLE_SEGMENT_BIAS], "hd", 0, ATTN_F32, HEAD, COLUMN);
 
 /* Outputs of a forward call; the first four are inputs of a backward call. */
 enum { STATE_OUTPUTS = 4 };
@@ -76,6 +89,21 @@ static bool required(const struct problem *problem, size_t argument) {
         return problem->alibi;
     case offsetof(attn_forward_args, sinks):
         return problem->sinks;
+    case offsetof(attn_forward_args, q_segments):
+    case offsetof(attn_forward_args, k_segments):
+    case offsetof(attn_forward_args, segment_keys):
+        return problem->segments;
+    case offsetof(attn_forward_args, q_ranks):
+    case offsetof(attn_forward_args, k_ranks):
+        return problem->ranks != ATTN_RANKS_OFF;
+    case offsetof(attn_forward_args, relative_bias):
+        return problem->relative_buckets > 0;
+    case offsetof(attn_forward_args, relative_keys):
+        return problem->relative_keys;
+    case offsetof(attn_forward_args, content_bias):
+        return problem->content_bias;
+    case offsetof(attn_forward_args, position_bias):
+        return problem->position_bias;
     default:
         return true; /* query, key, value */
     }
@@ -99,6 +127,12 @@ static int64_t axis_size(const void *views, char axis) {
         return problem->key_dim;
     case 'v':
         return problem->value_dim;
+    case 'l':
+        return call->relative_rows;
+    case 'n':
+        return problem->relative_buckets;
+    case 't':
+        return 2;
     case 'p':
         return ceil_div(call->q_length, problem->q_block);
     default:
@@ -115,10 +149,37 @@ static attn_status bind_inputs(struct binding *binding, const struct call *call,
         REQUIRE(!there || wanted, ATTN_ERR_INVALID,
                 "%s is given, but the descriptor does not announce it", inputs[i].name);
     }
+    REQUIRE(args->segment_bias == NULL || call->problem->segments, ATTN_ERR_INVALID,
+            "segment_bias is given, but the descriptor does not announce segments");
     for (size_t i = 0; i < COUNT_OF(inputs); i++) {
         TRY(attn_bind_input(binding, args, &inputs[i]));
     }
+    TRY(attn_bind_input(binding, args, &segment_bias));
     return attn_bind_input(binding, args, &rng_indices);
+}
+
+/* The number of relative keys, which only their tensor says. */
+static attn_status take_relative_rows(struct call *call,
+                                      const attn_forward_args *args) {
+    const attn_tensor *keys = args->relative_keys;
+    const long long zero = args->relative_zero;
+    if (!call->problem->relative_keys || keys == NULL) {
+        REQUIRE(zero == 0, ATTN_ERR_INVALID,
+                "relative_zero is %lld, but the descriptor does not announce "
+                "relative_keys",
+                zero);
+        return ATTN_OK;
+    }
+    REQUIRE(keys->rank == 2 || keys->rank == 3, ATTN_ERR_INVALID,
+            "relative_keys has rank %d, should be 2 or 3", (int)keys->rank);
+    call->relative_rows = keys->shape[keys->rank - 2];
+    call->relative_zero = zero;
+    REQUIRE(call->relative_rows > 0, ATTN_ERR_INVALID, "relative_keys has %lld rows",
+            (long long)call->relative_rows);
+    REQUIRE(zero >= 0 && zero < call->relative_rows, ATTN_ERR_INVALID,
+            "relative_zero is %lld, which is no row of relative_keys: it has %lld",
+            zero, (long long)call->relative_rows);
+    return ATTN_OK;
 }
 
 /* Each of the integers of a batch must lie within [low, high]. */
@@ -178,6 +239,7 @@ static attn_status start(struct binding *binding, struct call *call,
         .dropout_seed = (uint64_t)args->dropout_seed,
     };
     TRY(take_sizes(call, bounds, args));
+    TRY(take_relative_rows(call, args));
     return bind_inputs(binding, call, args);
 }
 

@@ -22,6 +22,15 @@ static const struct row outgoing[] = {
     GRADIENT(grad_bias, grad_bias, "bhij", 4, BATCH, HEAD, ROW, COLUMN),
     GRADIENT(grad_alibi_slopes, grad_slopes, "bh", 1, BATCH, HEAD),
     GRADIENT(grad_sinks, grad_sinks, "h", 0, HEAD),
+    GRADIENT(grad_relative_bias, grad_tables[TABLE_RELATIVE_BIAS], "nh", 0, ROW, HEAD),
+    GRADIENT(grad_relative_keys, grad_tables[TABLE_RELATIVE_KEYS], "hld", 1, HEAD, ROW,
+             COLUMN),
+    GRADIENT(grad_content_bias, grad_tables[TABLE_CONTENT_BIAS], "hd", 0, HEAD, COLUMN),
+    GRADIENT(grad_position_bias, grad_tables[TABLE_POSITION_BIAS], "hd", 0, HEAD,
+             COLUMN),
+    GRADIENT(grad_segment_keys, grad_tables[TABLE_SEGMENT_KEYS], "thd", 0, ROW, HEAD,
+             COLUMN),
+    GRADIENT(grad_segment_bias, grad_tables[TABLE_SEGMENT_BIAS], "hd", 0, HEAD, COLUMN),
 };
 
 /* True if a row of the table is there. */
@@ -40,8 +49,8 @@ static attn_status check_shape(const attn_tensor *gradient, const attn_tensor *i
     if (gradient == NULL) {
         return ATTN_OK;
     }
-    REQUIRE(input != NULL, ATTN_ERR_INVALID,
-            "grad_%s is given, but the descriptor does not announce %s", name, name);
+    REQUIRE(input != NULL, ATTN_ERR_INVALID, "grad_%s is given, but %s is not", name,
+            name);
     REQUIRE(gradient->rank == input->rank, ATTN_ERR_INVALID,
             "grad_%s has rank %d, should have that of %s: %d", name,
             (int)gradient->rank, name, (int)input->rank);
@@ -77,9 +86,23 @@ static attn_status check_state(const attn_backward_args *args,
 attn_status attn_bind_gradients(struct binding *binding, const attn_backward_args *args,
                                 const attn_forward_args *forward) {
     TRY(check_state(args, forward));
-    TRY(check_shape(args->grad_bias, forward->bias, "bias"));
-    TRY(check_shape(args->grad_alibi_slopes, forward->alibi_slopes, "alibi_slopes"));
-    TRY(check_shape(args->grad_sinks, forward->sinks, "sinks"));
+    const struct {
+        const attn_tensor *gradient, *input;
+        const char *name;
+    } pairs[] = {
+        {args->grad_bias, forward->bias, "bias"},
+        {args->grad_alibi_slopes, forward->alibi_slopes, "alibi_slopes"},
+        {args->grad_sinks, forward->sinks, "sinks"},
+        {args->grad_relative_bias, forward->relative_bias, "relative_bias"},
+        {args->grad_relative_keys, forward->relative_keys, "relative_keys"},
+        {args->grad_content_bias, forward->content_bias, "content_bias"},
+        {args->grad_position_bias, forward->position_bias, "position_bias"},
+        {args->grad_segment_keys, forward->segment_keys, "segment_keys"},
+        {args->grad_segment_bias, forward->segment_bias, "segment_bias"},
+    };
+    for (size_t i = 0; i < COUNT_OF(pairs); i++) {
+        TRY(check_shape(pairs[i].gradient, pairs[i].input, pairs[i].name));
+    }
     for (size_t i = 0; i < COUNT_OF(incoming); i++) {
         TRY(attn_bind_input(binding, args, &incoming[i]));
     }

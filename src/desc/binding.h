@@ -30,7 +30,7 @@ struct row {
             {__VA_ARGS__ }, optional, dtype                                            \
     }
 
-enum { EXTENTS_MAX = 40 };
+enum { EXTENTS_MAX = 56 };
 
 /* What the checks of one call collect. */
 struct binding {

@@ -4,7 +4,7 @@
 #ifndef ATTN_DESC_DESC_H
 #define ATTN_DESC_DESC_H
 
-#include "attn/sdpa.h"
+#include "attn/desc.h"
 #include "core/problem.h"
 
 /* The setters, a bit each in attn_desc.refused. */
@@ -25,6 +25,11 @@ enum setter {
     SETTER_ALIBI,
     SETTER_SINKS,
     SETTER_DROPOUT,
+    SETTER_RELATIVE_BIAS,
+    SETTER_RELATIVE_KEYS,
+    SETTER_QUERY_BIASES,
+    SETTER_SEGMENTS,
+    SETTER_RANKS,
     SETTER_CONVENTION,
     SETTER_ENGINE,
     SETTERS

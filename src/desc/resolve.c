@@ -43,6 +43,9 @@ attn_status attn_desc_resolve(struct problem *problem, const struct attn_desc *d
             "the descriptor has no dims: attn_desc_set_dims() was not called");
     REQUIRE(!facts->prefix || facts->causal, ATTN_ERR_INVALID,
             "prefix lengths without causal: they extend a causal mask");
+    REQUIRE(!facts->position_bias || facts->relative_keys, ATTN_ERR_INVALID,
+            "a position bias without relative keys: it is added to the query where it "
+            "meets them");
     *problem = *facts;
     problem->group = facts->query_heads / facts->kv_heads;
     if (!desc->has_scale) {

@@ -43,9 +43,9 @@ static const char *axis_name(char axis) {
         char axis;
         const char *name;
     } names[] = {
-        {'b', "batch"},     {'h', "query_heads"}, {'g', "kv_heads"},
-        {'i', "q_length"},  {'j', "kv_length"},   {'d', "key_dim"},
-        {'v', "value_dim"}, {'p', "q_blocks"},    {'r', "k_blocks"},
+        {'b', "batch"},     {'h', "query_heads"}, {'g', "kv_heads"},  {'i', "q_length"},
+        {'j', "kv_length"}, {'d', "key_dim"},     {'v', "value_dim"}, {'p', "q_blocks"},
+        {'r', "k_blocks"},  {'l', "rows"},        {'n', "buckets"},   {'t', "2"},
     };
     size_t i = 0;
     while (names[i].axis != axis) {
@@ -67,7 +67,8 @@ static attn_status refuse_shape(const attn_tensor *tensor,
                      shape_text(want, expected->shape, expected->rank), names,
                      expected->optional == 0                ? ""
                      : expected->optional == expected->rank ? " or broadcast to it"
-                                                            : ", batch 1 or left out");
+                     : expected->axes[0] == 'b'             ? ", batch 1 or left out"
+                                                            : ", heads 1 or left out");
 }
 
 static attn_status check_form(const attn_tensor *tensor, const char *name) {

@@ -10,7 +10,7 @@
 /*
  * What a tensor is expected to be. Axes are letters: b batch, h query heads, g
  * key-value heads, i queries, j keys, d key dim, v value dim, p blocks of queries, r
- * blocks of keys.
+ * blocks of keys, l relative keys, n buckets, t two.
  */
 struct expected {
     const char *name;

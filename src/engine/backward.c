@@ -51,7 +51,7 @@ bool attn_backward_book(struct layout *layout, const struct toolbox *tools) {
             return false;
         }
     }
-    return true;
+    return attn_terms_book(&tools->terms, layout, tools);
 }
 
 static struct rows_state state_of(const struct cursor *at, const struct work *work) {
@@ -217,7 +217,7 @@ static void finish(struct work *work, const struct call *call,
 void attn_backward_run(struct work *work, const struct call *call,
                        const struct block *block, int64_t tile, int64_t tile_end,
                        int64_t *written) {
-    work->keep_scratch = true;
+    work->keep_raw = true;
     int64_t first = tile, end = tile_end;
     tiles_of_block(work, call, block, &first, &end);
     if (first == end && call->grad_sinks.data == NULL &&

@@ -116,7 +116,7 @@ static void add_to_factors(struct work *work, const struct rows_state *rows,
 /* True if a gradient is asked for that those of scores are needed for. */
 static bool needs_scores(const struct call *call) {
     return call->grad_query.data != NULL || call->grad_key.data != NULL ||
-           call->grad_bias.data != NULL || call->grad_slopes.data != NULL;
+           attn_call_wants_sums(call);
 }
 
 void attn_backward_tile(struct work *work, const struct rows_state *rows,
@@ -157,8 +157,8 @@ void attn_backward_tile(struct work *work, const struct rows_state *rows,
                               keys->grad_value);
     }
     if (needs_scores(call)) {
-        attn_terms_gradient(&tools->terms, head, tile, tools->kernels, &work->scratch,
-                            gradients, ld);
+        work->grad_query = call->grad_query.data != NULL ? rows->grad_query : NULL;
+        attn_terms_gradient(work, head, tile, gradients, ld);
         add_to_factors(work, rows, tile, cover, query, gradients, ld, keys->grad_key);
     }
 }

@@ -32,7 +32,8 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
                             size) &&
            attn_layout_book(layout, REGION_KEEP,
                             problem->dropout > 0.0f ? recipe->tile_q : 0,
-                            recipe->tile_k, 1);
+                            recipe->tile_k, 1) &&
+           attn_terms_book(&tools->terms, layout, tools);
 }
 
 struct softmax attn_cursor_softmax(const struct cursor *cursor,

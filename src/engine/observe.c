@@ -89,7 +89,7 @@ static void write_scores(struct work *work, const struct head *head, int64_t row
         attn_scores_product(work, head, &tile, query, scores, ld);
         write_tile(&call->raw_scores, head, &tile, scores, ld);
         if (head->problem->softcap > 0.0f) {
-            attn_term_softcap.apply(head, &tile, tools->kernels, scores, ld);
+            attn_term_softcap.apply(work, head, &tile, scores, ld);
         }
         write_tile(&call->capped_scores, head, &tile, scores, ld);
     }

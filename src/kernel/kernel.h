@@ -45,7 +45,7 @@ struct kernels {
 
     /*
      * s += bias; column_step is 1, or 0 where a row has one value for all its
-     * columns.
+     * columns. ld_bias may be less than n and negative: rows may share elements.
      */
     void (*add_bias)(float *s, ptrdiff_t ld, int rows, int n, const float *bias,
                      ptrdiff_t ld_bias, int column_step);

@@ -7,11 +7,6 @@
 /* Pieces for each thread, so that uneven ones even out. */
 enum { PIECES_OF_A_THREAD = 4 };
 
-/* Gradients that are summed over rows and keys, perhaps over heads and batch too. */
-static bool has_sums(const struct call *call) {
-    return call->grad_bias.data != NULL || call->grad_slopes.data != NULL;
-}
-
 static bool has_keys(const struct call *call) {
     return call->grad_key.data != NULL || call->grad_value.data != NULL;
 }
@@ -19,7 +14,7 @@ static bool has_keys(const struct call *call) {
 /* Products of a tile that scores and their gradients take; 1 if weights do. */
 static int products_of_scores(const struct call *call) {
     return call->grad_query.data != NULL || call->grad_key.data != NULL ||
-                   has_sums(call)
+                   attn_call_wants_sums(call)
                ? 2
                : 1;
 }
@@ -44,11 +39,12 @@ static void count_ranges(struct phase *phase, const struct attn_plan *plan) {
 /* A phase whose pieces own what they share. */
 static struct phase phase_of(const struct attn_plan *plan, const struct call *call) {
     struct phase phase = {.call = *call, .heads = plan->problem.group};
-    const bool all_batches = shares(&call->grad_bias, BATCH) ||
-                             shares(&call->grad_slopes, BATCH) ||
-                             shares(&call->grad_sinks, BATCH);
+    const bool all_batches =
+        shares(&call->grad_bias, BATCH) || shares(&call->grad_slopes, BATCH) ||
+        shares(&call->grad_sinks, BATCH) || attn_call_wants_tables(call);
     phase.batches = all_batches ? call->batch : 1;
-    if (shares(&call->grad_bias, HEAD)) {
+    if (shares(&call->grad_bias, HEAD) ||
+        shares(&call->grad_tables[TABLE_RELATIVE_KEYS], HEAD)) {
         phase.heads = plan->problem.query_heads;
     } else if (!has_keys(call)) {
         phase.heads = 1;
@@ -82,6 +78,9 @@ static void clear_keys(struct call *call) {
 
 static void clear_sums(struct call *call) {
     call->grad_bias.data = call->grad_slopes.data = NULL;
+    for (int i = 0; i < TABLES; i++) {
+        call->grad_tables[i].data = NULL;
+    }
 }
 
 /* The phase of the gradients of queries: pieces are rows of a head. */
@@ -114,7 +113,8 @@ static struct phase sums_phase(const struct attn_plan *plan, struct call call,
     clear_queries(&call);
     clear_keys(&call);
     struct phase phase = phase_of(plan, &call);
-    if (call.grad_slopes.data == NULL && !shares(&call.grad_bias, COLUMN)) {
+    if (call.grad_slopes.data == NULL && !attn_call_wants_tables(&call) &&
+        !shares(&call.grad_bias, COLUMN)) {
         if (shares(&call.grad_bias, ROW)) {
             cut(&phase, plan, &phase.tiles, 1, pieces);
         } else {
@@ -175,7 +175,7 @@ static void add_tiles(struct phases *phases, const struct attn_plan *plan,
         time += time_of(&phase, products, weights, tasks);
         add(phases, &phase);
     }
-    if (has_sums(call)) {
+    if (attn_call_wants_sums(call)) {
         const struct phase phase = sums_phase(plan, *call, pieces);
         time += time_of(&phase, 2, weights, tasks);
         add(phases, &phase);
@@ -191,7 +191,8 @@ void attn_plan_phases(struct phases *phases, const struct attn_plan *plan,
     *phases = (struct phases){.tasks = attn_plan_threads_worth(plan, call)};
     struct call tiles = *call;
     tiles.grad_sinks.data = NULL;
-    if (tiles.grad_query.data != NULL || has_keys(&tiles) || has_sums(&tiles)) {
+    if (tiles.grad_query.data != NULL || has_keys(&tiles) ||
+        attn_call_wants_sums(&tiles)) {
         add_tiles(phases, plan, &tiles);
     }
     if (call->grad_sinks.data != NULL) {

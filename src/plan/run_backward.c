@@ -68,6 +68,14 @@ static void clear_sums(const struct call *call, const struct part *part,
               min_i64(part->tile_end * tile_k, call->kv_length));
     clear_sum(&call->grad_slopes, part, 0, 1);
     clear_sum(&call->grad_sinks, part, 0, 1);
+    for (enum table i = 0; i < TABLES; i++) {
+        const struct view *view = &call->grad_tables[i];
+        const int64_t end = view->stride[HEAD] == 0 ? part->head + 1 : part->head_end;
+        for (int64_t h = part->head; h < end; h++) {
+            clear(view, 0, h, 0, attn_table_rows(call, i), 0,
+                  attn_table_columns(call, i));
+        }
+    }
 }
 
 /* The query heads of one key-value head, of one batch element. */

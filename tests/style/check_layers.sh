@@ -31,7 +31,7 @@ floor_of() {
 room_of() {
     case $1 in
     attn/common.h | attn/version.h) echo base ;;
-    attn/sdpa.h | attn/backward.h) echo desc ;;
+    attn/desc.h | attn/sdpa.h | attn/backward.h) echo desc ;;
     attn/cache.h) echo cache ;;
     attn/layer.h | attn/rotary.h) echo layer ;;
     attn.h) echo api ;;
