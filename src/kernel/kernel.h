@@ -150,6 +150,42 @@ struct kernels {
     void (*rotate_pairs)(float *to, ptrdiff_t ld_to, const float *from,
                          ptrdiff_t ld_from, int rows, int n, const float *cosines,
                          const float *sines, ptrdiff_t ld_angles);
+
+    /*
+     * Normalises rows: to = (from - mean[r]) inverse[r] gain + shift, where mean[r] is
+     * the mean of the row and inverse[r] = 1 / sqrt(mean of (from - mean[r])^2 +
+     * epsilon), with epsilon > 0; both are written. Without mean (NULL) nothing is
+     * subtracted; without gain it is 1, without shift 0. to may be from.
+     *
+     * With h the factor of gain and s = (32 + n / 64) u, the error of inverse is at
+     * most s inverse, that of `to` s (|gain| (1 + |h|) + |shift|), that of mean
+     * u |mean| + s / inverse, as long as s |mean| inverse < 1/4. Where squares overflow
+     * inverse is 0. NaN or infinity make all of their row NaN; without mean, infinity
+     * itself becomes NaN and makes the h of the others 0.
+     */
+    void (*norm)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
+                 int rows, int n, float epsilon, const float *gain, const float *shift,
+                 float *mean, float *inverse);
+
+    /*
+     * The gradient of norm, from what that read and wrote. With y = grad_to gain:
+     *
+     *     grad_from = (or +=) inverse (y - mean of y - h mean of y h),
+     *     grad_gain += sum of grad_to h,  grad_shift += sum of grad_to
+     *
+     * with sums over the rows in ascending order; grad_gain and grad_shift may be NULL.
+     * Without mean (NULL) there is no mean of y. grad_from may be grad_to unless it
+     * accumulates.
+     *
+     * With s and the limit as above, the rounding of mean[r] does not enter: the error
+     * of h is at most s (1 + |h|), and that of the gradient, apart from underflow,
+     * 2 s inverse (|y| + (1 + |h|) mean of |y| (1 + |h|)).
+     */
+    void (*norm_gradient)(float *grad_from, ptrdiff_t ld_grad_from,
+                          const float *grad_to, ptrdiff_t ld_grad_to, const float *from,
+                          ptrdiff_t ld_from, int rows, int n, const float *gain,
+                          const float *mean, const float *inverse, bool accumulate,
+                          float *grad_gain, float *grad_shift);
 };
 
 /* The table of an ISA_..., or NULL if this build has none. */

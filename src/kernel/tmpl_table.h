@@ -7,6 +7,8 @@
 #include "kernel/tmpl_dropout.h"
 #include "kernel/tmpl_gradient.h"
 #include "kernel/tmpl_math.h"
+#include "kernel/tmpl_norm.h"
+#include "kernel/tmpl_norm_gradient.h"
 #include "kernel/tmpl_product.h"
 #include "kernel/tmpl_rotary.h"
 #include "kernel/tmpl_score.h"
@@ -36,4 +38,6 @@ const struct kernels KERNELS_NAME = {
     .drop = kernel_drop,
     .rotate_halves = kernel_rotate_halves,
     .rotate_pairs = kernel_rotate_pairs,
+    .norm = kernel_norm,
+    .norm_gradient = kernel_norm_gradient,
 };

@@ -33,6 +33,7 @@ static void tables_are_complete(void **state) {
         assert_true(k->softcap_gradients && k->sum_alibi);
         assert_true(k->dropout_mask && k->drop);
         assert_true(k->rotate_halves && k->rotate_pairs);
+        assert_true(k->norm && k->norm_gradient);
     }
     assert_true(last >= ATTN_ISA_SCALAR);
     assert_int_equal(attn_kernels_best(), last);
