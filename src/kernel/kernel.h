@@ -16,6 +16,14 @@
 /* What a scan found. */
 enum { SCAN_ATTENDED = 1, SCAN_MASKED = 2 };
 
+/* Functions f(x) = x F(x). */
+enum activation {
+    ACTIVATION_RELU,      /* F is 0 for x <= 0, else 1 */
+    ACTIVATION_GELU,      /* the normal distribution (Hendrycks and Gimpel, 2016) */
+    ACTIVATION_GELU_TANH, /* (1 + tanh(w / 2)) / 2, w = sqrt(8/pi) (x + 0.044715 x^3) */
+    ACTIVATION_SILU       /* 1 / (1 + exp(-x)) */
+};
+
 /* What decides the random numbers of a head, and which of them drop a weight. */
 struct dropout_key {
     uint64_t seed;
@@ -186,6 +194,36 @@ struct kernels {
                           ptrdiff_t ld_from, int rows, int n, const float *gain,
                           const float *mean, const float *inverse, bool accumulate,
                           float *grad_gain, float *grad_shift);
+
+    /*
+     * to = f(from); to may be from. The relative error is at most 10u, for GELU_TANH
+     * (10 + 4 |w|) u; a result below 2^-118 in size may be 0. NaN stays NaN, and
+     * infinity gives the limit: infinity, or 0 of any sign.
+     */
+    void (*activate)(enum activation activation, float *to, ptrdiff_t ld_to,
+                     const float *from, ptrdiff_t ld_from, int rows, int n);
+
+    /*
+     * g = g f'(from). The error of f' = F + x F' is at most that many u times
+     * F + |x| F', and 2^-118; NaN stays NaN, infinity gives 0 or 1. ReLU has f'(0) = 0.
+     */
+    void (*activation_gradient)(enum activation activation, float *g, ptrdiff_t ld,
+                                const float *from, ptrdiff_t ld_from, int rows, int n);
+
+    /* to = f(from) up (Shazeer, 2020), f as in activate; to may be from or up. */
+    void (*gate)(enum activation activation, float *to, ptrdiff_t ld_to,
+                 const float *from, ptrdiff_t ld_from, const float *up, ptrdiff_t ld_up,
+                 int rows, int n);
+
+    /*
+     * The gradient of gate: grad_from = f'(from) up g, in this order, and grad_up =
+     * f(from) g, f and f' as above; g may be grad_from or grad_up.
+     */
+    void (*gate_gradient)(enum activation activation, float *grad_from,
+                          ptrdiff_t ld_grad_from, float *grad_up, ptrdiff_t ld_grad_up,
+                          const float *g, ptrdiff_t ld_g, const float *from,
+                          ptrdiff_t ld_from, const float *up, ptrdiff_t ld_up, int rows,
+                          int n);
 };
 
 /* The table of an ISA_..., or NULL if this build has none. */

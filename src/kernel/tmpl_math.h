@@ -1,27 +1,24 @@
 /*
- * Template: exp and tanh of a vector. Include after a vec_*.h.
+ * Template: exp, the bell curve and tanh of a vector. Include after a vec_*.h.
  */
 #ifndef ATTN_KERNEL_TMPL_MATH_H
 #define ATTN_KERNEL_TMPL_MATH_H
 
 /*
- * exp(x) for x <= 0 with relative error at most 2.1u; 0 where the result is below
- * 2^-126; NaN stays NaN; anything for x > 0.
- *
- * With n the integer nearest to x log2(e), rounded by adding 1.5 2^23 and taking it
- * away, and f = x log2(e) - n in [-1/2, 1/2], the result is 2^n 2^f. f is computed with
- * log2(e) in two parts, so that its error does not grow with x. The polynomial for 2^f
- * is the one of least largest relative error (2.6e-9 = 0.04 u) among those of degree 6
- * with constant term 1, which makes exp(0) exactly 1. Degree 5 would cost 7 u.
+ * exp and the bell curve are powers of 2. With n the integer nearest to the exponent,
+ * rounded by adding 1.5 2^23 and taking it away, and f in [-1/2, 1/2] the rest, they
+ * are 2^n 2^f. f is computed with log2(e) in two parts, so that its error does not grow
+ * with the exponent.
  */
-static inline vec vec_exp(vec x) {
-    const float log2e = 0x1.715476p+0f, log2e_low = 0x1.4ae0c0p-26f;
-    const float lowest = -0x1.5d589ep+6f; /* log(2^-126), rounded up */
-    const vec shifter = vec_set(0x1.8p+23f);
-    vec z = vec_muladd(x, vec_set(log2e), shifter);
-    vec n = vec_sub(z, shifter);
-    vec f = vec_mulsub(x, vec_set(log2e), n);
-    f = vec_muladd(x, vec_set(log2e_low), f);
+static const float log2e = 0x1.715476p+0f, log2e_low = 0x1.4ae0c0p-26f;
+static const float shifter = 0x1.8p+23f;
+
+/*
+ * 2^(n + f), where z = n + 1.5 2^23 (see vec_scale2). The polynomial for 2^f is the one
+ * of least largest relative error (2.6e-9 = 0.04 u) among those of degree 6 with
+ * constant term 1, which makes 2^0 exactly 1. Degree 5 would cost 7 u.
+ */
+static inline vec vec_power(vec n, vec z, vec f) {
     vec p = vec_set(0x1.470b4ap-13f);
     p = vec_muladd(p, f, vec_set(0x1.5f7276p-10f));
     p = vec_muladd(p, f, vec_set(0x1.3b270ep-7f));
@@ -29,7 +26,39 @@ static inline vec vec_exp(vec x) {
     p = vec_muladd(p, f, vec_set(0x1.ebfbe2p-3f));
     p = vec_muladd(p, f, vec_set(0x1.62e432p-1f));
     p = vec_muladd(p, f, vec_set(1.0f));
-    return vec_select(vec_less(x, vec_set(lowest)), vec_set(0.0f), vec_scale2(p, n, z));
+    return vec_scale2(p, n, z);
+}
+
+/*
+ * exp(x) for x <= 0 with relative error at most 2.1u; 0 where the result is below
+ * 2^-126; NaN stays NaN; anything for x > 0.
+ */
+static inline vec vec_exp(vec x) {
+    const float lowest = -0x1.5d589ep+6f; /* log(2^-126), rounded up */
+    vec z = vec_muladd(x, vec_set(log2e), vec_set(shifter));
+    vec n = vec_sub(z, vec_set(shifter));
+    vec f = vec_mulsub(x, vec_set(log2e), n);
+    f = vec_muladd(x, vec_set(log2e_low), f);
+    return vec_select(vec_less(x, vec_set(lowest)), vec_set(0.0f), vec_power(n, z, f));
+}
+
+/*
+ * exp(-x^2 / 2) for |x| < 2^60, with relative error at most 2.2u; 0 where the result is
+ * below 2^-126; NaN stays NaN. The rounding error of x^2 goes into the exponent: left
+ * out, it would cost up to 87 u.
+ */
+static inline vec vec_bell(vec x) {
+    const float half = -0.5f * log2e, half_low = -0.5f * log2e_low;
+    const float largest = 0x1.5d589ep+7f; /* -2 log(2^-126), rounded down */
+    vec square = vec_mul(x, x);
+    vec rest = vec_mulsub(x, x, square);
+    vec z = vec_muladd(square, vec_set(half), vec_set(shifter));
+    vec n = vec_sub(z, vec_set(shifter));
+    vec f = vec_mulsub(square, vec_set(half), n);
+    f = vec_muladd(square, vec_set(half_low), f);
+    f = vec_muladd(rest, vec_set(half), f);
+    return vec_select(vec_less(vec_set(largest), square), vec_set(0.0f),
+                      vec_power(n, z, f));
 }
 
 /*

@@ -4,6 +4,7 @@
  */
 #include "kernel/kernel.h"
 
+#include "kernel/tmpl_activation.h"
 #include "kernel/tmpl_dropout.h"
 #include "kernel/tmpl_gradient.h"
 #include "kernel/tmpl_math.h"
@@ -40,4 +41,8 @@ const struct kernels KERNELS_NAME = {
     .rotate_pairs = kernel_rotate_pairs,
     .norm = kernel_norm,
     .norm_gradient = kernel_norm_gradient,
+    .activate = kernel_activate,
+    .activation_gradient = kernel_activation_gradient,
+    .gate = kernel_gate,
+    .gate_gradient = kernel_gate_gradient,
 };

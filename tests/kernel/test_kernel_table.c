@@ -34,6 +34,8 @@ static void tables_are_complete(void **state) {
         assert_true(k->dropout_mask && k->drop);
         assert_true(k->rotate_halves && k->rotate_pairs);
         assert_true(k->norm && k->norm_gradient);
+        assert_true(k->activate && k->activation_gradient);
+        assert_true(k->gate && k->gate_gradient);
     }
     assert_true(last >= ATTN_ISA_SCALAR);
     assert_int_equal(attn_kernels_best(), last);
