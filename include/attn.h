@@ -11,6 +11,7 @@
  *     attn/sdpa.h      scaled dot-product attention: plan, call
  *     attn/backward.h  its gradients, for training
  *     attn/rotary.h    rotary position embeddings
+ *     attn/layer.h     layers: multi-head attention, stacks of Transformer blocks
  *
  * The shortest program calls attn_sdpa(). Everything else is a descriptor
  * (which attention), a plan (up to which sizes), and attn_plan_forward().
@@ -24,6 +25,7 @@
 #include "attn/backward.h"
 #include "attn/common.h"
 #include "attn/desc.h"
+#include "attn/layer.h"
 #include "attn/rotary.h"
 #include "attn/sdpa.h"
 #include "attn/version.h"

@@ -158,9 +158,9 @@ ATTN_API attn_status attn_desc_set_dropout(attn_desc *desc, float probability);
 
 /**
  * Whether calls bring relative_bias (T5; Raffel et al. 2020): a number for each bucket
- * and query head, of which the one of the distance j - p is added to the score. With n =
- * buckets, or half of them if bidirectional is 1, and e = n / 2 rounded down, distance
- * p - j falls into bucket
+ * and query head, of which the one of the distance j - p is added to the score. With n
+ * = buckets, or half of them if bidirectional is 1, and e = n / 2 rounded down,
+ * distance p - j falls into bucket
  *
  *     p - j                                                       up to e - 1
  *     e + floor(log((p - j) / e) / log(max_distance / e) (n - e))     from e on
@@ -174,11 +174,11 @@ ATTN_API attn_status attn_desc_set_relative_bias(attn_desc *desc, int32_t bucket
                                                  int32_t bidirectional);
 
 /**
- * Whether calls bring relative_keys (0 or 1), a row for each distance (Shaw et al. 2018,
- * whose keys are a table for all heads; Dai et al. 2019, Transformer-XL): the score gets
- * scale (query + position_bias) . relative_keys[row], with the row of j = p given by
- * the call's relative_zero, one row more for each key more, and the first and the last
- * row for all distances beyond. Since 0.1.
+ * Whether calls bring relative_keys (0 or 1), a row for each distance (Shaw et al.
+ * 2018, whose keys are a table for all heads; Dai et al. 2019, Transformer-XL): the
+ * score gets scale (query + position_bias) . relative_keys[row], with the row of j = p
+ * given by the call's relative_zero, one row more for each key more, and the first and
+ * the last row for all distances beyond. Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_relative_keys(attn_desc *desc,
                                                  int32_t relative_keys);
@@ -208,10 +208,10 @@ enum {
 };
 
 /**
- * Whether calls bring q_ranks and k_ranks, a number for each token: the place of a token
- * in an order of factorisation (a permutation mask), of which a query attends what came
- * before. Keys that all may attend, memory say, have a rank below all. Default
- * ATTN_RANKS_OFF. Since 0.1.
+ * Whether calls bring q_ranks and k_ranks, a number for each token: the place of a
+ * token in an order of factorisation (a permutation mask), of which a query attends
+ * what came before. Keys that all may attend, memory say, have a rank below all.
+ * Default ATTN_RANKS_OFF. Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_ranks(attn_desc *desc, int32_t ranks);
 

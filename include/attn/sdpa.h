@@ -16,8 +16,9 @@
  * position of query i. The relative terms are those of attn/desc.h, each if given:
  *
  *     relative_bias[bucket of j - p, h]
- *     scale * (query[b,h,i] + position_bias[h]) . relative_keys[h, j - p + relative_zero]
- *     scale * (query[b,h,i] + segment_bias[h]) . segment_keys[segments differ, h]
+ *     scale * (query[b,h,i] + position_bias[h]) . relative_keys[h, j - p +
+ * relative_zero] scale * (query[b,h,i] + segment_bias[h]) . segment_keys[segments
+ * differ, h]
  *
  * and where content_bias is given, query[b,h,i] + content_bias[h] meets the key. A sink
  * is one more logit per head in the softmax, with weight but without a value. Query i

@@ -92,7 +92,7 @@ attn_status attn_plan_forward(const attn_plan *plan, const attn_forward_args *ar
     TRY(attn_struct_take(&taken, sizeof taken, args, "args"));
     TRY(check_workspace(taken.workspace, taken.workspace_size, plan->workspace));
     struct call call;
-    TRY(attn_call_bind(&call, &plan->problem, &plan->bounds, &taken));
+    TRY(attn_call_bind(&call, &plan->problem, &plan->bounds, &taken, NULL));
     return run_with(plan, attn_plan_run, &call, taken.workspace, plan->workspace);
 }
 
@@ -110,7 +110,7 @@ attn_status attn_plan_backward(const attn_plan *plan, const attn_backward_args *
                         plan->backward_workspace));
     struct call call;
     TRY(attn_call_bind_backward(&call, &plan->problem, &plan->bounds, &taken,
-                                &forward));
+                                &forward, NULL));
     return run_with(plan, attn_plan_run_backward, &call, taken.workspace,
                     plan->backward_workspace);
 }

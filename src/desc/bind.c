@@ -233,7 +233,15 @@ static attn_status take_sizes(struct call *call, const attn_bounds *bounds,
 /* What forward and backward calls have in common. */
 static attn_status start(struct binding *binding, struct call *call,
                          const struct problem *problem, const attn_bounds *bounds,
-                         const attn_forward_args *args) {
+                         const attn_forward_args *args, const struct others *others) {
+    if (others != NULL) {
+        binding->others = others->count;
+        binding->own = (uintptr_t)others->own;
+        binding->own_end = binding->own + others->own_bytes;
+        for (int i = 0; i < others->count; i++) {
+            binding->extent[binding->extents++] = others->extent[i];
+        }
+    }
     *call = (struct call){
         .problem = problem,
         .dropout_seed = (uint64_t)args->dropout_seed,
@@ -244,9 +252,10 @@ static attn_status start(struct binding *binding, struct call *call,
 }
 
 attn_status attn_call_bind(struct call *call, const struct problem *problem,
-                           const attn_bounds *bounds, const attn_forward_args *args) {
+                           const attn_bounds *bounds, const attn_forward_args *args,
+                           const struct others *others) {
     struct binding binding = {.views = call, .axis_size = axis_size};
-    TRY(start(&binding, call, problem, bounds, args));
+    TRY(start(&binding, call, problem, bounds, args, others));
     call->should_stop = args->should_stop;
     call->should_stop_user = args->should_stop_user;
     REQUIRE(args->out != NULL, ATTN_ERR_INVALID, "out is missing");
@@ -260,9 +269,10 @@ attn_status attn_call_bind(struct call *call, const struct problem *problem,
 attn_status attn_call_bind_backward(struct call *call, const struct problem *problem,
                                     const attn_bounds *bounds,
                                     const attn_backward_args *args,
-                                    const attn_forward_args *forward) {
+                                    const attn_forward_args *forward,
+                                    const struct others *others) {
     struct binding binding = {.views = call, .axis_size = axis_size};
-    TRY(start(&binding, call, problem, bounds, forward));
+    TRY(start(&binding, call, problem, bounds, forward, others));
     call->should_stop = args->should_stop;
     call->should_stop_user = args->should_stop_user;
     for (size_t i = 0; i < STATE_OUTPUTS; i++) {

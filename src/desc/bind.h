@@ -6,6 +6,7 @@
 
 #include "attn/backward.h"
 #include "core/call.h"
+#include "desc/tensor.h"
 
 /* Zeroes a public struct of this size and type, and notes the size in its first member.
  */
@@ -19,17 +20,31 @@ attn_status attn_struct_take(void *mine, size_t mine_size, const void *theirs,
                              const char *name);
 
 /*
- * Checks arguments against the problem, the bounds and each other; fills in *call.
- * Reads lengths and offsets, no other data.
+ * Memory beside that of a call's tensors, which outputs must not meet, but for those
+ * whose attn_tensor lies within `own`: who made these knows where they are.
+ */
+struct others {
+    int count; /* at most OTHERS_MAX */
+    const struct extent *extent;
+    const void *own;
+    size_t own_bytes;
+};
+enum { OTHERS_MAX = 12 };
+
+/*
+ * Checks arguments against the problem, the bounds, each other and the others, which
+ * may be NULL; fills in *call. Reads lengths and offsets, no other data.
  */
 attn_status attn_call_bind(struct call *call, const struct problem *problem,
-                           const attn_bounds *bounds, const attn_forward_args *args);
+                           const attn_bounds *bounds, const attn_forward_args *args,
+                           const struct others *others);
 
 /* The same for a backward call and the arguments of its forward call. */
 attn_status attn_call_bind_backward(struct call *call, const struct problem *problem,
                                     const attn_bounds *bounds,
                                     const attn_backward_args *args,
-                                    const attn_forward_args *forward);
+                                    const attn_forward_args *forward,
+                                    const struct others *others);
 
 struct binding;
 

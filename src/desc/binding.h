@@ -30,7 +30,7 @@ struct row {
             {__VA_ARGS__ }, optional, dtype                                            \
     }
 
-enum { EXTENTS_MAX = 56 };
+enum { EXTENTS_MAX = 68 };
 
 /* What the checks of one call collect. */
 struct binding {
@@ -38,6 +38,8 @@ struct binding {
     int64_t (*axis_size)(const void *views, char axis);
     int extents;
     int inputs; /* extents before the first output */
+    int others; /* the first extents, which outputs of `own` may meet */
+    uintptr_t own, own_end;
     struct extent extent[EXTENTS_MAX];
     const attn_tensor *tensor[EXTENTS_MAX]; /* NULL for the workspace */
 };

@@ -171,9 +171,7 @@ static void look_at_provider(void) {
 
 static void look(void) {
     look_at_provider();
-    if (found.one_at_a_time) {
-        pthread_atfork(lock_one_caller, unlock_one_caller, unlock_one_caller);
-    }
+    pthread_atfork(lock_one_caller, unlock_one_caller, unlock_one_caller);
 }
 
 const struct blas *attn_blas(void) {
@@ -193,6 +191,20 @@ bool attn_blas_set_single(void) {
     return true;
 }
 
+static int transposition(bool transpose) {
+    return transpose ? TRANSPOSE : NO_TRANSPOSE;
+}
+
+void attn_blas_large(int m, int n, int k, const float *a, int lda, bool transpose_a,
+                     const float *b, int ldb, bool transpose_b, bool accumulate,
+                     float *c, int ldc) {
+    attn_blas(); /* installs the fork handler */
+    lock_one_caller();
+    cblas_sgemm(ROW_MAJOR, transposition(transpose_a), transposition(transpose_b), m, n,
+                k, 1.0f, a, lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
+    unlock_one_caller();
+}
+
 void attn_blas_product(int m, int n, int k, float alpha, const float *a, int lda,
                        bool transpose_a, const float *b, int ldb, bool accumulate,
                        float *c, int ldc) {
@@ -200,8 +212,8 @@ void attn_blas_product(int m, int n, int k, float alpha, const float *a, int lda
     if (alone) {
         lock_one_caller();
     }
-    cblas_sgemm(ROW_MAJOR, transpose_a ? TRANSPOSE : NO_TRANSPOSE, NO_TRANSPOSE, m, n,
-                k, alpha, a, lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
+    cblas_sgemm(ROW_MAJOR, transposition(transpose_a), NO_TRANSPOSE, m, n, k, alpha, a,
+                lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
     if (alone) {
         unlock_one_caller();
     }

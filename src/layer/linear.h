@@ -1,0 +1,48 @@
+/*
+ * Products of rows with a parameter, forwards and backwards: each one call of BLAS
+ * where the strides allow it.
+ */
+#ifndef ATTN_LAYER_LINEAR_H
+#define ATTN_LAYER_LINEAR_H
+
+#include "layer/rows.h"
+
+/* What all products of a call have in common. */
+struct linear {
+    struct attn_context *context;
+    const struct kernels *kernels;
+    bool reproducible; /* by panels of rows of one sequence */
+};
+
+/* (outputs, inputs), row after row or, transposed, column after column. */
+struct weight {
+    float *data; /* NULL: not there */
+    int64_t ld;
+    bool transposed;
+};
+
+/* The weight of outputs from this one on. */
+static inline struct weight weight_from(struct weight weight, int64_t output) {
+    weight.data += weight.transposed ? output : output * weight.ld;
+    return weight;
+}
+
+/* y = x W^T + b, or y += with add; b NULL: none. x has `inputs` features, y `outputs`.
+ */
+void attn_linear(const struct linear *linear, struct size size,
+                 const struct sequences *y, const struct sequences *x,
+                 struct weight weight, const float *bias, int64_t outputs,
+                 int64_t inputs, bool add);
+
+/* grad_x = grad_y W, or += with add. */
+void attn_linear_input(const struct linear *linear, struct size size,
+                       const struct sequences *grad_x, const struct sequences *grad_y,
+                       struct weight weight, int64_t outputs, int64_t inputs, bool add);
+
+/* grad_W += grad_y^T x and grad_b += sum of grad_y, each if it is there. */
+void attn_linear_parameters(const struct linear *linear, struct size size,
+                            struct weight grad_weight, float *grad_bias,
+                            const struct sequences *grad_y, const struct sequences *x,
+                            int64_t outputs, int64_t inputs);
+
+#endif

@@ -1,0 +1,159 @@
+/*
+ * The forward call of a multi-head layer.
+ */
+#include "base/status.h"
+#include "layer/multihead_parts.h"
+
+/* The weight of a part among these parameters. */
+static struct weight weight_of(const struct multihead_call *call, int part,
+                               int64_t head, const attn_tensor *packed,
+                               const attn_tensor *separate) {
+    int64_t output = 0;
+    if (call->multihead->facts.separate == 1) {
+        return attn_parameter_weight(separate, head);
+    }
+    for (int i = 0; i < part; i++) {
+        output += call->multihead->width[i];
+    }
+    const struct weight weight = attn_parameter_weight(packed, 0);
+    return weight.data != NULL ? weight_from(weight, output) : weight;
+}
+
+/* The bias of a part within that of all. */
+static float *bias_of(const struct multihead_call *call, int part,
+                      const attn_tensor *packed) {
+    float *bias = parameter_vector(packed);
+    for (int i = 0; i < part && bias != NULL; i++) {
+        bias += call->multihead->width[i];
+    }
+    return bias;
+}
+
+struct weight attn_multihead_weight(const struct multihead_call *call, int part,
+                                    int64_t head, const float **bias) {
+    const enum multihead_parameter separate =
+        (enum multihead_parameter)(Q_WEIGHT + part);
+    *bias = bias_of(call, part, attn_multihead_value(call, IN_BIAS));
+    return weight_of(call, part, head, attn_multihead_value(call, IN_WEIGHT),
+                     attn_multihead_value(call, separate));
+}
+
+struct weight attn_multihead_weight_gradient(const struct multihead_call *call,
+                                             int part, int64_t head, float **bias) {
+    const enum multihead_parameter separate =
+        (enum multihead_parameter)(Q_WEIGHT + part);
+    *bias = bias_of(call, part, attn_multihead_gradient(call, IN_BIAS));
+    return weight_of(call, part, head, attn_multihead_gradient(call, IN_WEIGHT),
+                     attn_multihead_gradient(call, separate));
+}
+
+/* Heads, each from its slice of the input. */
+static void project_slices(const struct multihead_call *call, int part,
+                           const struct sequences *input, struct size size) {
+    const struct multihead *multihead = call->multihead;
+    const int64_t heads =
+        part == PART_QUERY ? multihead->facts.heads : multihead->facts.kv_heads;
+    const int64_t outputs = multihead->width[part] / heads;
+    const int64_t inputs = multihead->inputs[part] / heads;
+    for (int64_t h = 0; h < heads; h++) {
+        const float *bias;
+        const struct weight weight = attn_multihead_weight(call, part, h, &bias);
+        const struct sequences x = sequences_from(*input, h * inputs);
+        const struct sequences y = sequences_from(call->part[part], h * outputs);
+        attn_linear(&call->linear, size, &y, &x, weight,
+                    bias != NULL ? bias + h * outputs : NULL, outputs, inputs, false);
+    }
+}
+
+/* Parts that lie together in rows are made together. */
+static void project(const struct multihead_call *call) {
+    const struct multihead *multihead = call->multihead;
+    const struct sequences *inputs[] = {&call->input, &call->key, &call->value};
+    for (int i = 0; i < PARTS; i++) {
+        const struct size size = {call->batch,
+                                  i == PART_QUERY ? call->q_length : call->kv_length};
+        const int first = i;
+        if (multihead->facts.project == ATTN_PROJECT_SLICES) {
+            project_slices(call, i, inputs[i], size);
+            continue;
+        }
+        int64_t outputs = multihead->width[i];
+        while (attn_multihead_with_next(call, i)) {
+            outputs += multihead->width[++i];
+        }
+        const float *bias;
+        const struct weight weight = attn_multihead_weight(call, first, 0, &bias);
+        attn_linear(&call->linear, size, &call->part[first], inputs[first], weight,
+                    bias, outputs, multihead->inputs[first], false);
+    }
+}
+
+struct sequences attn_multihead_positions(const attn_tensor *positions) {
+    return (struct sequences){positions->data, 0,
+                              positions->shape[0] > 1 ? positions->stride[0]
+                                                      : positions->shape[1]};
+}
+
+static void make_relative_keys(const struct multihead_call *call) {
+    const int64_t width = call->multihead->width[PART_QUERY];
+    const struct sequences x = attn_multihead_positions(call->args->positions);
+    const struct size size = {1, attn_multihead_relative_rows(call)};
+    const struct sequences y = sequences_at(call->relative_keys, size, width);
+    attn_linear(&call->linear, size, &y, &x,
+                attn_parameter_weight(attn_multihead_value(call, R_WEIGHT), 0), NULL,
+                width, call->multihead->facts.embed_dim, false);
+}
+
+static void average_task(const void *argument, int64_t b, int64_t row, int64_t end) {
+    const struct multihead_call *call = argument;
+    const int64_t heads = call->multihead->facts.heads, dim = call->multihead->combined;
+    for (int64_t r = b * call->q_length + row; r < b * call->q_length + end; r++) {
+        const float *from = call->heads + r * heads * dim;
+        float *to = call->average + r * dim;
+        for (int64_t c = 0; c < dim; c++) {
+            float sum = 0.0f;
+            for (int64_t h = 0; h < heads; h++) {
+                sum += from[h * dim + c];
+            }
+            to[c] = sum / (float)heads;
+        }
+    }
+}
+
+struct sequences attn_multihead_combined(const struct multihead_call *call) {
+    const struct multihead *multihead = call->multihead;
+    const struct size size = {call->batch, call->q_length};
+    if (multihead->facts.combine == ATTN_COMBINE_CONCAT) {
+        return sequences_at(call->heads, size, multihead->combined);
+    }
+    attn_rows_run(call->linear.context, size,
+                  (multihead->facts.heads + 1) * multihead->combined, average_task,
+                  call);
+    return sequences_at(call->average, size, multihead->combined);
+}
+
+attn_status attn_multihead_forward(const struct multihead_call *call,
+                                   const struct multihead_bound *bound,
+                                   const struct sequences *output, bool add) {
+    const struct multihead *multihead = call->multihead;
+    const struct linear *linear = &call->linear;
+    const struct size size = {call->batch, call->q_length};
+    project(call);
+    if (multihead->facts.rotary_dim > 0) {
+        attn_rotary_run(&bound->rotate_query, linear->context, linear->kernels);
+        attn_rotary_run(&bound->rotate_key, linear->context, linear->kernels);
+    }
+    if (multihead->facts.relative == 1) {
+        make_relative_keys(call);
+    }
+    TRY(attn_plan_run(&multihead->plan, &bound->call, call->plan_workspace));
+    if (multihead->extras > 0) {
+        TRY(attn_multihead_add_extra(call, bound));
+    }
+    const struct sequences combined = attn_multihead_combined(call);
+    attn_linear(linear, size, output, &combined,
+                attn_parameter_weight(attn_multihead_value(call, OUT_WEIGHT), 0),
+                parameter_vector(attn_multihead_value(call, OUT_BIAS)),
+                multihead->facts.embed_dim, multihead->combined, add);
+    return ATTN_OK;
+}

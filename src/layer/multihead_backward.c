@@ -1,0 +1,295 @@
+/*
+ * The backward call of a multi-head layer: the steps of the forward call in reverse.
+ * Queries, keys, values and outputs of heads are those that the forward call kept;
+ * their gradients lie side by side where they do.
+ */
+#include <string.h>
+
+#include "base/status.h"
+#include "layer/multihead_parts.h"
+
+void attn_multihead_backward_scratch(const struct multihead_call *call,
+                                     struct multihead_gradients *gradients,
+                                     struct ledger *ledger) {
+    const struct multihead *multihead = call->multihead;
+    const attn_multihead_options *facts = &multihead->facts;
+    attn_multihead_place_parts(call, gradients->part, ledger);
+    gradients->heads = ledger_floats(ledger, call->batch, call->q_length,
+                                     facts->heads * facts->value_dim);
+    if (facts->combine == ATTN_COMBINE_MEAN) {
+        gradients->average =
+            ledger_floats(ledger, call->batch, call->q_length, multihead->combined);
+    }
+    if (facts->relative == 1) {
+        gradients->relative_keys =
+            ledger_floats(ledger, attn_multihead_relative_rows(call),
+                          multihead->width[PART_QUERY], 1);
+    }
+    if (multihead->extras > 0) {
+        attn_multihead_extra_scratch(call, gradients, ledger);
+    }
+    size_t bytes = multihead->plan.backward_workspace;
+    if (multihead->extras > 0 && multihead->extra_plan.backward_workspace > bytes) {
+        bytes = multihead->extra_plan.backward_workspace;
+    }
+    gradients->plan_workspace = ledger_bytes(ledger, (int64_t)bytes);
+}
+
+/* The gradients of what are parameters here and inputs of the attention there. */
+static void bind_relative(struct multihead_backward_bound *bound,
+                          const struct multihead_call *call,
+                          const struct multihead_bound *forward,
+                          const struct multihead_gradients *gradients) {
+    const struct {
+        enum multihead_parameter parameter;
+        const attn_tensor **argument;
+    } tables[] = {
+        {CONTENT_BIAS, &bound->args.grad_content_bias},
+        {POSITION_BIAS, &bound->args.grad_position_bias},
+        {SEGMENT_KEYS, &bound->args.grad_segment_keys},
+        {SEGMENT_BIAS, &bound->args.grad_segment_bias},
+    };
+    for (size_t i = 0; i < COUNT_OF(tables); i++) {
+        const attn_tensor *gradient =
+            attn_multihead_gradient(call, tables[i].parameter);
+        if (gradient->rank > 0) {
+            bound->grad_table[i] = *gradient;
+            *tables[i].argument = &bound->grad_table[i];
+        }
+    }
+    bound->grad_relative_keys = forward->relative_keys;
+    bound->grad_relative_keys.data = gradients->relative_keys;
+    bound->args.grad_relative_keys = &bound->grad_relative_keys;
+}
+
+attn_status attn_multihead_bind_backward(struct multihead_backward_bound *bound,
+                                         const struct multihead_call *call,
+                                         const struct multihead_bound *forward,
+                                         const struct multihead_gradients *gradients) {
+    const struct multihead *multihead = call->multihead;
+    const attn_multihead_options *facts = &multihead->facts;
+    const struct size size = {call->batch, call->q_length};
+    const struct sequences heads =
+        sequences_at(gradients->heads, size, facts->heads * facts->value_dim);
+    bound->grad_query = attn_heads_of(&gradients->part[PART_QUERY], call->batch,
+                                      facts->heads, call->q_length, facts->key_dim);
+    bound->grad_key = attn_heads_of(&gradients->part[PART_KEY], call->batch,
+                                    facts->kv_heads, call->kv_length, facts->key_dim);
+    bound->grad_value =
+        attn_heads_of(&gradients->part[PART_VALUE], call->batch, facts->kv_heads,
+                      call->kv_length, facts->value_dim);
+    bound->grad_out = attn_heads_of(&heads, call->batch, facts->heads, call->q_length,
+                                    facts->value_dim);
+    bound->args = gradients->args;
+    bound->args.grad_out = &bound->grad_out;
+    bound->args.grad_query = &bound->grad_query;
+    bound->args.grad_key = &bound->grad_key;
+    bound->args.grad_value = &bound->grad_value;
+    bound->args.accumulate = 1;
+    bound->args.should_stop = call->should_stop;
+    bound->args.should_stop_user = call->should_stop_user;
+    if (facts->relative == 1) {
+        bind_relative(bound, call, forward, gradients);
+    }
+    struct others others = *call->others;
+    others.own = bound;
+    others.own_bytes = sizeof *bound;
+    attn_forward_args args = forward->args;
+    args.weights = args.mean_weights = args.key_sums = NULL;
+    args.raw_scores = args.capped_scores = args.biased_scores = NULL;
+    args.dropout_mask = NULL;
+    if (facts->rotary_dim > 0) {
+        TRY(attn_multihead_bind_rotary(call, &bound->grad_query, false, true,
+                                       &bound->rotate_query));
+        TRY(attn_multihead_bind_rotary(call, &bound->grad_key, true, true,
+                                       &bound->rotate_key));
+    }
+    if (multihead->extras > 0) {
+        TRY(attn_multihead_bind_extra_backward(call, forward, bound, gradients,
+                                               &others));
+    }
+    return attn_call_bind_backward(&bound->call, &multihead->plan.problem,
+                                   &multihead->plan.bounds, &bound->args, &args,
+                                   &others);
+}
+
+/* Gradients that attention adds to start from 0. */
+static void clear(const struct multihead_call *call,
+                  const struct multihead_gradients *gradients) {
+    const struct multihead *multihead = call->multihead;
+    for (int i = 0; i < PARTS; i++) {
+        const struct sequences *part = &gradients->part[i];
+        const int64_t rows = i == PART_QUERY ? call->q_length : call->kv_length;
+        for (int64_t b = 0; b < call->batch; b++) {
+            for (int64_t r = 0; r < rows; r++) {
+                memset(sequence_row(part, b, r), 0,
+                       (size_t)multihead->width[i] * sizeof(float));
+            }
+        }
+    }
+    if (multihead->facts.relative == 1) {
+        memset(gradients->relative_keys, 0,
+               (size_t)attn_multihead_relative_rows(call) *
+                   (size_t)multihead->width[PART_QUERY] * sizeof(float));
+    }
+}
+
+struct spread {
+    const struct multihead_call *call;
+    const struct multihead_gradients *gradients;
+};
+
+static void spread_task(const void *argument, int64_t b, int64_t row, int64_t end) {
+    const struct spread *spread = argument;
+    const struct multihead_call *call = spread->call;
+    const int64_t heads = call->multihead->facts.heads, dim = call->multihead->combined;
+    for (int64_t r = b * call->q_length + row; r < b * call->q_length + end; r++) {
+        const float *from = spread->gradients->average + r * dim;
+        float *to = spread->gradients->heads + r * heads * dim;
+        for (int64_t h = 0; h < heads; h++) {
+            for (int64_t c = 0; c < dim; c++) {
+                to[h * dim + c] = from[c] / (float)heads;
+            }
+        }
+    }
+}
+
+/* From the gradient of the output to those of the heads' outputs. */
+static void output_gradients(const struct multihead_call *call,
+                             const struct multihead_gradients *gradients) {
+    const struct multihead *multihead = call->multihead;
+    const struct linear *linear = &call->linear;
+    const struct size size = {call->batch, call->q_length};
+    const int64_t outputs = multihead->facts.embed_dim, inputs = multihead->combined;
+    const bool mean = multihead->facts.combine == ATTN_COMBINE_MEAN;
+    const attn_tensor *grad_weight = attn_multihead_gradient(call, OUT_WEIGHT);
+    const struct sequences combined = attn_multihead_combined(call);
+    attn_linear_parameters(linear, size, attn_parameter_weight(grad_weight, 0),
+                           parameter_vector(attn_multihead_gradient(call, OUT_BIAS)),
+                           &gradients->grad_output, &combined, outputs, inputs);
+    const struct sequences to =
+        sequences_at(mean ? gradients->average : gradients->heads, size, inputs);
+    attn_linear_input(linear, size, &to, &gradients->grad_output,
+                      attn_parameter_weight(attn_multihead_value(call, OUT_WEIGHT), 0),
+                      outputs, inputs, false);
+    if (mean) {
+        const struct spread spread = {call, gradients};
+        attn_rows_run(linear->context, size, (multihead->facts.heads + 1) * inputs,
+                      spread_task, &spread);
+    }
+}
+
+/* Where the gradient of a part's input goes. */
+struct target {
+    struct sequences to;
+    bool add;
+};
+
+/* From the gradients of a run of parts, which lie together, to those of the weight and
+ * of the input that they come from. */
+static void project_back(const struct multihead_call *call, int part, int64_t head,
+                         struct size size, const struct sequences *grad_y,
+                         const struct sequences *x, const struct target *target,
+                         int64_t outputs, int64_t inputs) {
+    const float *unused;
+    float *grad_bias;
+    const struct weight grad_weight =
+        attn_multihead_weight_gradient(call, part, head, &grad_bias);
+    if (grad_bias != NULL) {
+        grad_bias += head * outputs;
+    }
+    attn_linear_parameters(&call->linear, size, grad_weight, grad_bias, grad_y, x,
+                           outputs, inputs);
+    if (target->to.data != NULL) {
+        attn_linear_input(&call->linear, size, &target->to, grad_y,
+                          attn_multihead_weight(call, part, head, &unused), outputs,
+                          inputs, target->add);
+    }
+}
+
+/* The gradients of parameters of projections, and of inputs. */
+static void input_gradients(const struct multihead_call *call,
+                            const struct multihead_gradients *gradients) {
+    const struct multihead *multihead = call->multihead;
+    const struct sequences *inputs[] = {&call->input, &call->key, &call->value};
+    struct target query = {gradients->grad_input, gradients->add_input};
+    struct target key = {gradients->grad_key, gradients->add_key};
+    struct target value = {gradients->grad_value, gradients->add_value};
+    struct target *targets[] = {&query, &key, &value};
+    targets[PART_KEY] = call->one_input ? &query : &key;
+    targets[PART_VALUE] = call->one_key ? targets[PART_KEY] : &value;
+    for (int i = 0; i < PARTS; i++) {
+        const struct size size = {call->batch,
+                                  i == PART_QUERY ? call->q_length : call->kv_length};
+        const int first = i;
+        struct target *target = targets[first];
+        if (multihead->facts.project == ATTN_PROJECT_SLICES) {
+            const int64_t heads =
+                i == PART_QUERY ? multihead->facts.heads : multihead->facts.kv_heads;
+            const int64_t outputs = multihead->width[i] / heads;
+            const int64_t features = multihead->inputs[i] / heads;
+            for (int64_t h = 0; h < heads; h++) {
+                const struct sequences grad_y =
+                    sequences_from(gradients->part[i], h * outputs);
+                const struct sequences x = sequences_from(*inputs[i], h * features);
+                struct target slice = *target;
+                if (slice.to.data != NULL) {
+                    slice.to = sequences_from(slice.to, h * features);
+                }
+                project_back(call, i, h, size, &grad_y, &x, &slice, outputs, features);
+            }
+        } else {
+            int64_t outputs = multihead->width[i];
+            while (attn_multihead_with_next(call, i)) {
+                outputs += multihead->width[++i];
+            }
+            project_back(call, first, 0, size, &gradients->part[first], inputs[first],
+                         target, outputs, multihead->inputs[first]);
+        }
+        target->add = true;
+    }
+}
+
+static void relative_gradients(const struct multihead_call *call,
+                               const struct multihead_gradients *gradients) {
+    const int64_t outputs = call->multihead->width[PART_QUERY];
+    const int64_t inputs = call->multihead->facts.embed_dim;
+    const struct size size = {1, attn_multihead_relative_rows(call)};
+    const struct sequences grad_y =
+        sequences_at(gradients->relative_keys, size, outputs);
+    const struct sequences x = attn_multihead_positions(call->args->positions);
+    attn_linear_parameters(
+        &call->linear, size,
+        attn_parameter_weight(attn_multihead_gradient(call, R_WEIGHT), 0), NULL,
+        &grad_y, &x, outputs, inputs);
+    if (gradients->grad_positions != NULL) {
+        const struct sequences to = attn_multihead_positions(gradients->grad_positions);
+        attn_linear_input(
+            &call->linear, size, &to, &grad_y,
+            attn_parameter_weight(attn_multihead_value(call, R_WEIGHT), 0), outputs,
+            inputs, true);
+    }
+}
+
+attn_status attn_multihead_backward(const struct multihead_call *call,
+                                    const struct multihead_backward_bound *bound,
+                                    const struct multihead_gradients *gradients) {
+    const struct multihead *multihead = call->multihead;
+    const struct linear *linear = &call->linear;
+    output_gradients(call, gradients);
+    clear(call, gradients);
+    TRY(attn_plan_run_backward(&multihead->plan, &bound->call,
+                               gradients->plan_workspace));
+    if (multihead->extras > 0) {
+        TRY(attn_multihead_extra_backward(call, bound, gradients));
+    }
+    if (multihead->facts.rotary_dim > 0) {
+        attn_rotary_run(&bound->rotate_query, linear->context, linear->kernels);
+        attn_rotary_run(&bound->rotate_key, linear->context, linear->kernels);
+    }
+    if (multihead->facts.relative == 1) {
+        relative_gradients(call, gradients);
+    }
+    input_gradients(call, gradients);
+    return ATTN_OK;
+}

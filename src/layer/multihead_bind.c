@@ -1,0 +1,229 @@
+/*
+ * The memory of a multi-head layer's call, and its checks.
+ *
+ * Queries, keys and values that come from one input by one weight lie side by side in
+ * rows of one product, and attention finds them by strides.
+ */
+#include "base/status.h"
+#include "layer/multihead_parts.h"
+
+const attn_tensor *attn_multihead_value(const struct multihead_call *call,
+                                        enum multihead_parameter parameter) {
+    static const attn_tensor none = {0};
+    const int64_t at = call->multihead->parameter[parameter];
+    return at < 0 ? &none : &call->parameters->list[call->first + at].value;
+}
+
+const attn_tensor *attn_multihead_gradient(const struct multihead_call *call,
+                                           enum multihead_parameter parameter) {
+    static const attn_tensor none = {0};
+    const int64_t at = call->multihead->parameter[parameter];
+    return at < 0 ? &none : &call->parameters->list[call->first + at].gradient;
+}
+
+void attn_multihead_place_parts(const struct multihead_call *call,
+                                struct sequences part[PARTS], struct ledger *ledger) {
+    const struct multihead *multihead = call->multihead;
+    const int64_t *width = multihead->width;
+    for (int i = 0; i < PARTS; i++) {
+        const struct size size = {call->batch,
+                                  i == PART_QUERY ? call->q_length : call->kv_length};
+        const int first = i;
+        int64_t features = width[i];
+        for (; attn_multihead_with_next(call, i); i++) {
+            features += width[i + 1];
+        }
+        float *data = ledger_floats(ledger, size.batch, size.rows, features);
+        for (int p = first; p <= i; p++) {
+            part[p] = sequences_at(data, size, features);
+            data = data != NULL ? data + width[p] : NULL;
+        }
+    }
+}
+
+bool attn_multihead_with_next(const struct multihead_call *call, int part) {
+    return call->multihead->facts.separate == 0 &&
+           ((part == PART_QUERY && call->one_input) ||
+            (part == PART_KEY && call->one_key));
+}
+
+int64_t attn_multihead_relative_rows(const struct multihead_call *call) {
+    return call->args != NULL ? call->args->positions->shape[0]
+                              : call->q_length + call->kv_length;
+}
+
+void attn_multihead_keep(struct multihead_call *call, struct ledger *ledger) {
+    const attn_multihead_options *facts = &call->multihead->facts;
+    attn_multihead_place_parts(call, call->part, ledger);
+    call->heads = ledger_floats(ledger, call->batch, call->q_length,
+                                facts->heads * facts->value_dim);
+    if (call->training) {
+        call->row_max =
+            ledger_floats(ledger, call->batch, call->q_length, facts->heads);
+        call->row_sum =
+            ledger_floats(ledger, call->batch, call->q_length, facts->heads);
+    }
+    if (facts->relative == 1) {
+        call->relative_keys = ledger_floats(ledger, attn_multihead_relative_rows(call),
+                                            call->multihead->width[PART_QUERY], 1);
+    }
+    if (call->multihead->extras > 0) {
+        attn_multihead_keep_extra(call, ledger);
+    }
+}
+
+void attn_multihead_scratch(struct multihead_call *call, struct ledger *ledger) {
+    const struct multihead *multihead = call->multihead;
+    if (multihead->facts.combine == ATTN_COMBINE_MEAN) {
+        call->average =
+            ledger_floats(ledger, call->batch, call->q_length, multihead->combined);
+    }
+    size_t bytes = multihead->plan.workspace;
+    if (multihead->extras > 0 && multihead->extra_plan.workspace > bytes) {
+        bytes = multihead->extra_plan.workspace;
+    }
+    call->plan_workspace = ledger_bytes(ledger, (int64_t)bytes);
+}
+
+attn_tensor attn_heads_of(const struct sequences *rows, int64_t batch, int64_t heads,
+                          int64_t length, int64_t dim) {
+    return (attn_tensor){
+        .data = rows->data,
+        .shape = {batch, heads, length, dim},
+        .stride = {rows->batch_stride, dim, rows->row_stride, 1},
+        .dtype = ATTN_F32,
+        .rank = 4,
+    };
+}
+
+/* A number for each row of each head. */
+static attn_tensor statistic(float *data, const struct multihead_call *call) {
+    attn_tensor tensor;
+    const int64_t shape[] = {call->batch, call->multihead->facts.heads, call->q_length};
+    attn_tensor_init(&tensor, ATTN_F32, 3, shape, data);
+    return tensor;
+}
+
+attn_status attn_multihead_bind_rotary(const struct multihead_call *call,
+                                       const attn_tensor *tensor, bool key,
+                                       bool inverse, struct rotary *rotary) {
+    const attn_multihead_options *facts = &call->multihead->facts;
+    const attn_layer_args *from = call->args;
+    attn_rotary_args args = {
+        .size = sizeof args,
+        .input = tensor,
+        .output = tensor,
+        .rotary_dim = facts->rotary_dim,
+        .interleaved = facts->rotary_interleaved,
+        .inverse = inverse,
+        .base = facts->rotary_base,
+        .position_ids = from->position_ids,
+        .offsets = from->offsets,
+        .cosines = from->cosines,
+        .sines = from->sines,
+    };
+    if (key && (from->key_position_ids != NULL || from->key_offsets != NULL)) {
+        args.position_ids = from->key_position_ids;
+        args.offsets = from->key_offsets;
+    }
+    return attn_rotary_bind(rotary, &args);
+}
+
+static attn_status bind_rotations(struct multihead_bound *bound,
+                                  const struct multihead_call *call) {
+    const attn_layer_args *args = call->args;
+    if (call->multihead->facts.rotary_dim > 0) {
+        TRY(attn_multihead_bind_rotary(call, &bound->query, false, false,
+                                       &bound->rotate_query));
+        return attn_multihead_bind_rotary(call, &bound->key, true, false,
+                                          &bound->rotate_key);
+    }
+    const struct {
+        const char *name;
+        const attn_tensor *tensor;
+    } given[] = {
+        {"position_ids", args->position_ids},
+        {"offsets", args->offsets},
+        {"cosines", args->cosines},
+        {"sines", args->sines},
+        {"key_position_ids", args->key_position_ids},
+        {"key_offsets", args->key_offsets},
+    };
+    for (size_t i = 0; i < COUNT_OF(given); i++) {
+        REQUIRE(given[i].tensor == NULL, ATTN_ERR_INVALID,
+                "%s is given, but the layer has no rotary_dim", given[i].name);
+    }
+    return ATTN_OK;
+}
+
+/* Relative keys and what goes with them, from parameters. */
+static void bind_relative(struct multihead_bound *bound,
+                          const struct multihead_call *call) {
+    const attn_multihead_options *facts = &call->multihead->facts;
+    const struct {
+        enum multihead_parameter parameter;
+        const attn_tensor **argument;
+    } tables[] = {
+        {CONTENT_BIAS, &bound->args.content_bias},
+        {POSITION_BIAS, &bound->args.position_bias},
+        {SEGMENT_KEYS, &bound->args.segment_keys},
+        {SEGMENT_BIAS, &bound->args.segment_bias},
+    };
+    for (size_t i = 0; i < COUNT_OF(tables); i++) {
+        const attn_tensor *value = attn_multihead_value(call, tables[i].parameter);
+        if (value->rank > 0) {
+            *tables[i].argument = value;
+        }
+    }
+    bound->relative_keys = (attn_tensor){
+        .data = call->relative_keys,
+        .shape = {facts->heads, attn_multihead_relative_rows(call), facts->key_dim},
+        .stride = {facts->key_dim, call->multihead->width[PART_QUERY], 1},
+        .dtype = ATTN_F32,
+        .rank = 3,
+    };
+    bound->args.relative_keys = &bound->relative_keys;
+    bound->args.relative_zero = call->args->relative_zero;
+}
+
+attn_status attn_multihead_bind(struct multihead_bound *bound,
+                                const struct multihead_call *call) {
+    const struct multihead *multihead = call->multihead;
+    const attn_multihead_options *facts = &multihead->facts;
+    const struct size size = {call->batch, call->q_length};
+    const struct sequences heads =
+        sequences_at(call->heads, size, facts->heads * facts->value_dim);
+    bound->query = attn_heads_of(&call->part[PART_QUERY], call->batch, facts->heads,
+                                 call->q_length, facts->key_dim);
+    bound->key = attn_heads_of(&call->part[PART_KEY], call->batch, facts->kv_heads,
+                               call->kv_length, facts->key_dim);
+    bound->value = attn_heads_of(&call->part[PART_VALUE], call->batch, facts->kv_heads,
+                                 call->kv_length, facts->value_dim);
+    bound->out = attn_heads_of(&heads, call->batch, facts->heads, call->q_length,
+                               facts->value_dim);
+    bound->args = *call->attention;
+    bound->args.query = &bound->query;
+    bound->args.key = &bound->key;
+    bound->args.value = &bound->value;
+    bound->args.out = &bound->out;
+    if (call->training && bound->args.row_max == NULL && multihead->extras == 0) {
+        bound->row_max = statistic(call->row_max, call);
+        bound->row_sum = statistic(call->row_sum, call);
+        bound->args.row_max = &bound->row_max;
+        bound->args.row_sum = &bound->row_sum;
+    }
+    if (facts->relative == 1) {
+        bind_relative(bound, call);
+    }
+    bound->args.should_stop = call->should_stop;
+    bound->args.should_stop_user = call->should_stop_user;
+    struct others others = *call->others;
+    others.own = bound;
+    others.own_bytes = sizeof *bound;
+    TRY(bind_rotations(bound, call));
+    if (multihead->extras > 0) {
+        TRY(attn_multihead_bind_extra(call, bound, &others));
+    }
+    return attn_call_bind(&bound->call, &multihead->plan.problem,
+                          &multihead->plan.bounds, &bound->args, &others);
+}

@@ -1,0 +1,63 @@
+/*
+ * What the files of a multi-head layer share.
+ */
+#ifndef ATTN_LAYER_MULTIHEAD_PARTS_H
+#define ATTN_LAYER_MULTIHEAD_PARTS_H
+
+#include "layer/multihead.h"
+
+/* Queries, keys and values, or their gradients: those that one product makes lie in the
+ * same rows. */
+void attn_multihead_place_parts(const struct multihead_call *call,
+                                struct sequences part[PARTS], struct ledger *ledger);
+
+/* True if this part and the next are made by one product. */
+bool attn_multihead_with_next(const struct multihead_call *call, int part);
+
+/* The weight of a part, from its first row on, and its bias or NULL; of slices, that of
+ * this head, and the bias of all. */
+struct weight attn_multihead_weight(const struct multihead_call *call, int part,
+                                    int64_t head, const float **bias);
+struct weight attn_multihead_weight_gradient(const struct multihead_call *call,
+                                             int part, int64_t head, float **bias);
+
+/* Outputs of the heads as the output is projected from them: averaged, if need be. */
+struct sequences attn_multihead_combined(const struct multihead_call *call);
+
+/* The rows of positions; of a call that is only measured, the most there may be. */
+int64_t attn_multihead_relative_rows(const struct multihead_call *call);
+
+/* Positions, or their gradient, as rows. */
+struct sequences attn_multihead_positions(const attn_tensor *positions);
+
+/* Rows as a tensor (batch, heads, length, dim). */
+attn_tensor attn_heads_of(const struct sequences *rows, int64_t batch, int64_t heads,
+                          int64_t length, int64_t dim);
+
+/* The rotation of queries or keys, or its inverse. */
+attn_status attn_multihead_bind_rotary(const struct multihead_call *call,
+                                       const attn_tensor *tensor, bool key,
+                                       bool inverse, struct rotary *rotary);
+
+/*
+ * Keys and values that are parameters or zero: attention to them is a call of its own,
+ * whose result is merged with that of the others.
+ */
+void attn_multihead_keep_extra(struct multihead_call *call, struct ledger *ledger);
+void attn_multihead_extra_scratch(const struct multihead_call *call,
+                                  struct multihead_gradients *gradients,
+                                  struct ledger *ledger);
+attn_status attn_multihead_bind_extra(const struct multihead_call *call,
+                                      struct multihead_bound *bound,
+                                      const struct others *others);
+attn_status attn_multihead_add_extra(const struct multihead_call *call,
+                                     const struct multihead_bound *bound);
+attn_status attn_multihead_bind_extra_backward(
+    const struct multihead_call *call, const struct multihead_bound *forward,
+    struct multihead_backward_bound *bound, const struct multihead_gradients *gradients,
+    const struct others *others);
+attn_status attn_multihead_extra_backward(const struct multihead_call *call,
+                                          const struct multihead_backward_bound *bound,
+                                          const struct multihead_gradients *gradients);
+
+#endif
