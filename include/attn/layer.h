@@ -96,6 +96,8 @@ typedef struct attn_multihead_options {
     int64_t rotary_interleaved;
     double rotary_base; /* 0: 10000 */
     int64_t relative;   /* 1: relative keys from positions (Transformer-XL, XLNet) */
+    int64_t targets;    /* 1: calls bring targets: rows of input that stand for some of
+                           the queries (the query stream of XLNet) */
 } attn_multihead_options;
 
 /**
@@ -103,8 +105,8 @@ typedef struct attn_multihead_options {
  * dropout and so on; its heads and dims are the layer's, and may be left unset. NULL: a
  * plain one. bounds are those of a plan. With key_value_bias or zero_attention the keys
  * that are added count in no mask, length, position or bound, take part in the scale
- * and the softcap, but not in other terms; weights of a call have columns for them after
- * the others, and there are no mean_weights, key_sums, lse, row_max and row_sum.
+ * and the softcap, but not in other terms; weights of a call have columns for them
+ * after the others, and there are no mean_weights, key_sums, lse, row_max and row_sum.
  *
  * ATTN_ERR_INVALID, ATTN_ERR_UNSUPPORTED, ATTN_ERR_NO_MEMORY; *layer is NULL then.
  * Since 0.1.
@@ -233,7 +235,7 @@ ATTN_API attn_status attn_layer_set_reproducible(attn_layer *layer,
 typedef struct attn_layer_args {
     int64_t size;
     const attn_tensor *input; /* F32 (B, Sq, E): what makes queries; of a stack the
-                                 sequences */
+                                 sequences; with targets (B, T, E) */
     ATTN_PAD_POINTER(0)
     const attn_tensor
         *key; /* F32 (B, Sk, kdim): what makes keys; of a stack with cross
@@ -241,7 +243,7 @@ typedef struct attn_layer_args {
     ATTN_PAD_POINTER(1)
     const attn_tensor *value; /* F32 (B, Sk, vdim); NULL: key. Not of a stack */
     ATTN_PAD_POINTER(2)
-    const attn_tensor *output; /* F32 (B, Sq, E), written */
+    const attn_tensor *output; /* F32, the shape of input, written */
     ATTN_PAD_POINTER(3)
 
     /*
@@ -285,18 +287,28 @@ typedef struct attn_layer_args {
     const attn_tensor *cross_mean_weights; /* F32 (N, B, Sq, Sk) */
     ATTN_PAD_POINTER(16)
 
+    /*
+     * With targets: row t of input is query targets[t] of query_length, and row t of
+     * output what that query gets; rows of the same target are added. Queries that are
+     * no target are 0 and cost as much as the others.
+     */
+    const attn_tensor
+        *targets; /* I32 or I64 (B, T), (1, T) or (T), below query_length */
+    ATTN_PAD_POINTER(17)
+    int64_t query_length; /* Sq; 0 without targets */
+
     /* how to run */
     void *state; /* at a multiple of 64: what a backward call needs is kept here; NULL:
                     no backward call will follow */
-    ATTN_PAD_POINTER(17)
+    ATTN_PAD_POINTER(18)
     int64_t state_size; /* attn_layer_state_size() or more */
     void *workspace;    /* as in attn_forward_args */
-    ATTN_PAD_POINTER(18)
+    ATTN_PAD_POINTER(19)
     int64_t workspace_size; /* attn_layer_workspace_size() or more */
     attn_should_stop *should_stop;
-    ATTN_PAD_POINTER(19)
-    void *should_stop_user;
     ATTN_PAD_POINTER(20)
+    void *should_stop_user;
+    ATTN_PAD_POINTER(21)
 } attn_layer_args;
 
 /** As attn_forward_args_init(). ATTN_ERR_INVALID. Since 0.1. */

@@ -39,6 +39,7 @@ static struct multihead_call measured(const struct attn_layer *layer, int64_t ba
         .batch = batch,
         .q_length = q_length,
         .kv_length = kv_length,
+        .rows = q_length,
         .training = true,
     };
 }
@@ -95,6 +96,8 @@ static struct multihead_call multihead_call_of(const struct layer_call *call) {
         .batch = call->batch,
         .q_length = call->q_length,
         .kv_length = call->kv_length,
+        .rows = call->rows,
+        .targets = call->targets,
         .input = call->input,
         .key = *key,
         .value = one_key ? *key : call->value,

@@ -65,6 +65,8 @@ struct layer_call {
     attn_forward_args attention, cross_attention;
     struct linear linear;
     int64_t batch, q_length, kv_length;
+    int64_t rows; /* of input and output: q_length, but for targets */
+    struct integers targets;
     struct sequences input, key, value, output;
     struct extent extent[OTHERS_MAX];
     struct others others;

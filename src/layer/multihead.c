@@ -49,6 +49,7 @@ struct weight attn_multihead_weight_gradient(const struct multihead_call *call,
 
 /* Heads, each from its slice of the input. */
 static void project_slices(const struct multihead_call *call, int part,
+                           const struct sequences *output,
                            const struct sequences *input, struct size size) {
     const struct multihead *multihead = call->multihead;
     const int64_t heads =
@@ -59,7 +60,7 @@ static void project_slices(const struct multihead_call *call, int part,
         const float *bias;
         const struct weight weight = attn_multihead_weight(call, part, h, &bias);
         const struct sequences x = sequences_from(*input, h * inputs);
-        const struct sequences y = sequences_from(call->part[part], h * outputs);
+        const struct sequences y = sequences_from(*output, h * outputs);
         attn_linear(&call->linear, size, &y, &x, weight,
                     bias != NULL ? bias + h * outputs : NULL, outputs, inputs, false);
     }
@@ -71,20 +72,28 @@ static void project(const struct multihead_call *call) {
     const struct sequences *inputs[] = {&call->input, &call->key, &call->value};
     for (int i = 0; i < PARTS; i++) {
         const struct size size = {call->batch,
-                                  i == PART_QUERY ? call->q_length : call->kv_length};
+                                  i == PART_QUERY ? call->rows : call->kv_length};
+        const bool targets = i == PART_QUERY && multihead->facts.targets == 1;
+        const struct sequences to =
+            targets ? sequences_at(call->target_rows, size, multihead->width[i])
+                    : call->part[i];
         const int first = i;
         if (multihead->facts.project == ATTN_PROJECT_SLICES) {
-            project_slices(call, i, inputs[i], size);
-            continue;
+            project_slices(call, i, &to, inputs[i], size);
+        } else {
+            int64_t outputs = multihead->width[i];
+            while (attn_multihead_with_next(call, i)) {
+                outputs += multihead->width[++i];
+            }
+            const float *bias;
+            const struct weight weight = attn_multihead_weight(call, first, 0, &bias);
+            attn_linear(&call->linear, size, &to, inputs[first], weight, bias, outputs,
+                        multihead->inputs[first], false);
         }
-        int64_t outputs = multihead->width[i];
-        while (attn_multihead_with_next(call, i)) {
-            outputs += multihead->width[++i];
+        if (targets) {
+            attn_multihead_scatter(call, &call->part[PART_QUERY], call->target_rows,
+                                   multihead->width[PART_QUERY]);
         }
-        const float *bias;
-        const struct weight weight = attn_multihead_weight(call, first, 0, &bias);
-        attn_linear(&call->linear, size, &call->part[first], inputs[first], weight,
-                    bias, outputs, multihead->inputs[first], false);
     }
 }
 
@@ -123,13 +132,20 @@ static void average_task(const void *argument, int64_t b, int64_t row, int64_t e
 struct sequences attn_multihead_combined(const struct multihead_call *call) {
     const struct multihead *multihead = call->multihead;
     const struct size size = {call->batch, call->q_length};
-    if (multihead->facts.combine == ATTN_COMBINE_CONCAT) {
-        return sequences_at(call->heads, size, multihead->combined);
+    const bool mean = multihead->facts.combine == ATTN_COMBINE_MEAN;
+    if (mean) {
+        attn_rows_run(call->linear.context, size,
+                      (multihead->facts.heads + 1) * multihead->combined, average_task,
+                      call);
     }
-    attn_rows_run(call->linear.context, size,
-                  (multihead->facts.heads + 1) * multihead->combined, average_task,
-                  call);
-    return sequences_at(call->average, size, multihead->combined);
+    const struct sequences all =
+        sequences_at(mean ? call->average : call->heads, size, multihead->combined);
+    if (multihead->facts.targets == 0) {
+        return all;
+    }
+    attn_multihead_gather(call, call->target_rows, &all, multihead->combined);
+    return sequences_at(call->target_rows, (struct size){call->batch, call->rows},
+                        multihead->combined);
 }
 
 attn_status attn_multihead_forward(const struct multihead_call *call,
@@ -137,7 +153,7 @@ attn_status attn_multihead_forward(const struct multihead_call *call,
                                    const struct sequences *output, bool add) {
     const struct multihead *multihead = call->multihead;
     const struct linear *linear = &call->linear;
-    const struct size size = {call->batch, call->q_length};
+    const struct size size = {call->batch, call->rows};
     project(call);
     if (multihead->facts.rotary_dim > 0) {
         attn_rotary_run(&bound->rotate_query, linear->context, linear->kernels);

@@ -72,6 +72,8 @@ struct multihead_call {
     int64_t first; /* number of the first parameter */
     struct linear linear;
     int64_t batch, q_length, kv_length;
+    int64_t rows;            /* of input and output: q_length, but for targets */
+    struct integers targets; /* rows are the axis COLUMN */
     struct sequences input, key, value;
     bool one_input;                     /* key and value are input */
     bool one_key;                       /* value is key */
@@ -87,6 +89,7 @@ struct multihead_call {
     float *row_max, *row_sum;
     float *relative_keys;
     float *average; /* of the heads */
+    float *target_rows;
     void *plan_workspace;
     struct multihead_extra extra;
 };

@@ -159,22 +159,29 @@ static void output_gradients(const struct multihead_call *call,
                              const struct multihead_gradients *gradients) {
     const struct multihead *multihead = call->multihead;
     const struct linear *linear = &call->linear;
-    const struct size size = {call->batch, call->q_length};
+    const struct size all = {call->batch, call->q_length};
+    const struct size size = {call->batch, call->rows};
     const int64_t outputs = multihead->facts.embed_dim, inputs = multihead->combined;
     const bool mean = multihead->facts.combine == ATTN_COMBINE_MEAN;
+    const bool targets = multihead->facts.targets == 1;
     const attn_tensor *grad_weight = attn_multihead_gradient(call, OUT_WEIGHT);
     const struct sequences combined = attn_multihead_combined(call);
     attn_linear_parameters(linear, size, attn_parameter_weight(grad_weight, 0),
                            parameter_vector(attn_multihead_gradient(call, OUT_BIAS)),
                            &gradients->grad_output, &combined, outputs, inputs);
+    const struct sequences of_queries =
+        sequences_at(mean ? gradients->average : gradients->heads, all, inputs);
     const struct sequences to =
-        sequences_at(mean ? gradients->average : gradients->heads, size, inputs);
+        targets ? sequences_at(call->target_rows, size, inputs) : of_queries;
     attn_linear_input(linear, size, &to, &gradients->grad_output,
                       attn_parameter_weight(attn_multihead_value(call, OUT_WEIGHT), 0),
                       outputs, inputs, false);
+    if (targets) {
+        attn_multihead_scatter(call, &of_queries, call->target_rows, inputs);
+    }
     if (mean) {
         const struct spread spread = {call, gradients};
-        attn_rows_run(linear->context, size, (multihead->facts.heads + 1) * inputs,
+        attn_rows_run(linear->context, all, (multihead->facts.heads + 1) * inputs,
                       spread_task, &spread);
     }
 }
@@ -220,17 +227,21 @@ static void input_gradients(const struct multihead_call *call,
     targets[PART_VALUE] = call->one_key ? targets[PART_KEY] : &value;
     for (int i = 0; i < PARTS; i++) {
         const struct size size = {call->batch,
-                                  i == PART_QUERY ? call->q_length : call->kv_length};
+                                  i == PART_QUERY ? call->rows : call->kv_length};
         const int first = i;
         struct target *target = targets[first];
+        struct sequences from = gradients->part[i];
+        if (i == PART_QUERY && multihead->facts.targets == 1) {
+            attn_multihead_gather(call, call->target_rows, &from, multihead->width[i]);
+            from = sequences_at(call->target_rows, size, multihead->width[i]);
+        }
         if (multihead->facts.project == ATTN_PROJECT_SLICES) {
             const int64_t heads =
                 i == PART_QUERY ? multihead->facts.heads : multihead->facts.kv_heads;
             const int64_t outputs = multihead->width[i] / heads;
             const int64_t features = multihead->inputs[i] / heads;
             for (int64_t h = 0; h < heads; h++) {
-                const struct sequences grad_y =
-                    sequences_from(gradients->part[i], h * outputs);
+                const struct sequences grad_y = sequences_from(from, h * outputs);
                 const struct sequences x = sequences_from(*inputs[i], h * features);
                 struct target slice = *target;
                 if (slice.to.data != NULL) {
@@ -243,8 +254,8 @@ static void input_gradients(const struct multihead_call *call,
             while (attn_multihead_with_next(call, i)) {
                 outputs += multihead->width[++i];
             }
-            project_back(call, first, 0, size, &gradients->part[first], inputs[first],
-                         target, outputs, multihead->inputs[first]);
+            project_back(call, first, 0, size, &from, inputs[first], target, outputs,
+                         multihead->inputs[first]);
         }
         target->add = true;
     }

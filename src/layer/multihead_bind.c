@@ -78,6 +78,11 @@ void attn_multihead_scratch(struct multihead_call *call, struct ledger *ledger) 
         call->average =
             ledger_floats(ledger, call->batch, call->q_length, multihead->combined);
     }
+    if (multihead->facts.targets == 1) {
+        call->target_rows =
+            ledger_floats(ledger, call->batch, call->rows,
+                          max_i64(multihead->width[PART_QUERY], multihead->combined));
+    }
     size_t bytes = multihead->plan.workspace;
     if (multihead->extras > 0 && multihead->extra_plan.workspace > bytes) {
         bytes = multihead->extra_plan.workspace;

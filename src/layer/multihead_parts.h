@@ -21,8 +21,17 @@ struct weight attn_multihead_weight(const struct multihead_call *call, int part,
 struct weight attn_multihead_weight_gradient(const struct multihead_call *call,
                                              int part, int64_t head, float **bias);
 
-/* Outputs of the heads as the output is projected from them: averaged, if need be. */
+/* Outputs of the heads as the output is projected from them, for each row of the
+ * output: averaged, if need be, and with targets those of the targets. */
 struct sequences attn_multihead_combined(const struct multihead_call *call);
+
+/* With targets: to = from at the rows that stand for queries, and 0 elsewhere, for all
+ * queries; and back, one row for each target. Rows of from, of to, follow each other.
+ */
+void attn_multihead_scatter(const struct multihead_call *call,
+                            const struct sequences *to, const float *from, int64_t n);
+void attn_multihead_gather(const struct multihead_call *call, float *to,
+                           const struct sequences *from, int64_t n);
 
 /* The rows of positions; of a call that is only measured, the most there may be. */
 int64_t attn_multihead_relative_rows(const struct multihead_call *call);

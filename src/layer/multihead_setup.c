@@ -32,6 +32,7 @@ static attn_status check_sizes(const attn_multihead_options *o, const char *name
         {"rotary_dim", o->rotary_dim, 0, DIM_MAX},
         {"rotary_interleaved", o->rotary_interleaved, 0, 1},
         {"relative", o->relative, 0, 1},
+        {"targets", o->targets, 0, 1},
     };
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         REQUIRE(sizes[i].value >= sizes[i].least && sizes[i].value <= sizes[i].most,

@@ -15,6 +15,7 @@ struct stack_call attn_stack_measured(const struct attn_layer *layer, int64_t ba
         .batch = batch,
         .q_length = q_length,
         .kv_length = q_length,
+        .rows = q_length,
         .one_input = true,
         .one_key = true,
     };

@@ -152,6 +152,8 @@ static attn_status setup_attention(struct attn_layer *layer, const attn_desc *se
     TRY(attn_multihead_setup(&layer->self, layer->context, o->self_attention, self_desc,
                              &bounds, "self_attention"));
     const int64_t embed = layer->self.facts.embed_dim;
+    REQUIRE(layer->self.facts.targets == 0, ATTN_ERR_INVALID,
+            "self_attention: targets are for multi-head layers");
     REQUIRE(layer->self.facts.key_embed_dim == embed &&
                 layer->self.facts.value_embed_dim == embed,
             ATTN_ERR_INVALID,
@@ -172,8 +174,10 @@ static attn_status setup_attention(struct attn_layer *layer, const attn_desc *se
             "cross_attention: key_embed_dim is %lld, value_embed_dim %lld, but both "
             "come from the memory",
             (long long)cross->key_embed_dim, (long long)cross->value_embed_dim);
-    REQUIRE(cross->relative == 0 && cross->rotary_dim == 0, ATTN_ERR_UNSUPPORTED,
-            "cross_attention: rotary and relative positions are for self_attention");
+    REQUIRE(cross->relative == 0 && cross->rotary_dim == 0 && cross->targets == 0,
+            ATTN_ERR_UNSUPPORTED,
+            "cross_attention: rotary and relative positions are for self_attention, "
+            "targets for multi-head layers");
     return ATTN_OK;
 }
 
