@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from ._errors import invalid, unsupported
 from ._layout import Slot, View, fit
-from ._shapes import Sizes, check_float32
+from ._shapes import Sizes, broadcasts, check_float32, integer_type, widen
 
 # The order in which a call lists its inputs.
 REQUIRED = ("query", "key", "value")
@@ -70,45 +68,24 @@ def place(
         dtype = "bool"
     elif name == "sinks" or (name == "alibi_slopes" and len(array.shape) < 2):
         check_float32(name, array)
-        wide = _widen(name, array, (sizes.heads,), "(heads)")
+        wide = widen(name, array, (sizes.heads,), "(heads)")
         merged = 0
     elif name == "alibi_slopes":
         check_float32(name, array)
-        wide = _widen(name, array, (*batches, sizes.heads), "(batch, heads)")
+        wide = widen(name, array, (*batches, sizes.heads), "(batch, heads)")
     elif name in RESULTS or name in GRADIENTS:
         check_float32(name, array)
         wide = _result_shape(name, array, sizes)
     elif name in ("q_documents", "k_documents"):
         length = sizes.q_length if name == "q_documents" else sizes.kv_length
-        wide = _widen(name, array, (*batches, length), "(batch, length)")
-        dtype = _integer(name, array)
+        wide = widen(name, array, (*batches, length), "(batch, length)")
+        dtype = integer_type(name, array)
     else:  # a number for each batch element
-        wide = _widen(name, array, batches, "(batch)")
-        dtype = _integer(name, array)
+        wide = widen(name, array, batches, "(batch)")
+        dtype = integer_type(name, array)
 
     slot = fit(array, wide, merged, dtype, last_stride_0=last_stride_0)
     return Input(member, slot, wide)
-
-
-def _integer(name: str, array: View) -> str:
-    """The type that the library gets the integers in."""
-    if array.dtype in ("int32", "int64"):
-        return array.dtype
-    if array.dtype in ("int8", "int16", "uint8", "uint16", "uint32"):
-        return "int64"
-    raise unsupported(f"{name} is {array.dtype}: expected integers, int32 or int64")
-
-
-def _widen(
-    name: str, array: View, wide: tuple[int, ...], meaning: str
-) -> tuple[int, ...]:
-    """Wide, if array broadcasts to it."""
-    if not _broadcasts(array.shape, wide):
-        raise invalid(
-            f"{name} has shape {array.shape}, which does not broadcast to {wide},"
-            f" {meaning}"
-        )
-    return wide
 
 
 def _mask_shape(
@@ -120,7 +97,7 @@ def _mask_shape(
     repeat and others do not must they be written out, to become one.
     """
     full = (*sizes.leading, *target)
-    if not _broadcasts(array.shape, full):
+    if not broadcasts(array.shape, full):
         raise invalid(
             f"{name} has shape {array.shape}, which does not broadcast to {full}"
         )
@@ -139,10 +116,3 @@ def _result_shape(name: str, array: View, sizes: Sizes) -> tuple[int, ...]:
             f"{name} has shape {array.shape}: expected {(*sizes.leading, *tail)}"
         )
     return (*sizes.batches, sizes.heads, *tail)
-
-
-def _broadcasts(shape: tuple[int, ...], wide: tuple[int, ...]) -> bool:
-    try:
-        return np.broadcast_shapes(shape, wide) == wide
-    except ValueError:
-        return False

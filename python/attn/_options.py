@@ -104,6 +104,14 @@ def whole_number(value: Any, name: str) -> int:
     return result
 
 
+def int64(value: Any, name: str) -> int:
+    """An integer that 64 bits with a sign hold."""
+    result = whole_number(value, name)
+    if result >= 1 << 63:
+        raise invalid(f"{name} is {result}: more than a 64-bit integer holds")
+    return result
+
+
 def pair(value: Any, name: str, meaning: str) -> tuple[int, int]:
     """Two integers, from a tuple or list of two."""
     try:

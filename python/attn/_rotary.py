@@ -16,11 +16,10 @@ import numpy as np
 from ._arrays import Look, address, as_numpy, empty_like_kind, look
 from ._context import current
 from ._errors import invalid
-from ._inputs import _integer, _widen
 from ._layout import Slot, View, contiguous, fit, view
 from ._library import check, lib
-from ._options import number, whole_number
-from ._shapes import check_float32
+from ._options import int64, number
+from ._shapes import check_float32, integer_type, widen
 from ._structs import RotaryArgs, Tensor
 
 DEFAULT_BASE = 10000.0
@@ -110,11 +109,11 @@ def sort_arguments(
             raise invalid(f"base is {base}: it must be more than 0 and finite")
     elif base != DEFAULT_BASE:
         raise invalid(f"base is {base}, but cos is given, which is used instead")
-    rotary_dim = whole_number(rotary_dim, "rotary_dim")
-    if not -(1 << 63) <= rotary_dim < 1 << 63:
-        raise invalid(f"rotary_dim is {rotary_dim}: more than a 64-bit integer holds")
     facts = Facts(
-        rotary_dim, bool(interleaved), bool(inverse), base if cos is None else 0.0
+        int64(rotary_dim, "rotary_dim"),
+        bool(interleaved),
+        bool(inverse),
+        base if cos is None else 0.0,
     )
     return facts, arrays
 
@@ -183,11 +182,11 @@ def _place(name: str, array: View, batches: tuple[int, ...], length: int) -> Slo
     """Where and how the array of this name goes into a call of these sizes."""
     merged = len(batches)
     if name == "position_ids":
-        dtype = _integer(name, array)
-        wide = _widen(name, array, (*batches, length), "(batch, length)")
+        dtype = integer_type(name, array)
+        wide = widen(name, array, (*batches, length), "(batch, length)")
     elif name == "offsets":
-        dtype = _integer(name, array)
-        wide = _widen(name, array, batches, "(batch)")
+        dtype = integer_type(name, array)
+        wide = widen(name, array, batches, "(batch)")
     else:
         check_float32(name, array)
         dtype = "float32"
@@ -199,5 +198,5 @@ def _place(name: str, array: View, batches: tuple[int, ...], length: int) -> Slo
         if len(array.shape) == 2:
             return fit(array, array.shape, 0, dtype)
         wide = (*batches, length, array.shape[-1])
-        _widen(name, array, wide, "(batch, length, rotary_dim/2)")
+        widen(name, array, wide, "(batch, length, rotary_dim/2)")
     return fit(array, wide, merged, dtype)

@@ -4,6 +4,8 @@ query is (..., Hq, L, E), key (..., H, S, E), value (..., H, S, Ev). The third d
 from the end is the heads; those before it, none or one or more, are the batch. Both
 may be missing: (L, E) is one head. Batch dimensions broadcast as in numpy, and so do
 heads; with enable_gqa, Hq may also be a multiple of H.
+
+And rules for one array, which other inputs follow too.
 """
 
 from __future__ import annotations
@@ -88,6 +90,35 @@ def check_float32(name: str, array: View) -> None:
     """An error that says which other type it is."""
     if array.dtype != "float32":
         raise unsupported(f"{name} is {array.dtype}: only float32 is supported so far")
+
+
+def integer_type(name: str, array: View) -> str:
+    """The type that the library gets the integers in."""
+    if array.dtype in ("int32", "int64"):
+        return array.dtype
+    if array.dtype in ("int8", "int16", "uint8", "uint16", "uint32"):
+        return "int64"
+    raise unsupported(f"{name} is {array.dtype}: expected integers, int32 or int64")
+
+
+def widen(
+    name: str, array: View, wide: tuple[int, ...], meaning: str
+) -> tuple[int, ...]:
+    """Wide, if array broadcasts to it."""
+    if not broadcasts(array.shape, wide):
+        raise invalid(
+            f"{name} has shape {array.shape}, which does not broadcast to {wide},"
+            f" {meaning}"
+        )
+    return wide
+
+
+def broadcasts(shape: tuple[int, ...], wide: tuple[int, ...]) -> bool:
+    """Whether an array of this shape broadcasts to wide, and wide stays as it is."""
+    try:
+        return np.broadcast_shapes(shape, wide) == wide
+    except ValueError:
+        return False
 
 
 def _heads(query: View, key: View, value: View, enable_gqa: bool) -> tuple[int, int]:
