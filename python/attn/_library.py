@@ -81,6 +81,11 @@ PROTOTYPES = {
     "attn_desc_set_alibi": (_i32, [_handle, _i32]),
     "attn_desc_set_sinks": (_i32, [_handle, _i32]),
     "attn_desc_set_dropout": (_i32, [_handle, _float]),
+    "attn_desc_set_relative_bias": (_i32, [_handle, _i32, _i64, _i32]),
+    "attn_desc_set_relative_keys": (_i32, [_handle, _i32]),
+    "attn_desc_set_query_biases": (_i32, [_handle, _i32, _i32]),
+    "attn_desc_set_segments": (_i32, [_handle, _i32]),
+    "attn_desc_set_ranks": (_i32, [_handle, _i32]),
     "attn_desc_set_convention": (_i32, [_handle, _i32]),
     "attn_desc_set_engine": (_i32, [_handle, _i32]),
     "attn_plan_create": (

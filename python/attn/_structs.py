@@ -1,8 +1,8 @@
 """The structs and constants of the C headers, as ctypes sees them.
 
 The layouts are those of ``attn/common.h``, ``attn/sdpa.h``, ``attn/backward.h`` and
-``attn/rotary.h``. A pointer takes 8 bytes there on every platform; where a pointer has
-4, a padding word follows it.
+``attn/rotary.h``, the constants also those of ``attn/desc.h``. A pointer takes 8 bytes
+there on every platform; where a pointer has 4, a padding word follows it.
 ``tests/python/test_structs.py`` compares every offset with what a C compiler says.
 """
 
@@ -21,6 +21,11 @@ I64 = 6
 ALIGN_TOP_LEFT = 0
 ALIGN_BOTTOM_RIGHT = 1
 ALIGN_OFFSETS = 2
+
+# Which ranks a query attends.
+RANKS_OFF = 0
+RANKS_UP_TO = 1
+RANKS_BELOW = 2
 
 
 def _padded(*members: tuple[str, Any]) -> list[tuple[str, Any]]:
@@ -108,6 +113,18 @@ class ForwardArgs(ctypes.Structure):
         ("dropout_seed", ctypes.c_int64),
         ("rng_indices", _TensorPointer),
         ("dropout_mask", _TensorPointer),
+        # Relative positions, segments and ranks.
+        ("relative_bias", _TensorPointer),
+        ("relative_keys", _TensorPointer),
+        ("relative_zero", ctypes.c_int64),
+        ("content_bias", _TensorPointer),
+        ("position_bias", _TensorPointer),
+        ("q_segments", _TensorPointer),
+        ("k_segments", _TensorPointer),
+        ("segment_keys", _TensorPointer),
+        ("segment_bias", _TensorPointer),
+        ("q_ranks", _TensorPointer),
+        ("k_ranks", _TensorPointer),
     )
 
 
@@ -135,6 +152,13 @@ class BackwardArgs(ctypes.Structure):
         ("workspace_size", ctypes.c_int64),
         ("should_stop", should_stop_function),
         ("should_stop_user", ctypes.c_void_p),
+        # More gradients of the inputs.
+        ("grad_relative_bias", _TensorPointer),
+        ("grad_relative_keys", _TensorPointer),
+        ("grad_content_bias", _TensorPointer),
+        ("grad_position_bias", _TensorPointer),
+        ("grad_segment_keys", _TensorPointer),
+        ("grad_segment_bias", _TensorPointer),
     )
 
 

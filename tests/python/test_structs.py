@@ -34,6 +34,9 @@ CONSTANTS = {
     "ATTN_ALIGN_TOP_LEFT": _structs.ALIGN_TOP_LEFT,
     "ATTN_ALIGN_BOTTOM_RIGHT": _structs.ALIGN_BOTTOM_RIGHT,
     "ATTN_ALIGN_OFFSETS": _structs.ALIGN_OFFSETS,
+    "ATTN_RANKS_OFF": _structs.RANKS_OFF,
+    "ATTN_RANKS_UP_TO": _structs.RANKS_UP_TO,
+    "ATTN_RANKS_BELOW": _structs.RANKS_BELOW,
 }
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
