@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._inputs import REQUIRED
 from ._request import differentiate, request
 
 
@@ -34,6 +35,17 @@ def scaled_dot_product_attention_backward(
     block_mask: tuple[Any, int, int] | None = None,
     dropout_seed: int = 0,
     rng_indices: Any = None,
+    relative_bias: tuple[Any, int, bool] | None = None,
+    relative_keys: tuple[Any, int] | None = None,
+    content_bias: Any = None,
+    position_bias: Any = None,
+    q_segments: Any = None,
+    k_segments: Any = None,
+    segment_keys: Any = None,
+    segment_bias: Any = None,
+    q_ranks: Any = None,
+    k_ranks: Any = None,
+    ranks: str | None = None,
     row_max: Any = None,
     row_sum: Any = None,
     grad_lse: Any = None,
@@ -42,6 +54,12 @@ def scaled_dot_product_attention_backward(
     mask_grad: bool = False,
     alibi_slopes_grad: bool = False,
     sinks_grad: bool = False,
+    relative_bias_grad: bool = False,
+    relative_keys_grad: bool = False,
+    content_bias_grad: bool = False,
+    position_bias_grad: bool = False,
+    segment_keys_grad: bool = False,
+    segment_bias_grad: bool = False,
 ) -> Any:
     """Gradients of a call of scaled_dot_product_attention.
 
@@ -61,7 +79,7 @@ def scaled_dot_product_attention_backward(
         ((2, 8, 10, 64), (2, 2, 99, 64), (2, 2, 99, 64))
 
     The forward call
-        query, key, value and all options up to rng_indices: as they were there.
+        query, key, value and all options up to ranks: as they were there.
         out, lse: what it returned; or, in place of lse (None), row_max and row_sum, of
         return_row_stats. They are the better choice: with lse alone the relative error
         of a weight is larger by abs(lse) 2^-24.
@@ -72,12 +90,16 @@ def scaled_dot_product_attention_backward(
 
     Gradients asked for besides those of query, key and value
         mask_grad: of attn_mask, which must be float32
-        alibi_slopes_grad, sinks_grad: of alibi_slopes, of sinks
+        alibi_slopes_grad, sinks_grad, content_bias_grad, position_bias_grad,
+        segment_keys_grad, segment_bias_grad: of alibi_slopes, and so on
+        relative_bias_grad, relative_keys_grad: of the tables
 
     Returns a named tuple (grad_query, grad_key, grad_value) and then, where asked for,
-    grad_mask, grad_alibi_slopes, grad_sinks: torch tensors if query is one, else numpy
-    arrays. What broadcasts gets the sum over what it was broadcast to. What is masked
-    has gradient 0 and cannot influence the others, even if it is NaN.
+    grad_mask, grad_alibi_slopes, grad_sinks, grad_relative_bias, grad_relative_keys,
+    grad_content_bias, grad_position_bias, grad_segment_keys, grad_segment_bias: torch
+    tensors if query is one, else numpy arrays. What broadcasts gets the sum over what
+    it was broadcast to. What is masked has gradient 0 and cannot influence the others,
+    even if it is NaN.
 
     Raises AttnError, which says what is wrong. Safe to call from several threads; the
     interpreter lock is released while it computes.
@@ -105,6 +127,9 @@ def scaled_dot_product_attention_backward(
         block_mask,
         dropout_seed,
         rng_indices,
+        (relative_bias, relative_keys, content_bias, position_bias),
+        (q_segments, k_segments, segment_keys, segment_bias),
+        (q_ranks, k_ranks, ranks),
     )
     given = {
         "out": out,
@@ -117,11 +142,16 @@ def scaled_dot_product_attention_backward(
         "grad_key_sums": grad_key_sums,
     }
     given = {name: array for name, array in given.items() if array is not None}
-    wanted: tuple[str, ...] = ("query", "key", "value")
-    if mask_grad:
-        wanted = (*wanted, "attn_mask")
-    if alibi_slopes_grad:
-        wanted = (*wanted, "alibi_slopes")
-    if sinks_grad:
-        wanted = (*wanted, "sinks")
+    asked = {
+        "attn_mask": mask_grad,
+        "alibi_slopes": alibi_slopes_grad,
+        "sinks": sinks_grad,
+        "relative_bias": relative_bias_grad,
+        "relative_keys": relative_keys_grad,
+        "content_bias": content_bias_grad,
+        "position_bias": position_bias_grad,
+        "segment_keys": segment_keys_grad,
+        "segment_bias": segment_bias_grad,
+    }
+    wanted = (*REQUIRED, *(name for name, grad in asked.items() if grad))
     return differentiate(problem, given, wanted)

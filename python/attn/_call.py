@@ -98,7 +98,7 @@ class Call:
         # Frames not in use. Appending and popping are atomic, so this needs no lock.
         self._frames: list[Frame] = []
 
-    def run(self, looks: list[Look], dropout_seed: int) -> Any:
+    def run(self, looks: list[Look], dropout_seed: int, relative_zero: int) -> Any:
         """Computes, from what ``look`` said of each input, in order."""
         like = looks[0][0]
         for index, slot in self._copied:
@@ -111,6 +111,7 @@ class Call:
         except IndexError:
             frame = Frame(self._inputs, self._outputs, self._is_backward)
         frame.args.dropout_seed = dropout_seed
+        frame.args.relative_zero = relative_zero
         for tensor, (_, where, _) in zip(frame.inputs, looks):
             tensor.data = where
         for tensor, (shape, dtype) in zip(frame.outputs, self._results):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ._errors import invalid, unsupported
 from ._layout import Slot, View, fit
+from ._relative import TABLES, shape
 from ._shapes import Sizes, broadcasts, check_float32, integer_type, widen
 
 # The order in which a call lists its inputs.
@@ -26,7 +27,20 @@ OPTIONAL = (
     "alibi_slopes",
     "sinks",
     "rng_indices",
+    "relative_bias",
+    "relative_keys",
+    "content_bias",
+    "position_bias",
+    "q_segments",
+    "k_segments",
+    "segment_keys",
+    "segment_bias",
+    "q_ranks",
+    "k_ranks",
 )
+# A number for each token.
+_OF_QUERIES = ("q_documents", "q_segments", "q_ranks")
+_OF_KEYS = ("k_documents", "k_segments", "k_ranks")
 # What a call for gradients gets besides: results of the forward call, and the gradients
 # of some of them.
 RESULTS = ("out", "lse", "row_max", "row_sum")
@@ -76,8 +90,11 @@ def place(
     elif name in RESULTS or name in GRADIENTS:
         check_float32(name, array)
         wide = _result_shape(name, array, sizes)
-    elif name in ("q_documents", "k_documents"):
-        length = sizes.q_length if name == "q_documents" else sizes.kv_length
+    elif name in TABLES:
+        wide = shape(name, array, sizes)
+        merged = 0
+    elif name in _OF_QUERIES or name in _OF_KEYS:
+        length = sizes.q_length if name in _OF_QUERIES else sizes.kv_length
         wide = widen(name, array, (*batches, length), "(batch, length)")
         dtype = integer_type(name, array)
     else:  # a number for each batch element

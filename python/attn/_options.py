@@ -6,7 +6,14 @@ import operator
 from typing import Any, NamedTuple
 
 from ._errors import invalid
-from ._structs import ALIGN_BOTTOM_RIGHT, ALIGN_OFFSETS, ALIGN_TOP_LEFT
+from ._structs import (
+    ALIGN_BOTTOM_RIGHT,
+    ALIGN_OFFSETS,
+    ALIGN_TOP_LEFT,
+    RANKS_BELOW,
+    RANKS_OFF,
+    RANKS_UP_TO,
+)
 
 
 class Options(NamedTuple):
@@ -20,6 +27,8 @@ class Options(NamedTuple):
     window: tuple[int, int] | None
     softcap: float
     blocks: tuple[int, int]
+    buckets: tuple[int, bool]  # max_distance and bidirectional, of relative_bias
+    ranks: str | None
 
     def checked(self, inputs: frozenset[str]) -> Options:
         """The same, once every rule is kept; is_causal then covers causal too."""
@@ -40,7 +49,17 @@ class Options(NamedTuple):
                 "causal='bottom_right' and query_offsets both say where the queries"
                 " are: use causal='top_left' with query_offsets"
             )
+        if self.ranks not in (None, "up_to", "below"):
+            raise invalid(f"ranks is {self.ranks!r}: expected 'up_to' or 'below'")
+        if self.ranks is not None and inputs.isdisjoint(("q_ranks", "k_ranks")):
+            raise invalid(f"ranks={self.ranks!r}, but no q_ranks and k_ranks are given")
         return self._replace(is_causal=self.is_causal or self.causal is not None)
+
+    def rule_of_ranks(self, inputs: frozenset[str]) -> int:
+        """Which ranks the library shall let a query attend."""
+        if inputs.isdisjoint(("q_ranks", "k_ranks")):
+            return RANKS_OFF
+        return RANKS_BELOW if self.ranks == "below" else RANKS_UP_TO
 
     def alignment(self, inputs: frozenset[str]) -> int:
         """Where the library shall take the first query to be."""
@@ -119,3 +138,14 @@ def pair(value: Any, name: str, meaning: str) -> tuple[int, int]:
         return operator.index(first), operator.index(second)
     except (TypeError, ValueError):
         raise invalid(f"{name} is {value!r}: expected {meaning}") from None
+
+
+def parts(value: Any, name: str, count: int, meaning: str) -> tuple[Any, ...]:
+    """The value, if it is a tuple of so many, an array first."""
+    if not isinstance(value, tuple):
+        raise invalid(f"{name} is a {type(value).__name__}: expected {meaning}")
+    if len(value) != count:
+        raise invalid(f"{name} is a tuple of {len(value)}: expected {meaning}")
+    if value[0] is None:
+        raise invalid(f"{name} begins with None: expected {meaning}")
+    return value

@@ -37,6 +37,10 @@ class Facts(NamedTuple):
     window: tuple[int, int]
     blocks: tuple[int, int]
     dropout: float
+    buckets: int  # of relative_bias, like the next two
+    max_distance: int
+    bidirectional: bool
+    ranks: int
     inputs: frozenset[str]  # members of attn_forward_args that calls bring
 
 
@@ -89,7 +93,7 @@ def _describe(desc: ctypes.c_void_p, facts: Facts) -> None:
     """Says the facts to a new descriptor."""
     given = facts.inputs
     for name, size in facts._asdict().items():
-        if name.endswith(("heads", "dim")) and size > 0x7FFFFFFF:
+        if name.endswith(("heads", "dim", "buckets")) and size > 0x7FFFFFFF:
             raise unsupported(f"{name} is {size}: more than a 32-bit integer holds")
     check(lib.attn_desc_set_heads(desc, facts.heads, facts.kv_heads))
     check(lib.attn_desc_set_dims(desc, facts.key_dim, facts.value_dim))
@@ -111,3 +115,11 @@ def _describe(desc: ctypes.c_void_p, facts: Facts) -> None:
     check(lib.attn_desc_set_alibi(desc, "alibi_slopes" in given))
     check(lib.attn_desc_set_sinks(desc, "sinks" in given))
     check(lib.attn_desc_set_dropout(desc, facts.dropout))
+    buckets = (facts.buckets, facts.max_distance, facts.bidirectional)
+    check(lib.attn_desc_set_relative_bias(desc, *buckets))
+    check(lib.attn_desc_set_relative_keys(desc, "relative_keys" in given))
+    biases = ("content_bias" in given, "position_bias" in given)
+    check(lib.attn_desc_set_query_biases(desc, *biases))
+    segments = ("q_segments", "k_segments", "segment_keys", "segment_bias")
+    check(lib.attn_desc_set_segments(desc, not given.isdisjoint(segments)))
+    check(lib.attn_desc_set_ranks(desc, facts.ranks))

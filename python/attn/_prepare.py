@@ -17,6 +17,7 @@ from ._inputs import REQUIRED, Input, place
 from ._layout import Slot, View, contiguous, view
 from ._options import Asked, Options
 from ._plan import Facts, Plan, plan_for
+from ._relative import TABLES
 from ._results import result_type
 from ._shapes import Sizes, sizes
 
@@ -31,6 +32,7 @@ _GRADIENTS = {
     "attn_mask": ("grad_mask", "mask_grad"),
     "alibi_slopes": ("grad_alibi_slopes", "alibi_slopes_grad"),
     "sinks": ("grad_sinks", "sinks_grad"),
+    **{name: (f"grad_{name}", f"{name}_grad") for name in TABLES},
 }
 
 
@@ -111,7 +113,9 @@ def _problem(
     ]
     if problem.heads == 0:  # the library knows no attention without heads
         return problem, None, inputs
-    members = frozenset(input.member for input in inputs) - set(REQUIRED)
+    slots = {input.member: input.slot for input in inputs}
+    members = frozenset(slots) - set(REQUIRED)
+    buckets = slots["relative_bias"].shape[0] if "relative_bias" in slots else 0
     facts = Facts(
         heads=problem.heads,
         kv_heads=problem.kv_heads,
@@ -124,6 +128,10 @@ def _problem(
         window=chosen.window or (-1, -1),
         blocks=chosen.blocks if "block_mask" in members else (0, 0),
         dropout=chosen.dropout_p,
+        buckets=buckets,
+        max_distance=chosen.buckets[0],
+        bidirectional=chosen.buckets[1],
+        ranks=chosen.rule_of_ranks(members),
         inputs=members,
     )
     plan = plan_for(context, facts, problem.batch, problem.q_length, problem.kv_length)

@@ -1,7 +1,8 @@
 """What a caller asks of attention: the same for a call, for its gradients, for torch.
 
 ``request`` sorts the arguments of the public functions into arrays, options and the
-seed; ``attend`` and ``differentiate`` run what came out of it.
+numbers that each call has of its own; ``attend`` and ``differentiate`` run what came
+out of it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from ._arrays import look
 from ._context import current
 from ._errors import invalid
 from ._inputs import OPTIONAL, REQUIRED
-from ._options import number, pair, whole_number
+from ._options import number, pair, parts, whole_number
 from ._prepare import prepare, prepare_backward
+from ._relative import split_bias, split_keys
 
 
 class Request(NamedTuple):
@@ -23,6 +25,7 @@ class Request(NamedTuple):
     arrays: tuple[Any, ...]
     options: tuple[Any, ...]  # those of Options, in its order
     dropout_seed: int
+    relative_zero: int
 
 
 def request(
@@ -48,12 +51,28 @@ def request(
     block_mask: tuple[Any, int, int] | None,
     dropout_seed: int,
     rng_indices: Any,
+    relative: tuple[Any, Any, Any, Any],
+    segments: tuple[Any, Any, Any, Any],
+    ranking: tuple[Any, Any, str | None],
 ) -> Request:
-    """The problem that these arguments of a public function describe."""
+    """The problem that these arguments of a public function describe.
+
+    relative is (relative_bias, relative_keys, content_bias, position_bias); segments
+    (q_segments, k_segments, segment_keys, segment_bias); ranking (q_ranks, k_ranks,
+    ranks).
+    """
     blocks = (0, 0)
     blocked = None
     if block_mask is not None:
         blocked, blocks = _blocks(block_mask)
+    bias, keys, content_bias, position_bias = relative
+    buckets = (0, False)
+    if bias is not None:
+        bias, buckets = split_bias(bias)
+    relative_zero = 0
+    if keys is not None:
+        keys, relative_zero = split_keys(keys)
+    q_ranks, k_ranks, ranks = ranking
     if window is not None:
         window = pair(window, "window", "(left, right)")
     # A number of another kind, an array of one element say, may not be hashable.
@@ -79,6 +98,13 @@ def request(
         alibi_slopes,
         sinks,
         rng_indices,
+        bias,
+        keys,
+        content_bias,
+        position_bias,
+        *segments,
+        q_ranks,
+        k_ranks,
     )
     for name, array in zip(OPTIONAL, optional):
         if array is not None:
@@ -93,17 +119,19 @@ def request(
         window,
         softcap,
         blocks,
+        buckets,
+        ranks,
     )
-    return Request(names, arrays, options, dropout_seed)
+    return Request(names, arrays, options, dropout_seed, relative_zero)
 
 
 def attend(problem: Request, asked: tuple[Any, ...]) -> Any:
     """The output, or a named tuple of it and what else is asked for, as in Asked."""
-    names, arrays, options, dropout_seed = problem
+    names, arrays, options, *numbers = problem
     looks = [look(array, name) for array, name in zip(arrays, names)]
     facts = tuple([what for _, _, what in looks])
     call = prepare(current(), names, facts, options, asked)
-    return call.run(looks, dropout_seed)
+    return call.run(looks, *numbers)
 
 
 def differentiate(
@@ -113,22 +141,19 @@ def differentiate(
 
     given: results of ``attend`` and gradients of results, by name.
     """
-    names, arrays, options, dropout_seed = problem
+    names, arrays, options, *numbers = problem
     looks = [look(array, name) for array, name in zip(arrays, names)]
     looks += [look(array, name) for name, array in given.items()]
     facts = tuple([what for _, _, what in looks])
     call = prepare_backward(current(), names, tuple(given), facts, options, wanted)
-    return call.run(looks, dropout_seed)
+    return call.run(looks, *numbers)
 
 
 def _blocks(block_mask: Any) -> tuple[Any, tuple[int, int]]:
     """The array of a block mask, and its block sizes."""
     meaning = "(mask, q_block, k_block), two block sizes of 1 or more"
-    if not isinstance(block_mask, tuple) or len(block_mask) != 3:
-        raise invalid(
-            f"block_mask is a {type(block_mask).__name__}: expected {meaning}"
-        )
-    sizes = pair(block_mask[1:], "block_mask", meaning)
+    mask, *sides = parts(block_mask, "block_mask", 3, meaning)
+    sizes = pair(sides, "block_mask", meaning)
     if min(sizes) < 1 or max(sizes) >= 1 << 63:
         raise invalid(f"block_mask has blocks of {sizes}: expected {meaning}")
-    return block_mask[0], sizes
+    return mask, sizes

@@ -31,6 +31,17 @@ def scaled_dot_product_attention(
     block_mask: tuple[Any, int, int] | None = None,
     dropout_seed: int = 0,
     rng_indices: Any = None,
+    relative_bias: tuple[Any, int, bool] | None = None,
+    relative_keys: tuple[Any, int] | None = None,
+    content_bias: Any = None,
+    position_bias: Any = None,
+    q_segments: Any = None,
+    k_segments: Any = None,
+    segment_keys: Any = None,
+    segment_bias: Any = None,
+    q_ranks: Any = None,
+    k_ranks: Any = None,
+    ranks: str | None = None,
     return_lse: bool = False,
     return_weights: bool = False,
     return_scores: str | None = None,
@@ -65,16 +76,38 @@ def scaled_dot_product_attention(
         alibi_slopes (Hq) or (batch, Hq): adds -slope |p - j|.
         sinks (Hq): one more logit in each softmax, without a value.
 
+    Relative positions and segments: terms that are added too, here for query head h
+        relative_bias (table, max_distance, bidirectional), as in T5: table[n, h] where
+        the distance j - p falls into bucket n. table (buckets, Hq). Which bucket, says
+        attn_desc_set_relative_bias() in the C header.
+        relative_keys (table, zero), as in Transformer-XL and by Shaw et al.: scale
+        (query + position_bias) . table[h, j - p + zero]; what is beyond the table takes
+        its first or last row. table (Hq, rows, E), or (rows, E) for all heads.
+        content_bias, position_bias (Hq, E): added to the query where it meets the key,
+        and where it meets relative_keys.
+        segment_keys (2, Hq, E), as in XLNet: scale (query + segment_bias) .
+        segment_keys[n, h], n 0 where q_segments (batch, L) and k_segments (batch, S)
+        are equal, else 1. segment_bias (Hq, E) may be left out.
+
+            >>> table = np.random.rand(32, 8).astype(np.float32)
+            >>> t5 = attn.scaled_dot_product_attention(
+            ...     q, q, q, scale=1.0, relative_bias=(table, 128, True))
+            >>> rows = np.random.rand(2 * 16 + 1, 64).astype(np.float32)
+            >>> shaw = attn.scaled_dot_product_attention(
+            ...     q, q, q, relative_keys=(rows, 16))
+
     Masks: a query attends a key if all that are given allow it
         attn_mask of bool: True attends; broadcasts to (..., Hq, L, S).
         is_causal: query i attends keys j <= p. With causal="top_left", the same, the
         position p of query i is i. With causal="bottom_right" the last query stands
         beside the last key. query_offsets (batch): p = i + offset instead, for causal,
-        window and alibi_slopes alike.
+        window, alibi_slopes and relative positions alike.
         window (left, right): keys p - left to p + right, both included; -1: no bound.
         q_lengths, kv_lengths (batch): what lies beyond is not there.
         q_documents (batch, L), k_documents (batch, S): equal numbers attend.
         prefix_lengths (batch), with causal: all queries attend keys before it.
+        q_ranks (batch, L), k_ranks (batch, S): keys of a rank up to the query's attend;
+        with ranks="below", below it. The order of a permutation, say.
         block_mask (mask, q_block, k_block): a bool for each block of so many queries by
         so many keys; broadcasts to (..., Hq, ceil(L / q_block), ceil(S / k_block)).
         What is given for each batch element broadcasts, so a single number will do.
@@ -131,6 +164,9 @@ def scaled_dot_product_attention(
         block_mask,
         dropout_seed,
         rng_indices,
+        (relative_bias, relative_keys, content_bias, position_bias),
+        (q_segments, k_segments, segment_keys, segment_bias),
+        (q_ranks, k_ranks, ranks),
     )
     asked = (
         return_lse,

@@ -50,6 +50,17 @@ def scaled_dot_product_attention(
     block_mask: tuple[Any, int, int] | None = None,
     dropout_seed: int | None = None,
     rng_indices: Any = None,
+    relative_bias: tuple[Any, int, bool] | None = None,
+    relative_keys: tuple[Any, int] | None = None,
+    content_bias: Any = None,
+    position_bias: Any = None,
+    q_segments: Any = None,
+    k_segments: Any = None,
+    segment_keys: Any = None,
+    segment_bias: Any = None,
+    q_ranks: Any = None,
+    k_ranks: Any = None,
+    ranks: str | None = None,
     return_lse: bool = False,
     return_weights: bool = False,
     return_key_sums: bool = False,
@@ -58,9 +69,10 @@ def scaled_dot_product_attention(
     """attn.scaled_dot_product_attention, with gradients by torch's autograd.
 
     The arguments and results are those of that function, as torch tensors. Gradients
-    flow to query, key, value, a float32 attn_mask, alibi_slopes and sinks, as far as
-    they require them, from out, lse, weights and key_sums. (Scores, which that function
-    returns too, have no gradient.) What is no tensor is copied into one.
+    flow to query, key, value, a float32 attn_mask, alibi_slopes, sinks, and the tables,
+    keys and biases of relative positions and segments, as far as they require them,
+    from out, lse, weights and key_sums. (Scores, which that function returns too, have
+    no gradient.) What is no tensor is copied into one.
 
     dropout_seed None: drawn from torch's generator if dropout_p is not 0, so that
     torch.manual_seed and torch.utils.checkpoint govern it.
@@ -103,6 +115,9 @@ def scaled_dot_product_attention(
         block_mask,
         dropout_seed,
         rng_indices,
+        (relative_bias, relative_keys, content_bias, position_bias),
+        (q_segments, k_segments, segment_keys, segment_bias),
+        (q_ranks, k_ranks, ranks),
     )
     tensors = [_tensor(array, name) for name, array in zip(*problem[:2])]
     asked = Asked(

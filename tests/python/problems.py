@@ -17,6 +17,25 @@ K_DOCUMENTS = np.sort(_fixed.integers(0, 3, (B, S)))
 SLOPES = np.array([0.5, 0.25, 0.125, 0.0625], np.float32)
 SINKS = np.array([-1.0, 0.0, 2.0, 30.0], np.float32)
 
+
+def _normal(*shape):
+    return _fixed.standard_normal(shape).astype(np.float32)
+
+
+BUCKETS = _normal(12, H)
+ROWS = _normal(H, 15, E)
+CONTENT, POSITION = _normal(2, H, E)
+SEGMENTS = {
+    "q_segments": _fixed.integers(0, 3, (B, L)),
+    "k_segments": _fixed.integers(0, 3, (B, S)),
+    "segment_keys": _normal(2, H, E),
+}
+SEGMENT_BIAS = _normal(H, E)
+RANKS = {
+    "q_ranks": _fixed.integers(0, 20, (B, L)),
+    "k_ranks": _fixed.integers(-1, 20, (B, S)),
+}
+
 OPTIONS = {
     "plain": {},
     "scale": {"scale": 0.3},
@@ -70,6 +89,41 @@ OPTIONS = {
         "dropout_seed": -5,
         "rng_indices": np.array([7, (1 << 32) - 1]),
     },
+    "relative bias": {"relative_bias": (BUCKETS, 20, False)},
+    "relative bias, both ways": {"relative_bias": (BUCKETS, 20, True)},
+    "relative bias at offsets": {
+        "relative_bias": (BUCKETS, 13, True),
+        "query_offsets": np.array([7, 30]),
+    },
+    "relative bias of all heads": {"relative_bias": (BUCKETS[:, :1], 20, True)},
+    "relative keys": {"relative_keys": (ROWS, 9)},
+    "relative keys, bottom right": {
+        "relative_keys": (ROWS, 14),
+        "causal": "bottom_right",
+    },
+    "relative keys of all heads": {"relative_keys": (ROWS[0], 9)},
+    "relative keys, heads 1": {"relative_keys": (ROWS[:1], 0)},
+    "relative keys, one row": {"relative_keys": (ROWS[:, :1], 0)},
+    "position bias": {"relative_keys": (ROWS, 9), "position_bias": POSITION},
+    "content bias": {"content_bias": CONTENT},
+    "content bias, softcap": {"content_bias": CONTENT, "softcap": 1.5},
+    "content bias of all heads": {"content_bias": CONTENT[0]},
+    "segments": SEGMENTS,
+    "segments of all": {**SEGMENTS, "q_segments": SEGMENTS["q_segments"][0]},
+    "segment bias": {**SEGMENTS, "segment_bias": SEGMENT_BIAS},
+    "relative terms": {
+        "softcap": 3.0,
+        "query_offsets": np.array([16, 3]),
+        "relative_bias": (BUCKETS, 20, True),
+        "relative_keys": (ROWS, 9),
+        "content_bias": CONTENT,
+        "position_bias": POSITION,
+        **SEGMENTS,
+        "segment_bias": SEGMENT_BIAS,
+    },
+    "ranks": RANKS,
+    "ranks below": {**RANKS, "ranks": "below"},
+    "ranks of all": {**RANKS, "q_ranks": np.arange(L)},
     "everything": {
         "scale": 0.4,
         "softcap": 2.0,
@@ -88,5 +142,13 @@ OPTIONS = {
         "dropout_p": 0.2,
         "dropout_seed": (1 << 63) + 12345,
         "rng_indices": np.array([3, 1]),
+        "relative_bias": (BUCKETS, 17, True),
+        "relative_keys": (ROWS, 11),
+        "content_bias": CONTENT,
+        "position_bias": POSITION,
+        **SEGMENTS,
+        "segment_bias": SEGMENT_BIAS,
+        "q_ranks": RANKS["q_ranks"] + 12,
+        "k_ranks": RANKS["k_ranks"],
     },
 }

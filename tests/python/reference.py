@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from relative import Terms, reduced
+
 
 def allowed(shape, masks):
     """Which query may attend which key, of (batch, heads, queries, keys)."""
@@ -21,6 +23,11 @@ def allowed(shape, masks):
         values = masks.get(name)
         values = default if values is None else values
         return np.broadcast_to(np.asarray(values), (batch,))[:, None, None, None]
+
+    def tokens(name):
+        of_queries = np.broadcast_to(masks[f"q_{name}"], (batch, queries))
+        of_keys = np.broadcast_to(masks[f"k_{name}"], (batch, keys))
+        return of_queries[:, None, :, None], of_keys[:, None, None, :]
 
     q_lengths = each("q_lengths", queries)
     kv_lengths = each("kv_lengths", keys)
@@ -35,10 +42,12 @@ def allowed(shape, masks):
         ok &= (left < 0) | (j >= position - left)
         ok &= (right < 0) | (j <= position + right)
     if masks.get("q_documents") is not None:
-        ok &= (
-            np.broadcast_to(masks["q_documents"], (batch, queries))[:, None, :, None]
-            == np.broadcast_to(masks["k_documents"], (batch, keys))[:, None, None, :]
-        )
+        of_queries, of_keys = tokens("documents")
+        ok &= of_keys == of_queries
+    if masks.get("q_ranks") is not None:
+        of_queries, of_keys = tokens("ranks")
+        below = masks.get("ranks") == "below"
+        ok &= of_keys < of_queries if below else of_keys <= of_queries
     if masks.get("block_mask") is not None:
         blocks, q_block, k_block = masks["block_mask"]
         written_out = np.repeat(np.repeat(blocks, q_block, -2), k_block, -1)
@@ -102,10 +111,11 @@ def attention(query, key, value, scale=None, softcap=0.0, **options):
     key, value = (np.repeat(x, heads // x.shape[1], axis=1) for x in (key, value))
     scale = 1 / np.sqrt(dim) if scale is None else scale
 
-    raw = scale * np.einsum("bhid,bhjd->bhij", query, key)
+    ok, position = allowed((batch, heads, queries, keys), options)
+    terms = Terms(options, position, keys, scale)
+    raw = scale * np.einsum("bhid,bhjd->bhij", terms.content(query), key)
     capped = softcap * np.tanh(raw / softcap) if softcap else raw
-    ok, position = allowed(raw.shape, options)
-    biased = capped
+    biased = capped + terms.scores(query)
     mask = options.get("attn_mask")
     if mask is not None and mask.dtype != bool:
         biased = biased + mask
@@ -164,9 +174,11 @@ def gradients(
     keys, values = (np.repeat(x, group, axis=1) for x in (key, value))
     scale = 1 / np.sqrt(dim) if scale is None else scale
     drop = drop_factors(weights.shape, options)
+    _, position = allowed(weights.shape, options)
+    terms = Terms(options, position, keys.shape[2], scale)
     slope_of_cap = 1.0
     if softcap:
-        t = np.tanh(scale * np.einsum("bhid,bhjd->bhij", query, keys) / softcap)
+        t = np.tanh(results["raw"] / softcap)
         slope_of_cap = (1 - t) * (1 + t)
     minus = -1
     if magnitudes:
@@ -174,6 +186,7 @@ def gradients(
         slope_of_cap = 1.0  # 1 - t is as far off where it is small
         query, keys, values, scale = map(np.abs, (query, keys, values, scale))
         grads = {name: np.abs(grad) for name, grad in grads.items()}
+        terms.make_absolute()
 
     out = np.einsum("bhij,bhjd->bhid", drop * weights, values)
     grad_out = grads.get("out", np.zeros(out.shape))
@@ -194,16 +207,19 @@ def gradients(
     def grouped(array):
         return array.reshape(batch, -1, group, *array.shape[2:]).sum(axis=2)
 
+    of_content = scale * np.einsum("bhij,bhjd->bhid", of_products, keys)
+    of_key = scale * np.einsum("bhij,bhid->bhjd", of_products, terms.content(query))
+    of_terms, of_query = terms.gradients(of_scores, query, of_content)
     found = {
-        "query": scale * np.einsum("bhij,bhjd->bhid", of_products, keys),
-        "key": grouped(scale * np.einsum("bhij,bhid->bhjd", of_products, query)),
+        "query": of_content + of_query,
+        "key": grouped(of_key),
         "value": grouped(np.einsum("bhij,bhid->bhjd", drop * weights, grad_out)),
+        **of_terms,
     }
     mask = options.get("attn_mask")
     if mask is not None and mask.dtype != bool:
         found["attn_mask"] = reduced(of_scores, mask.shape)
     if options.get("alibi_slopes") is not None:
-        _, position = allowed(weights.shape, options)
         distance = np.abs(position - np.arange(keys.shape[2]))
         shape = np.shape(options["alibi_slopes"])
         found["alibi_slopes"] = minus * reduced(
@@ -213,10 +229,3 @@ def gradients(
         sinks = np.asarray(options["sinks"], np.float64).reshape(heads, 1)
         found["sinks"] = np.sum(np.exp(sinks - lse) * row[..., 0], (0, 2))
     return found
-
-
-def reduced(array, shape):
-    """The sum of array over the dimensions that are missing or 1 in shape."""
-    padded = (1,) * (array.ndim - len(shape)) + tuple(shape)
-    axes = tuple(i for i in range(array.ndim) if padded[i] != array.shape[i])
-    return array.sum(axis=axes).reshape(shape)

@@ -22,6 +22,12 @@ ASKED = {
     "attn_mask": "mask_grad",
     "alibi_slopes": "alibi_slopes_grad",
     "sinks": "sinks_grad",
+    "relative_bias": "relative_bias_grad",
+    "relative_keys": "relative_keys_grad",
+    "content_bias": "content_bias_grad",
+    "position_bias": "position_bias_grad",
+    "segment_keys": "segment_keys_grad",
+    "segment_bias": "segment_bias_grad",
 }
 FIELDS = {"attn_mask": "grad_mask"}
 
@@ -305,27 +311,34 @@ def test_the_named_tuple(qkv, normal):
     np.testing.assert_array_equal(back.grad_key, got.grad_key)
 
 
-@pytest.mark.parametrize("name", ["softcap", "everything"])
+@pytest.mark.parametrize("name", ["softcap", "relative terms", "everything"])
 def test_the_reference_itself(name):
     """Its gradients are the differences of its outputs."""
     rng = np.random.default_rng(3)
     shapes = ((B, H, L, E), (B, HKV, S, E), (B, HKV, S, EV))
     inputs = dict(zip(("query", "key", "value"), map(rng.standard_normal, shapes)))
     options = {**OPTIONS[name]}
+    rules = {}  # what comes in a tuple with a table
     for one in differentiable(options)[3:]:
-        inputs[one] = np.asarray(options.pop(one), np.float64)
+        table = options.pop(one)
+        if isinstance(table, tuple):
+            table, *rules[one] = table
+        inputs[one] = np.asarray(table, np.float64)
     grads = {one: rng.standard_normal(shape) for one, shape in SHAPES.items()}
     for b, length in enumerate(options.get("q_lengths", ())):
         grads["lse"][b, :, length:] = 0  # not looked at, though lse is the sink there
 
+    def with_rules(inputs):
+        return {**inputs, **{one: (inputs[one], *rules[one]) for one in rules}}
+
     def loss(inputs):
-        got = reference.attention(**inputs, **options)
+        got = reference.attention(**with_rules(inputs), **options)
         return sum(
             np.sum(np.where(np.isfinite(got[one]), got[one], 0) * grad)
             for one, grad in grads.items()
         )
 
-    wanted = reference.gradients(grads, **inputs, **options)
+    wanted = reference.gradients(grads, **with_rules(inputs), **options)
     assert wanted.keys() == inputs.keys()
     for one, array in inputs.items():
         step = 1e-6 * rng.standard_normal(array.shape)

@@ -85,6 +85,8 @@ INVALID = [
     ((Q, K, V), {"sinks": [1.0] * 7}, r"sinks has shape \(7,\)"),
     ((Q, K, V), {"alibi_slopes": zeros(3, 8)}, r"alibi_slopes has shape \(3, 8\)"),
     ((Q, K, V), {"block_mask": zeros(1, 2, dtype=bool)}, "block_mask is a ndarray"),
+    ((Q, K, V), {"block_mask": (zeros(1, 2, dtype=bool), 4)}, "is a tuple of 2"),
+    ((Q, K, V), {"block_mask": (None, 2, 4)}, "block_mask begins with None"),
     ((Q, K, V), {"block_mask": (zeros(1, 2, dtype=bool), 0, 4)}, r"\(0, 4\)"),
     ((Q, K, V), {"block_mask": (zeros(3, 2, dtype=bool), 2, 4)}, r"\(2, 8, 2, 2\)"),
 ]
