@@ -1,8 +1,8 @@
 """Attention by torch's operations: the judge in float64, the rival in float32.
 
 It builds the whole matrix of scores and knows every option; torch's autograd gives the
-gradients. Which query may attend which key comes from the reference of tests/python,
-which shares nothing with attn.
+gradients. Which query may attend which key, and where it looks into tables of relative
+positions, comes from the reference of tests/python, which shares nothing with attn.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 import reference
+from random_problems import arguments
+from relative import VECTORS, Terms
 
 
 def attention(inputs, options):
     """Outputs by name, for inputs of (batch, heads, length, dim) of one float type.
 
-    inputs holds query, key and value, and those of attn_mask (a bias), alibi_slopes and
-    sinks that there are; options the others, numpy arrays and numbers, and under "keep"
-    the dropout mask.
+    inputs holds query, key and value, and those of attn_mask (a bias), alibi_slopes,
+    sinks and relative positions that there are; options the others as in Problem, numpy
+    arrays and numbers, and under "keep" the dropout mask.
     """
     query = inputs["query"]
-    batch, heads, queries, dim = query.shape
+    batch, heads, queries, _ = query.shape
     group = heads // inputs["key"].shape[1]
     key = inputs["key"].repeat_interleave(group, dim=1)
     value = inputs["value"].repeat_interleave(group, dim=1)
     ok, term = _mask_and_term(inputs, options, (batch, heads, queries, key.shape[2]))
 
-    scores = query @ key.transpose(-1, -2) * options.get("scale", dim**-0.5)
+    scores = _content(inputs) @ key.transpose(-1, -2) * _scale(inputs, options)
     if options.get("softcap"):
         scores = options["softcap"] * torch.tanh(scores / options["softcap"])
     scores = torch.where(ok, scores + term, -torch.inf)
@@ -71,11 +73,11 @@ def out_of_torch(inputs, options):
     if not ok.any(dim=-1).all():
         return None  # NaN, in some of its backends
     return scaled_dot_product_attention(
-        query,
+        _content(inputs),
         key,
         inputs["value"],
         None if ok.all() and not term.any() else torch.where(ok, term, -torch.inf),
-        scale=options.get("scale"),
+        scale=_scale(inputs, options),
         enable_gqa=True,
     )
 
@@ -97,4 +99,41 @@ def _mask_and_term(inputs, options, shape):
         slopes = inputs["alibi_slopes"]
         slopes = slopes if slopes.dim() == 2 else slopes[None]
         term = term - slopes[:, :, None, None] * distance
-    return ok, term
+    return ok, term + _relative_term(inputs, options, shape, position)
+
+
+def _relative_term(inputs, options, shape, position):
+    """What is looked up by the distance of query and key, or by their segments."""
+    scale = _scale(inputs, options)
+    arrays = {name: x.detach().numpy() for name, x in inputs.items()}
+    rows = {
+        name: torch.from_numpy(row)
+        for name, row in Terms(
+            arguments(arrays, options), position, shape[3], scale
+        ).rows.items()
+    }
+    term = torch.zeros((), dtype=inputs["query"].dtype)
+    if "relative_bias" in rows:
+        term = inputs["relative_bias"][rows["relative_bias"][:, 0]].movedim(-1, 1)
+    for name, bias in VECTORS.items():
+        if name in rows:
+            query = inputs["query"]
+            if bias in inputs:
+                query = query + inputs[bias][:, None]
+            table = inputs[name]
+            if name == "segment_keys":
+                table = table.transpose(0, 1)
+            products = query @ table.transpose(-1, -2) * scale
+            term = term + products.gather(3, rows[name].expand(shape))
+    return term
+
+
+def _content(inputs):
+    """What meets the keys."""
+    if "content_bias" not in inputs:
+        return inputs["query"]
+    return inputs["query"] + inputs["content_bias"][:, None]
+
+
+def _scale(inputs, options):
+    return options.get("scale", inputs["query"].shape[-1] ** -0.5)

@@ -9,7 +9,10 @@ import torch
 
 
 class Problem(NamedTuple):
-    """Float inputs by name, other options, and gradients of outputs by name."""
+    """Float inputs by name, other options, and gradients of outputs by name.
+
+    What comes in a tuple with a table is an option under "rules", by the table's name.
+    """
 
     inputs: dict[str, torch.Tensor]
     options: dict[str, Any]
@@ -51,7 +54,18 @@ def random_problem(number):
     sizes = Sizes(*map(int, numbers))
     options = {**_positions(rng, sizes), **_masks(rng, sizes), **_others(rng)}
     inputs = _inputs(rng, sizes, with_bias="attn_mask" not in options)
-    return Problem(inputs, options, _grads(rng, sizes))
+    grads = _grads(rng, sizes)
+    tables, rules = _relative(rng, sizes)
+    return Problem({**inputs, **tables}, {**options, **rules}, grads)
+
+
+def arguments(inputs, options):
+    """Inputs and options as attn takes them."""
+    options = dict(options)
+    tuples = {
+        name: (inputs[name], *rule) for name, rule in options.pop("rules").items()
+    }
+    return {**inputs, **tuples, **options}
 
 
 def _maybe(rng):
@@ -143,3 +157,35 @@ def _grads(rng, sizes):
     if _maybe(rng):
         grads["key_sums"] = _normal(rng, batch, heads, keys)
     return grads
+
+
+def _relative(rng, sizes):
+    """Tables of relative positions and segments, and the options that go with them."""
+    tables, rules = {}, {}
+    options: dict[str, Any] = {"rules": rules}
+    heads, dim = sizes.heads, sizes.dim
+    if _maybe(rng):
+        both = bool(rng.random() < 0.5)
+        buckets = int(rng.choice([4, 12, 32]))
+        tables["relative_bias"] = _normal(rng, buckets, heads)
+        rules["relative_bias"] = (buckets + int(rng.integers(0, 150)), both)
+    if rng.random() < 0.4:
+        rows = int(rng.choice([1, 9, 64, 200, 500]))
+        shared = [(), (1,), (heads,)][int(rng.integers(3))]
+        tables["relative_keys"] = _normal(rng, *shared, rows, dim)
+        rules["relative_keys"] = (int(rng.integers(0, rows)),)
+        if rng.random() < 0.5:
+            tables["position_bias"] = _normal(rng, heads, dim)
+    if _maybe(rng):
+        tables["content_bias"] = _normal(rng, heads, dim)
+    if rng.random() < 0.4:
+        tables["segment_keys"] = _normal(rng, 2, heads, dim)
+        options["q_segments"] = rng.integers(0, 3, (sizes.batch, sizes.queries))
+        options["k_segments"] = rng.integers(0, 3, (sizes.batch, sizes.keys))
+        if rng.random() < 0.5:
+            tables["segment_bias"] = _normal(rng, heads, dim)
+    if _maybe(rng):
+        options["q_ranks"] = rng.integers(0, 90, (sizes.batch, sizes.queries))
+        options["k_ranks"] = rng.integers(-9, 60, (sizes.batch, sizes.keys))
+        options["ranks"] = str(rng.choice(["up_to", "below"]))
+    return tables, options
