@@ -12,6 +12,7 @@ static void words_set_members(void **state) {
     struct test_problem p = run_parse(
         "b2 h12/4 q512 k300 d64/32 causal align=br window=128,0 qlens kvlens docs "
         "prefix block=64x32 mask bias alibi sinks softcap=30 scale=0.5 dropout=0.25 "
+        "relbias=32,128 bidir relkeys ubias vbias segments ranks=below "
         "engine=flash layout=bshd threads=3 isa=avx2 seed=18446744073709551615");
     assert_int_equal(p.batch, 2);
     assert_int_equal(p.q_heads, 12);
@@ -29,6 +30,11 @@ static void words_set_members(void **state) {
     assert_int_equal(p.k_block, 32);
     assert_true(p.mask && p.bias && p.alibi && p.sinks && p.has_scale);
     assert_true(p.softcap == 30.0f && p.scale == 0.5f && p.dropout == 0.25f);
+    assert_int_equal(p.buckets, 32);
+    assert_int_equal(p.max_distance, 128);
+    assert_true(p.bidirectional && p.relative_keys && p.content_bias);
+    assert_true(p.position_bias && p.segments);
+    assert_int_equal(p.ranks, ATTN_RANKS_BELOW);
     assert_int_equal(p.engine, ATTN_ENGINE_FLASH);
     assert_int_equal(p.layout, LAYOUT_BSHD);
     assert_int_equal(p.threads, 3);
@@ -47,6 +53,7 @@ static void missing_words_have_defaults(void **state) {
     assert_int_equal(p.left, -1);
     assert_int_equal(p.right, -1);
     assert_true(!p.causal && !p.has_scale && p.q_block == 0 && p.softcap == 0);
+    assert_true(p.buckets == 0 && !p.relative_keys && p.ranks == ATTN_RANKS_OFF);
     assert_int_equal(p.alignment, ATTN_ALIGN_TOP_LEFT);
     p = run_parse("q0 k5");
     assert_int_equal(p.q_length, 0);
@@ -79,6 +86,14 @@ static void nonsense_is_refused(void **state) {
                                         "softcap=1x",
                                         "dropout",
                                         "dropout=some",
+                                        "relbias",
+                                        "relbias=32",
+                                        "relbias=32x128",
+                                        "relbias=-1,5",
+                                        "bidir=1",
+                                        "ranks",
+                                        "ranks=up",
+                                        "segments=2",
                                         "threads=-1",
                                         "threads=2x",
                                         "seed=-1",
@@ -109,6 +124,9 @@ static void shortest_text(void **state) {
         {"scale=0", "scale=0"},
         {"k0 q1", "k0"},
         {"scale=0.1 softcap=1e3", "softcap=1e+03 scale=0.1"},
+        {"ranks=off", ""},
+        {"ranks=upto vbias relkeys bidir relbias=4,9",
+         "relbias=4,9 bidir relkeys vbias ranks=upto"},
         {"dropout=1e-1 scale=2", "scale=2 dropout=0.1"},
         {"seed=3 sinks q7 h4/2 block=8x16", "h4/2 q7 block=8x16 sinks seed=3"}};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {

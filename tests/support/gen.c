@@ -12,27 +12,8 @@
 #include <stdlib.h>
 
 #include "tests/support/element.h"
+#include "tests/support/gen_parts.h"
 #include "tests/support/layout.h"
-
-enum {
-    QUERY,
-    KEY,
-    VALUE,
-    Q_LENGTHS,
-    KV_LENGTHS,
-    OFFSETS,
-    PREFIX,
-    Q_DOCUMENTS,
-    K_DOCUMENTS,
-    BLOCK_MASK,
-    MASK,
-    BIAS,
-    SLOPES,
-    SINKS,
-    RNG_INDICES
-};
-
-_Static_assert(RNG_INDICES + 1 == GEN_TENSORS, "one block for each tensor");
 
 const char *gen_data_name(int data) {
     static const char *const names[DATA_KINDS] = {"random", "huge", "equal", "dominant",
@@ -50,8 +31,8 @@ int64_t gen_blocks(int64_t size, int64_t block) {
 
 /* ------------------------------------------------------------------- layouts */
 
-static void place(struct test_inputs *inputs, int which, attn_tensor *tensor,
-                  struct random *random) {
+void gen_place(struct test_inputs *inputs, int which, attn_tensor *tensor,
+               struct random *random) {
     inputs->block[which] = layout_place(tensor, random);
 }
 
@@ -76,7 +57,7 @@ static void place_rows(struct test_inputs *inputs, int which, attn_tensor *tenso
         (which != QUERY && random_percent(&together, 8))) {
         tensor->stride[0] = 0;
     }
-    place(inputs, which, tensor, &random);
+    gen_place(inputs, which, tensor, &random);
 }
 
 /* A tensor that broadcasts to (B, Hq, rows, columns): of lower rank, with dimensions
@@ -102,7 +83,7 @@ static void place_broadcast(struct test_inputs *inputs, int which, attn_tensor *
             stride += 5;
         }
     }
-    place(inputs, which, tensor, &random);
+    gen_place(inputs, which, tensor, &random);
 }
 
 /* Integers of shape (n) or (rows, n), of 4 or 8 bytes. */
@@ -114,13 +95,23 @@ static void place_ints(struct test_inputs *inputs, int which, attn_tensor *tenso
                       .rank = rows > 0 ? 2 : 1,
                       .shape = {rows > 0 ? rows : n, n},
                       .stride = {rows > 0 ? n + random_between(&random, 0, 3) : 1, 1}};
-    place(inputs, which, tensor, &random);
+    gen_place(inputs, which, tensor, &random);
+}
+
+int64_t gen_place_tokens(struct test_inputs *inputs, int which, attn_tensor *tensor,
+                         int64_t length, struct random *random) {
+    int64_t rows = random_percent(random, 30) ? 1 : inputs->problem.batch;
+    int one_list = rows == 1 && random_percent(random, 40); /* (length) for all */
+    place_ints(inputs, which, tensor, one_list ? 0 : rows > 0 ? rows : 1, length);
+    if (!one_list) {
+        tensor->shape[0] = rows;
+    }
+    return rows;
 }
 
 /* ------------------------------------------------------------------ contents */
 
-/* A component of query or key. */
-static float score_number(struct random *random, int data, int which, int64_t row) {
+float gen_score_number(struct random *random, int data, int which, int64_t row) {
     static const float tiny[] = {0.0f,       -0.0f,       0x1p-149f,
                                  -0x1p-149f, 0x1.8p-127f, -0x1p-126f,
                                  0x1p-75f,   1.0f,        -1.0f};
@@ -146,7 +137,7 @@ static float value_number(struct random *random, int data) {
     if (data == DATA_HUGE) {
         return 1e15f * random_float(random);
     }
-    return data == DATA_TINY ? score_number(random, DATA_TINY, VALUE, 0)
+    return data == DATA_TINY ? gen_score_number(random, DATA_TINY, VALUE, 0)
                              : random_float(random);
 }
 
@@ -162,7 +153,7 @@ static void fill_rows(struct test_inputs *inputs, int which,
                 for (int64_t c = 0; c < tensor->shape[3]; c++) {
                     row[c] = which == VALUE
                                  ? value_number(&random, inputs->data)
-                                 : score_number(&random, inputs->data, which, i);
+                                 : gen_score_number(&random, inputs->data, which, i);
                 }
             }
         }
@@ -197,17 +188,10 @@ static void make_positions(struct test_inputs *inputs, int which, attn_tensor *t
     }
 }
 
-/* Runs of equal ids, which may come back later and may be negative. */
-static void make_documents(struct test_inputs *inputs, int which, attn_tensor *tensor,
-                           int64_t length) {
-    const struct test_problem *p = &inputs->problem;
-    struct random random = random_stream(p->seed, (uint64_t)which);
-    int64_t rows = random_percent(&random, 30) ? 1 : p->batch;
-    int one_list = rows == 1 && random_percent(&random, 40); /* (length) for all */
-    place_ints(inputs, which, tensor, one_list ? 0 : rows > 0 ? rows : 1, length);
-    if (!one_list) {
-        tensor->shape[0] = rows;
-    }
+void gen_runs(struct test_inputs *inputs, int which, attn_tensor *tensor,
+              int64_t length) {
+    struct random random = random_stream(inputs->problem.seed, (uint64_t)which);
+    int64_t rows = gen_place_tokens(inputs, which, tensor, length, &random);
     for (int64_t b = 0; b < rows; b++) {
         int64_t id = 0;
         for (int64_t i = 0; i < length; i++) {
@@ -269,7 +253,7 @@ static void make_per_head(struct test_inputs *inputs, int which, attn_tensor *te
                             .rank = per_batch ? 2 : 1,
                             .shape = {per_batch ? p->batch : p->q_heads, p->q_heads},
                             .stride = {per_batch ? p->q_heads + 1 : 1, 1}};
-    place(inputs, which, tensor, &random);
+    gen_place(inputs, which, tensor, &random);
     for (int64_t b = 0; b < (per_batch ? p->batch : 1); b++) {
         for (int64_t h = 0; h < p->q_heads; h++) {
             float slope = exp2f(-8.0f * (float)(h + 1) / (float)p->q_heads);
@@ -318,8 +302,8 @@ void gen_inputs(struct test_inputs *inputs, const struct test_problem *problem,
         make_positions(in, PREFIX, &in->prefix_lengths);
     }
     if (p->documents) {
-        make_documents(in, Q_DOCUMENTS, &in->q_documents, p->q_length);
-        make_documents(in, K_DOCUMENTS, &in->k_documents, p->kv_length);
+        gen_runs(in, Q_DOCUMENTS, &in->q_documents, p->q_length);
+        gen_runs(in, K_DOCUMENTS, &in->k_documents, p->kv_length);
     }
     if (p->q_block > 0) {
         place_broadcast(in, BLOCK_MASK, &in->block_mask, ATTN_BOOL,
@@ -344,6 +328,7 @@ void gen_inputs(struct test_inputs *inputs, const struct test_problem *problem,
     if (p->dropout > 0) {
         make_dropout(in);
     }
+    gen_relative(in);
 }
 
 void gen_free(struct test_inputs *inputs) {

@@ -19,7 +19,7 @@ enum {
     DATA_KINDS
 };
 
-enum { GEN_TENSORS = 15 };
+enum { GEN_TENSORS = 25 };
 
 /* Tensors that the problem does not have keep rank 0. */
 struct test_inputs {
@@ -29,7 +29,10 @@ struct test_inputs {
     attn_tensor q_lengths, kv_lengths, query_offsets, prefix_lengths;
     attn_tensor q_documents, k_documents, block_mask, mask, bias;
     attn_tensor alibi_slopes, sinks, rng_indices;
-    int64_t dropout_seed;
+    attn_tensor relative_bias, relative_keys, content_bias, position_bias;
+    attn_tensor q_segments, k_segments, segment_keys, segment_bias;
+    attn_tensor q_ranks, k_ranks;
+    int64_t dropout_seed, relative_zero;
     void *block[GEN_TENSORS]; /* what the tensors lie in, in the order above */
 };
 

@@ -52,6 +52,13 @@ static const struct word words[] = {
     {"softcap", REAL, AT(softcap), 0, 0, {0}},
     {"scale", REAL, AT(scale), 0, 0, {0}},
     {"dropout", REAL, AT(dropout), 0, 0, {0}},
+    {"relbias", PAIR, AT(buckets), 0, ',', {0}},
+    {"bidir", FLAG, AT(bidirectional), 0, 0, {0}},
+    {"relkeys", FLAG, AT(relative_keys), 0, 0, {0}},
+    {"ubias", FLAG, AT(content_bias), 0, 0, {0}},
+    {"vbias", FLAG, AT(position_bias), 0, 0, {0}},
+    {"segments", FLAG, AT(segments), 0, 0, {0}},
+    {"ranks", CHOICE, AT(ranks), 0, 0, {"off", "upto", "below"}},
     {"engine", CHOICE, AT(engine), 0, 0, {"auto", "dense", "flash"}},
     {"layout", CHOICE, AT(layout), 0, 0, {"bhsd", "bshd"}},
     {"threads", COUNT, AT(threads), 0, 0, {0}},
@@ -63,6 +70,8 @@ enum { WORDS = sizeof words / sizeof words[0], KV_MISSING = -1 };
 
 _Static_assert(AT(right) == AT(left) + sizeof(int64_t), "a PAIR is two in a row");
 _Static_assert(AT(k_block) == AT(q_block) + sizeof(int64_t), "a PAIR is two in a row");
+_Static_assert(AT(max_distance) == AT(buckets) + sizeof(int64_t),
+               "a PAIR is two in a row");
 
 /* A problem with no word in its text. */
 static const struct test_problem plain = {.batch = 1,

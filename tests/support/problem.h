@@ -6,10 +6,14 @@
  *
  * Sizes come as a letter and a number: b batch, h query heads (/ kv heads), q and
  * k lengths, d key dim (/ value dim). Missing ones are 1, h12 is h12/12, d64 is
- * d64/64, k without a number given equals q. Words switch features on:
+ * d64/64, k without a number given equals q. Words switch features on (bidir makes the
+ * buckets of relbias bidirectional; ubias and vbias are content_bias and
+ * position_bias):
  *
  *     causal  align=tl|br|offsets|kvlens  window=L,R  qlens  kvlens  docs  prefix
  *     block=BQxBK  mask  bias  alibi  sinks  softcap=X  scale=X  dropout=P
+ *     relbias=BUCKETS,DISTANCE  bidir  relkeys  ubias  vbias  segments
+ *     ranks=off|upto|below
  *     engine=auto|dense|flash  layout=bhsd|bshd  threads=N  isa=NAME  seed=N
  */
 #ifndef TEST_PROBLEM_H
@@ -31,7 +35,10 @@ struct test_problem {
     float softcap;
     int32_t has_scale;
     float scale;
-    float dropout;   /* probability; 0: off */
+    float dropout;                 /* probability; 0: off */
+    int64_t buckets, max_distance; /* of relative_bias; 0 buckets: none */
+    int32_t bidirectional, relative_keys, content_bias, position_bias, segments;
+    int32_t ranks;   /* ATTN_RANKS_... */
     int32_t engine;  /* ATTN_ENGINE_... */
     int32_t layout;  /* of query, key, value, out */
     int32_t threads; /* 0: the context's default */

@@ -61,6 +61,15 @@ attn_desc *run_desc(const struct test_problem *p) {
     run_need(attn_desc_set_alibi(desc, p->alibi), p, "set_alibi");
     run_need(attn_desc_set_sinks(desc, p->sinks), p, "set_sinks");
     run_need(attn_desc_set_dropout(desc, p->dropout), p, "set_dropout");
+    run_need(attn_desc_set_relative_bias(desc, p->buckets, p->max_distance,
+                                         p->bidirectional),
+             p, "set_relative_bias");
+    run_need(attn_desc_set_relative_keys(desc, p->relative_keys), p,
+             "set_relative_keys");
+    run_need(attn_desc_set_query_biases(desc, p->content_bias, p->position_bias), p,
+             "set_query_biases");
+    run_need(attn_desc_set_segments(desc, p->segments), p, "set_segments");
+    run_need(attn_desc_set_ranks(desc, p->ranks), p, "set_ranks");
     run_need(attn_desc_set_engine(desc, p->engine), p, "set_engine");
     return desc;
 }
@@ -95,6 +104,17 @@ void run_args(attn_forward_args *args, const struct test_inputs *inputs,
     args->sinks = gen_given(&inputs->sinks);
     args->dropout_seed = inputs->dropout_seed;
     args->rng_indices = gen_given(&inputs->rng_indices);
+    args->relative_bias = gen_given(&inputs->relative_bias);
+    args->relative_keys = gen_given(&inputs->relative_keys);
+    args->relative_zero = inputs->relative_zero;
+    args->content_bias = gen_given(&inputs->content_bias);
+    args->position_bias = gen_given(&inputs->position_bias);
+    args->q_segments = gen_given(&inputs->q_segments);
+    args->k_segments = gen_given(&inputs->k_segments);
+    args->segment_keys = gen_given(&inputs->segment_keys);
+    args->segment_bias = gen_given(&inputs->segment_bias);
+    args->q_ranks = gen_given(&inputs->q_ranks);
+    args->k_ranks = gen_given(&inputs->k_ranks);
     outputs_give(outputs, args);
 }
 
