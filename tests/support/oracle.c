@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "tests/support/element.h"
+#include "tests/support/oracle_relative.h"
 #include "tests/support/philox.h"
 
 static const double unit = 0x1p-24;
@@ -63,6 +64,13 @@ int oracle_attends_but_bias(const struct test_inputs *inputs, int64_t b, int64_t
                                                  i / p->q_block, j / p->k_block) == 0) {
         return 0;
     }
+    if (p->ranks != ATTN_RANKS_OFF) {
+        int64_t own = element_int(&inputs->q_ranks, b, i);
+        int64_t rank = element_int(&inputs->k_ranks, b, j);
+        if (p->ranks == ATTN_RANKS_BELOW ? rank >= own : rank > own) {
+            return 0;
+        }
+    }
     return !p->mask || *(uint8_t *)element_at(&inputs->mask, b, h, i, j) != 0;
 }
 
@@ -75,22 +83,20 @@ int oracle_attends(const struct test_inputs *inputs, int64_t b, int64_t h, int64
 
 /* --------------------------------------------------------------------- scores */
 
+double oracle_scale(const struct test_problem *problem) {
+    return problem->has_scale ? problem->scale : 1 / sqrt((double)problem->key_dim);
+}
+
 static void score_raw(struct oracle_row *row, const struct test_inputs *inputs,
                       int64_t b, int64_t h, int64_t i, int64_t j) {
     const struct test_problem *p = &inputs->problem;
-    const float *query = element_at(&inputs->query, b, h, i, 0);
-    const float *key =
-        element_at(&inputs->key, b, h / (p->q_heads / p->kv_heads), j, 0);
-    double dot = 0, size = 0;
-    for (int32_t c = 0; c < p->key_dim; c++) {
-        dot += (double)query[c] * key[c];
-        size += fabs((double)query[c] * key[c]);
-    }
-    double scale = p->has_scale ? p->scale : 1 / sqrt((double)p->key_dim);
-    double roundings = (p->key_dim + 2) * unit;
-    row->raw[j] = scale * dot;
-    row->raw_error[j] = roundings / (1 - roundings) * fabs(scale) * size +
-                        (p->key_dim * fabs(scale) + 1) * smallest;
+    int64_t group = h / (p->q_heads / p->kv_heads);
+    struct oracle_product product =
+        oracle_product(p, element_at(&inputs->query, b, h, i, 0),
+                       oracle_head_vector(&inputs->content_bias, h),
+                       element_at(&inputs->key, b, group, j, 0));
+    row->raw[j] = product.value;
+    row->raw_error[j] = product.error;
 }
 
 /* The cap's tanh is off by at most 4u, its argument and its product by 1.5u each, and
@@ -108,7 +114,8 @@ static void score_capped(struct oracle_row *row, const struct test_inputs *input
 
 static void score_biased(struct oracle_row *row, const struct test_inputs *inputs,
                          int64_t b, int64_t h, int64_t i, int64_t j) {
-    double terms = 0, size = 0;
+    struct oracle_terms relative = oracle_relative_terms(inputs, b, h, i, j);
+    double terms = relative.value, size = relative.size;
     if (inputs->problem.bias) {
         double bias = element_float(&inputs->bias, b, h, i, j);
         terms += bias;
@@ -123,7 +130,8 @@ static void score_biased(struct oracle_row *row, const struct test_inputs *input
     double score = row->capped[j] + terms;
     row->biased[j] = score;
     row->biased_error[j] =
-        row->capped_error[j] + unit * (2 * fabs(score) + fabs(row->capped[j]) + size);
+        row->capped_error[j] + relative.error +
+        unit * (2 * fabs(score) + (1 + relative.count) * (fabs(row->capped[j]) + size));
 }
 
 /* Fills in the three stages of scores; returns the largest error of a weight's exponent

@@ -11,6 +11,10 @@
  *     out c               [2 max_j d_j + (T + n/T + 20) u] sum_j p_j |v_jc|
  *
  * to which come the roundings of a softcap and of dropout and what underflow may cost.
+ * Where a bias is added to the query its product has one rounding more: g_(d+3). The
+ * products of relative positions and segments are off by as much as one with a key, and
+ * each term is one number more that is added: k relative terms give e_j
+ * k u (|capped score| + sum of |terms|) more.
  */
 #ifndef TEST_ORACLE_H
 #define TEST_ORACLE_H
@@ -47,7 +51,10 @@ int oracle_attends_but_bias(const struct test_inputs *inputs, int64_t b, int64_t
 int oracle_keeps(const struct test_inputs *inputs, int64_t b, int64_t h, int64_t i,
                  int64_t j);
 
-/* Position of query i, for causal, window and ALiBi. */
+/* Factor of query . key. */
+double oracle_scale(const struct test_problem *problem);
+
+/* Position of query i, for causal, window, ALiBi and relative positions. */
 int64_t oracle_position(const struct test_inputs *inputs, int64_t b, int64_t i);
 
 /* Lengths of batch element b. */

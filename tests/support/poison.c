@@ -7,9 +7,11 @@
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tests/support/element.h"
 #include "tests/support/oracle.h"
+#include "tests/support/oracle_relative.h"
 
 /* One mark for each element of a tensor, in the order of memory. */
 struct marks {
@@ -79,33 +81,107 @@ static int64_t poison_bias(struct marks *marks, const struct test_problem *p,
     return count;
 }
 
-/* What lies beyond the lengths gets an id that other places have. */
-static int64_t
-poison_documents(const attn_tensor *documents, const struct test_inputs *inputs,
-                 int64_t (*length)(const struct test_inputs *, int64_t)) {
-    int64_t count = 0, batch = inputs->problem.batch, needed = 0;
-    if (documents->rank == 0) {
-        return 0;
-    }
-    /* One list for all batch elements is needed as far as the longest. */
-    const int shared = documents->rank == 1 || documents->shape[0] == 1;
-    for (int64_t b = 0; b < batch; b++) {
-        int64_t own = length(inputs, b);
-        needed = !shared || own > needed ? own : needed;
-        for (int64_t i = needed;
-             i < documents->shape[documents->rank - 1] && (!shared || b == batch - 1);
-             i++, count++) {
-            element_set_int(documents, b, i, count % 2);
+/* Overwrites all elements of a tensor that have no mark. */
+static int64_t poison_elements(struct marks *marks, int poison) {
+    int64_t count = 0;
+    for (int64_t n = 0; n < element_count(marks->tensor); n++) {
+        int64_t i[4];
+        element_index(marks->tensor, n, i);
+        if (!*mark_of(marks, i[0], i[1], i[2], i[3])) {
+            *(float *)element_nth(marks->tensor, n) = poison_number(poison, count++);
         }
     }
     return count;
 }
 
+/* Documents, segments or ranks: what lies beyond the lengths gets a number that other
+ * places have. */
+static int64_t poison_tokens(const attn_tensor *numbers,
+                             const struct test_inputs *inputs,
+                             int64_t (*length)(const struct test_inputs *, int64_t)) {
+    int64_t count = 0, batch = inputs->problem.batch, needed = 0;
+    if (numbers->rank == 0) {
+        return 0;
+    }
+    /* One list for all batch elements is needed as far as the longest. */
+    const int shared = numbers->rank == 1 || numbers->shape[0] == 1;
+    for (int64_t b = 0; b < batch; b++) {
+        int64_t own = length(inputs, b);
+        needed = !shared || own > needed ? own : needed;
+        for (int64_t i = needed;
+             i < numbers->shape[numbers->rank - 1] && (!shared || b == batch - 1);
+             i++, count++) {
+            element_set_int(numbers, b, i, count % 2);
+        }
+    }
+    return count;
+}
+
+static int64_t poison_all_tokens(const struct test_inputs *in) {
+    return poison_tokens(&in->q_documents, in, oracle_q_length) +
+           poison_tokens(&in->k_documents, in, oracle_kv_length) +
+           poison_tokens(&in->q_segments, in, oracle_q_length) +
+           poison_tokens(&in->k_segments, in, oracle_kv_length) +
+           poison_tokens(&in->q_ranks, in, oracle_q_length) +
+           poison_tokens(&in->k_ranks, in, oracle_kv_length);
+}
+
+/* ------------------------------------------------ tables of relative positions */
+
+/* The tables, and vectors for each head, that the pairs of a problem look into. */
+enum { BUCKETS, RELATIVE_KEYS, CONTENT, POSITION, SEGMENT_KEYS, SEGMENT, TABLES };
+
+static void tables_open(struct marks tables[TABLES], const struct test_inputs *in) {
+    const attn_tensor *const tensors[TABLES] = {&in->relative_bias, &in->relative_keys,
+                                                &in->content_bias,  &in->position_bias,
+                                                &in->segment_keys,  &in->segment_bias};
+    for (int t = 0; t < TABLES; t++) {
+        tables[t] = marks_open(tensors[t]);
+    }
+}
+
+static void mark_row(struct marks *marks, int64_t i1, int64_t i2) {
+    const attn_tensor *tensor = marks->tensor;
+    if (tensor->rank > 0) {
+        memset(mark_of(marks, 0, i1, i2, 0), 1,
+               (size_t)tensor->shape[tensor->rank - 1]);
+    }
+}
+
+/* Marks what a pair that is attended needs. */
+static void mark_tables(struct marks tables[TABLES], const struct test_inputs *in,
+                        int64_t b, int64_t h, int64_t i, int64_t j) {
+    if (in->problem.buckets > 0) {
+        *mark_of(&tables[BUCKETS], 0, 0, oracle_bucket_of(in, b, i, j), h) = 1;
+    }
+    if (in->problem.relative_keys) {
+        mark_row(&tables[RELATIVE_KEYS], h, oracle_relative_row(in, b, i, j));
+    }
+    if (in->problem.segments) {
+        mark_row(&tables[SEGMENT_KEYS], oracle_segments_differ(in, b, i, j), h);
+    }
+    mark_row(&tables[CONTENT], 0, h);
+    mark_row(&tables[POSITION], 0, h);
+    mark_row(&tables[SEGMENT], 0, h);
+}
+
+static int64_t poison_tables(struct marks tables[TABLES], int poison) {
+    int64_t count = 0;
+    for (int t = 0; t < TABLES; t++) {
+        count += poison_elements(&tables[t], poison);
+        free(tables[t].needed);
+    }
+    return count;
+}
+
+/* -------------------------------------------------------------------- all inputs */
+
 int64_t poison_masked(struct test_inputs *inputs, int poison) {
     const struct test_problem *p = &inputs->problem;
     struct marks query = marks_open(&inputs->query), key = marks_open(&inputs->key);
     struct marks value = marks_open(&inputs->value);
-    struct marks bias = {&inputs->bias, NULL};
+    struct marks bias = {&inputs->bias, NULL}, tables[TABLES];
+    tables_open(tables, inputs);
     if (p->bias) {
         bias = marks_open(&inputs->bias);
     }
@@ -121,6 +197,7 @@ int64_t poison_masked(struct test_inputs *inputs, int poison) {
                         *mark_of(&query, b, h, i, 0) = 1;
                         *mark_of(&key, b, g, j, 0) = 1;
                         *mark_of(&value, b, g, j, 0) = 1;
+                        mark_tables(tables, inputs, b, h, i, j);
                     }
                 }
             }
@@ -135,22 +212,23 @@ int64_t poison_masked(struct test_inputs *inputs, int poison) {
     free(key.needed);
     free(value.needed);
     free(bias.needed);
-    return count + poison_documents(&inputs->q_documents, inputs, oracle_q_length) +
-           poison_documents(&inputs->k_documents, inputs, oracle_kv_length);
+    return count + poison_tables(tables, poison) + poison_all_tokens(inputs);
 }
 
-/* Overwrites all elements of a tensor that have no mark. */
-static int64_t poison_elements(struct marks *marks, int poison) {
-    int64_t count = 0;
-    for (int64_t n = 0; n < element_count(marks->tensor); n++) {
-        int64_t i[4];
-        element_index(marks->tensor, n, i);
-        if (!*mark_of(marks, i[0], i[1], i[2], i[3])) {
-            *(float *)element_nth(marks->tensor, n) = poison_number(poison, count++);
-        }
+int poison_reaches(const struct test_problem *problem, int data, size_t tensor) {
+    struct test_inputs inputs;
+    int reached = 0;
+    gen_inputs(&inputs, problem, data);
+    poison_masked(&inputs, POISON_NAN);
+    const attn_tensor *of = (const void *)((const char *)&inputs + tensor);
+    for (int64_t n = 0; n < element_count(of); n++) {
+        reached = reached || isnan(*(const float *)element_nth(of, n));
     }
-    return count;
+    gen_free(&inputs);
+    return reached;
 }
+
+/* ---------------------------------------------------- gradients that come in */
 
 /* Marks what row i of a head needs of the gradients that come in. */
 static void mark_incoming(struct marks *marks, const struct test_inputs *inputs,
