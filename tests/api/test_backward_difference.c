@@ -91,7 +91,11 @@ static const char *const texts[] = {
     "b2 h2 q3 k4 d2 alibi align=offsets",
     "b2 h2 q5 k4 d2 sinks kvlens docs layout=bshd",
     "h2 q5 k9 d2 dropout=0.4 mask",
-    "b2 h2 q6 k9 d2 window=2,1 block=2x3 bias alibi sinks softcap=3 dropout=0.2"};
+    "b2 h2 q6 k9 d2 window=2,1 block=2x3 bias alibi sinks softcap=3 dropout=0.2",
+    "b2 h2 q4 k6 d2 relbias=4,3 bidir softcap=2",
+    "b2 h4/2 q4 k6 d2 relkeys ubias vbias align=offsets",
+    "b2 h2 q5 k6 d2 relkeys segments ubias softcap=3 ranks=upto scale=0.7",
+    "h2 q4 k6 d2 segments relbias=4,9 causal sinks dropout=0.2"};
 
 static void each_option(void **state) {
     (void)state;

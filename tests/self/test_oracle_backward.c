@@ -138,7 +138,19 @@ static void each_option(void **state) {
         "b2 h2 q5 k4 d2 sinks qlens kvlens causal align=br seed=9",
         "b2 h2 q5 k6 d2 mask docs seed=13",
         "b2 h2 q5 k9 d2 dropout=0.4 seed=11",
-        "q5 k9 d2 window=2,1 block=2x3 dropout=1 sinks seed=12"};
+        "q5 k9 d2 window=2,1 block=2x3 dropout=1 sinks seed=12",
+        "b2 h2 q5 k6 d2 relbias=4,3 seed=14",
+        "b2 h2 q5 k6 d2 relbias=8,9 bidir softcap=0.8 align=br seed=15",
+        "b2 h4/2 q4 k5 d3/2 relkeys seed=16",
+        "b2 h2 q4 k6 d2 relkeys softcap=0.6 scale=-0.7 align=offsets seed=17",
+        "b2 h4/2 q4 k5 d2 ubias softcap=0.9 seed=18",
+        "b2 h2 q4 k5 d2 relkeys ubias vbias causal seed=19",
+        "h3 q4 k5 d2 relkeys vbias alibi bias dropout=0.3 seed=20",
+        "b2 h2 q4 k5 d2 segments seed=21",
+        "b2 h2 q4 k5 d2 segments softcap=1 qlens kvlens seed=22",
+        "b2 h4/2 q4 k6 d2 segments relkeys ubias vbias relbias=5,4 sinks seed=23",
+        "b2 h2 q4 k6 d2 ranks=upto relbias=2,2 seed=24",
+        "b2 h2 q4 k6 d2 ranks=below relkeys segments seed=25"};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         struct test_problem problem = run_parse(texts[t]);
         assert_true(compare_problem(&problem, ALL_INCOMING) > 0);

@@ -9,6 +9,7 @@
 
 #include "tests/support/element.h"
 #include "tests/support/oracle.h"
+#include "tests/support/oracle_relative.h"
 
 static const double unit = 0x1p-24;
 static const double smallest = 0x1p-149;
@@ -63,6 +64,16 @@ static void add_row(struct oracle_sum *sums, const float *factor, int32_t count,
                     struct number number) {
     for (int32_t c = 0; c < count; c++) {
         add(&sums[c], factor[c] * number.value, fabs((double)factor[c]) * number.error);
+    }
+}
+
+/* Adds (query[c] + bias[c]) * number, where the sum is rounded; bias may be NULL. */
+static void add_biased_row(struct oracle_sum *sums, const float *query,
+                           const float *bias, int32_t count, struct number number) {
+    double rounding = bias != NULL ? unit * fabs(number.value) : 0;
+    for (int32_t c = 0; c < count; c++) {
+        double factor = (double)query[c] + (bias != NULL ? (double)bias[c] : 0);
+        add(&sums[c], factor * number.value, fabs(factor) * (number.error + rounding));
     }
 }
 
@@ -152,20 +163,64 @@ static struct number grad_of_raw_score(const struct place *at, struct number sco
                                                     smallest};
 }
 
+/* The gradient of a product before it is scaled. */
+static struct number scaled(const struct place *at, struct number number) {
+    double scale = oracle_scale(&at->inputs->problem);
+    return (struct number){scale * number.value,
+                           fabs(scale) * (number.error + smallest) +
+                               4 * unit * fabs(scale * number.value)};
+}
+
+/* scale (query + bias) . row: to the gradients of query, of bias, of which there is one
+ * for each head, and of row, an element of gradient `of_row`. */
+static void add_product(const struct place *at, struct number number,
+                        const attn_tensor *bias, int of_bias, const float *row,
+                        struct oracle_sum *of_row) {
+    const struct oracle_gradients *grad = at->gradients;
+    const int64_t b = at->b, h = at->h, i = at->i;
+    int32_t dim = at->inputs->problem.key_dim;
+    struct number product = scaled(at, number);
+    add_row(oracle_gradient_at(grad, GRAD_QUERY, b, h, i, 0), row, dim, product);
+    if (bias->rank > 0) {
+        add_row(oracle_gradient_at(grad, of_bias, 0, 0, h, 0), row, dim, product);
+    }
+    add_biased_row(of_row, element_at(&at->inputs->query, b, h, i, 0),
+                   oracle_head_vector(bias, h), dim, product);
+}
+
+static void add_relative(const struct place *at, struct number score, int64_t j) {
+    const struct test_inputs *in = at->inputs;
+    const struct oracle_gradients *grad = at->gradients;
+    const int64_t b = at->b, h = at->h, i = at->i;
+    if (in->problem.buckets > 0) {
+        int64_t bucket = oracle_bucket_of(in, b, i, j);
+        add(oracle_gradient_at(grad, GRAD_RELATIVE_BIAS, 0, 0, bucket, h), score.value,
+            score.error);
+    }
+    if (in->problem.relative_keys) {
+        int64_t row = oracle_relative_row(in, b, i, j);
+        add_product(at, score, &in->position_bias, GRAD_POSITION_BIAS,
+                    oracle_relative_key(in, b, h, i, j),
+                    oracle_gradient_at(grad, GRAD_RELATIVE_KEYS, 0, h, row, 0));
+    }
+    if (in->problem.segments) {
+        int differ = oracle_segments_differ(in, b, i, j);
+        add_product(at, score, &in->segment_bias, GRAD_SEGMENT_BIAS,
+                    oracle_segment_key(in, b, h, i, j),
+                    oracle_gradient_at(grad, GRAD_SEGMENT_KEYS, 0, differ, h, 0));
+    }
+}
+
 static void add_pair(const struct place *at, struct number delta, int64_t j) {
     const struct test_inputs *in = at->inputs;
     const struct test_problem *p = &in->problem;
     const struct oracle_gradients *grad = at->gradients;
     const int64_t b = at->b, h = at->h, i = at->i, g = h / (p->q_heads / p->kv_heads);
     struct number score = grad_of_score(at, delta, j);
-    struct number raw = grad_of_raw_score(at, score, j);
-    double scale = p->has_scale ? p->scale : 1 / sqrt((double)p->key_dim);
-    struct number scaled = {scale * raw.value, fabs(scale) * (raw.error + smallest) +
-                                                   4 * unit * fabs(scale * raw.value)};
-    add_row(oracle_gradient_at(grad, GRAD_QUERY, b, h, i, 0),
-            element_at(&in->key, b, g, j, 0), p->key_dim, scaled);
-    add_row(oracle_gradient_at(grad, GRAD_KEY, b, g, j, 0),
-            element_at(&in->query, b, h, i, 0), p->key_dim, scaled);
+    add_product(at, grad_of_raw_score(at, score, j), &in->content_bias,
+                GRAD_CONTENT_BIAS, element_at(&in->key, b, g, j, 0),
+                oracle_gradient_at(grad, GRAD_KEY, b, g, j, 0));
+    add_relative(at, score, j);
     if (at->incoming->tensor[OF_OUT].rank > 0) {
         double kept = at->row->drop[j] * at->row->weight[j];
         struct number dropped = {kept, at->row->drop[j] * weight_error(at, j) +

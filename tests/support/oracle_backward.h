@@ -17,7 +17,8 @@
  *              with f = (1 - t)(1 + t), e = 2 (error of t) + 4u f
  *     a sum    sum of |factor| (error of term) + r(terms) sum |factor term|
  *
- * to which comes what underflow may cost. Where only LSE is given a weight exp(s - LSE)
+ * to which comes what underflow may cost. A factor query + bias is off by u |query +
+ * bias|. Where only LSE is given a weight exp(s - LSE)
  * is off by (error of LSE) + u |row_max - LSE| more.
  */
 #ifndef TEST_ORACLE_BACKWARD_H

@@ -17,12 +17,29 @@ enum { MARGIN = 128 }; /* bytes before and after a tensor; keeps multiples of 64
 static const uint32_t pattern = 0xffa5c3e7;
 
 const char *outputs_name(int output) {
-    static const char *const names[SLOTS] = {
-        "out",           "lse",           "row_max",      "row_sum",
-        "weights",       "mean_weights",  "key_sums",     "raw_scores",
-        "capped_scores", "biased_scores", "dropout_mask", "grad_query",
-        "grad_key",      "grad_value",    "grad_bias",    "grad_alibi_slopes",
-        "grad_sinks"};
+    static const char *const names[SLOTS] = {"out",
+                                             "lse",
+                                             "row_max",
+                                             "row_sum",
+                                             "weights",
+                                             "mean_weights",
+                                             "key_sums",
+                                             "raw_scores",
+                                             "capped_scores",
+                                             "biased_scores",
+                                             "dropout_mask",
+                                             "grad_query",
+                                             "grad_key",
+                                             "grad_value",
+                                             "grad_bias",
+                                             "grad_alibi_slopes",
+                                             "grad_sinks",
+                                             "grad_relative_bias",
+                                             "grad_relative_keys",
+                                             "grad_content_bias",
+                                             "grad_position_bias",
+                                             "grad_segment_keys",
+                                             "grad_segment_bias"};
     return names[output];
 }
 
@@ -52,9 +69,12 @@ static attn_tensor shape_of(const struct test_problem *p, int output) {
 }
 
 const attn_tensor *outputs_gradient_of(const struct test_inputs *inputs, int output) {
-    const attn_tensor *const inputs_of[] = {&inputs->query,        &inputs->key,
-                                            &inputs->value,        &inputs->bias,
-                                            &inputs->alibi_slopes, &inputs->sinks};
+    const attn_tensor *const inputs_of[] = {
+        &inputs->query,         &inputs->key,           &inputs->value,
+        &inputs->bias,          &inputs->alibi_slopes,  &inputs->sinks,
+        &inputs->relative_bias, &inputs->relative_keys, &inputs->content_bias,
+        &inputs->position_bias, &inputs->segment_keys,  &inputs->segment_bias};
+    _Static_assert(COUNT_OF(inputs_of) == SLOTS - GRAD_QUERY, "one for each gradient");
     return inputs_of[output - GRAD_QUERY];
 }
 
@@ -272,4 +292,10 @@ void outputs_give_gradients(const struct test_outputs *outputs,
     args->grad_bias = given(outputs, GRAD_BIAS);
     args->grad_alibi_slopes = given(outputs, GRAD_ALIBI_SLOPES);
     args->grad_sinks = given(outputs, GRAD_SINKS);
+    args->grad_relative_bias = given(outputs, GRAD_RELATIVE_BIAS);
+    args->grad_relative_keys = given(outputs, GRAD_RELATIVE_KEYS);
+    args->grad_content_bias = given(outputs, GRAD_CONTENT_BIAS);
+    args->grad_position_bias = given(outputs, GRAD_POSITION_BIAS);
+    args->grad_segment_keys = given(outputs, GRAD_SEGMENT_KEYS);
+    args->grad_segment_bias = given(outputs, GRAD_SEGMENT_BIAS);
 }

@@ -25,9 +25,15 @@ enum {
     GRAD_QUERY = OUTPUTS,
     GRAD_KEY,
     GRAD_VALUE,
-    GRAD_BIAS, /* this and the next are there if their inputs are */
+    GRAD_BIAS, /* this and all that follow are there if their inputs are */
     GRAD_ALIBI_SLOPES,
     GRAD_SINKS,
+    GRAD_RELATIVE_BIAS,
+    GRAD_RELATIVE_KEYS,
+    GRAD_CONTENT_BIAS,
+    GRAD_POSITION_BIAS,
+    GRAD_SEGMENT_KEYS,
+    GRAD_SEGMENT_BIAS,
     SLOTS
 };
 
