@@ -90,6 +90,9 @@ static void sizes_of_zero(void **state) {
         "b0 q0 k0 d4",
         "q0 k0 d3 alibi",
         "b2 q5 k0 sinks",
+        "b2 q5 k0 d3 relbias=4,9 relkeys ubias vbias segments ranks=upto",
+        "q0 k5 d3 relbias=4,9 relkeys ubias vbias segments ranks=below",
+        "b0 h2 q5 k5 d3 relbias=4,9 relkeys ubias vbias segments ranks=upto",
         "q0 k5 sinks bias",
         "b0 h2 q3 k3 sinks bias alibi",
         "q5 k0 kvlens qlens causal align=br d4 mask bias dropout=0.5"};
@@ -103,9 +106,14 @@ static void sizes_of_zero(void **state) {
 static void hard_data(void **state) {
     (void)state;
     static const char *const texts[] = {
-        "h2 q60 k300 d64 seed=1",   "q300 k200 d32 seed=2",
-        "q1 k100 d17 seed=3",       "q70 k90 d8 causal seed=4",
-        "q70 k90 d8 causal seed=5", "h2 q40 k260 d64 softcap=20 sinks seed=6"};
+        "h2 q60 k300 d64 seed=1",
+        "q300 k200 d32 seed=2",
+        "q1 k100 d17 seed=3",
+        "q70 k90 d8 causal seed=4",
+        "q70 k90 d8 causal seed=5",
+        "h2 q40 k260 d64 softcap=20 sinks seed=6",
+        "h2 q70 k300 d16 relbias=32,128 relkeys ubias vbias segments seed=7",
+        "q300 k400 d40 relkeys vbias causal align=br seed=8"};
     int wrong = 0;
     for (int data = 0; data < DATA_KINDS; data++) {
         for (size_t t = 0; t < COUNT_OF(texts); t++) {

@@ -24,7 +24,11 @@ static const char *const texts[] = {
     "q3 k4000 d16 bias alibi seed=6",
     "b5 h8 q10 k30 d16 layout=bshd bias seed=7",
     "b2 h3 q150 k140 d8 alibi bias sinks seed=15",
-    "q1500 k20 d8 bias alibi sinks seed=9"};
+    "q1500 k20 d8 bias alibi sinks seed=9",
+    "b2 h4/2 q200 k300 d16 relkeys ubias vbias relbias=32,128 bidir softcap=5 seed=10",
+    "b3 h3 q150 k200 d8 segments ranks=upto relkeys vbias causal align=br seed=11",
+    "h4 q130 k150 d8 relkeys segments ubias relbias=9,30 dropout=0.2 seed=13",
+    "h2 q3 k3000 d8 relkeys relbias=32,128 align=br segments seed=12"};
 
 static void number_of_threads(void **state) {
     (void)state;

@@ -38,6 +38,22 @@ static void need_equal(const attn_tensor *a, const attn_tensor *b) {
     }
 }
 
+/* Distances of 2^53 have the last bucket and an outer row. */
+static void largest_distances(void **state) {
+    (void)state;
+    static struct test_backward call;
+    int64_t offsets[2] = {(int64_t)1 << 53, -((int64_t)1 << 53)};
+    backward_open(&call,
+                  "b2 h2 q20 k30 d8 relbias=32,128 bidir relkeys vbias align=offsets",
+                  ALL_INCOMING, ALL_GRADIENTS);
+    call.forward.inputs.query_offsets.dtype = ATTN_I64;
+    call.forward.inputs.query_offsets.data = offsets;
+    backward_forward(&call);
+    backward_run(&call);
+    assert_int_equal(backward_check(&call), 0);
+    backward_close(&call);
+}
+
 static void packed_gradients(void **state) {
     (void)state;
     static struct test_backward call;
@@ -262,6 +278,7 @@ static void padding_changes_no_sum(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(largest_distances),
         cmocka_unit_test(packed_gradients),
         cmocka_unit_test(window_costs_what_it_keeps),
         cmocka_unit_test(no_rows_take_no_time),

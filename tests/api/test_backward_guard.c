@@ -12,7 +12,7 @@
 
 static struct test_backward call, moved;
 
-enum { READ = 15 + INCOMING + 4 };
+enum { READ = GEN_TENSORS + INCOMING + 4 };
 
 /* The tensors that a backward call reads. */
 static void list_read(struct test_backward *of, attn_tensor *list[READ]) {
@@ -32,6 +32,16 @@ static void list_read(struct test_backward *of, attn_tensor *list[READ]) {
                                    &in->alibi_slopes,
                                    &in->sinks,
                                    &in->rng_indices,
+                                   &in->relative_bias,
+                                   &in->relative_keys,
+                                   &in->content_bias,
+                                   &in->position_bias,
+                                   &in->q_segments,
+                                   &in->k_segments,
+                                   &in->segment_keys,
+                                   &in->segment_bias,
+                                   &in->q_ranks,
+                                   &in->k_ranks,
                                    &of->forward.outputs.tensor[OUT],
                                    &of->forward.outputs.tensor[LSE],
                                    &of->forward.outputs.tensor[ROW_MAX],
@@ -65,7 +75,9 @@ static void tensors_between_pages(void **state) {
         "h3 q33 k65 d3/1 mask bias block=7x9 alibi sinks softcap=5 seed=3",
         "b2 h4/1 q1 k259 d128 causal prefix align=offsets dropout=0.1 seed=4",
         "q300 k317 d40/33 seed=5",
-        "h2 q5 k31 d1 bias sinks dropout=0.3 seed=6"};
+        "h2 q5 k31 d1 bias sinks dropout=0.3 seed=6",
+        "b2 h4/2 q37 k150 d17 relkeys ubias vbias relbias=9,30 seed=7",
+        "b2 h2 q70 k60 d9 relkeys segments ranks=below layout=bshd seed=8"};
     for (size_t n = 0; n < COUNT_OF(texts) * 2; n++) {
         attn_tensor *list[READ];
         int at_end = n % 2 == 0;
@@ -86,9 +98,16 @@ static void tensors_between_pages(void **state) {
 
 static void nothing_beyond_the_lengths_is_read(void **state) {
     (void)state;
-    static const char *const words[] = {
-        "",           "causal align=br", "docs",       "bias",
-        "mask sinks", "alibi softcap=3", "dropout=0.4"};
+    static const char *const words[] = {"",
+                                        "causal align=br",
+                                        "docs",
+                                        "bias",
+                                        "mask sinks",
+                                        "alibi softcap=3",
+                                        "dropout=0.4",
+                                        "segments",
+                                        "ranks=below",
+                                        "relkeys vbias relbias=4,9"};
     static const struct fence_cut cuts[] = {{90, 41}, {300, 77}};
     for (size_t n = 0; n < COUNT_OF(words); n++) {
         char text[128];

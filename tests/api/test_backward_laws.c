@@ -45,6 +45,19 @@ static void share_from(int64_t b) {
     }
 }
 
+/* Lets right look up what left does. The gradients of tables have their shapes. */
+static void share_tables(void) {
+    struct test_inputs *to = &right.forward.inputs;
+    const struct test_inputs *from = &left.forward.inputs;
+    to->relative_bias = from->relative_bias;
+    to->relative_keys = from->relative_keys;
+    to->relative_zero = from->relative_zero;
+    right.forward.args.relative_zero = from->relative_zero;
+    outputs_close(&right.gradients);
+    outputs_open_gradients(&right.gradients, to, ALL_GRADIENTS);
+    outputs_give_gradients(&right.gradients, &right.args);
+}
+
 /* The gradient of right is the corner of left's from batch element b on. */
 static void need_same_corner(int output, int64_t b) {
     const attn_tensor *small = &right.gradients.tensor[output];
@@ -99,7 +112,10 @@ static void padded_equals_trimmed(void **state) {
         {"h4/2 q90 k1000 d24 qlens kvlens window=50,20 seed=3",
          "h4/2 q70 k150 d24 window=50,20 seed=3"},
         {"h2 q90 k700 d8 qlens kvlens alibi sinks layout=bshd seed=4",
-         "h2 q70 k150 d8 alibi sinks layout=bshd seed=4"}};
+         "h2 q70 k150 d8 alibi sinks layout=bshd seed=4"},
+        {"h4/2 q100 k300 d24 qlens kvlens relbias=32,128 relkeys ubias vbias align=br "
+         "seed=5",
+         "h4/2 q70 k150 d24 relbias=32,128 relkeys ubias vbias align=br seed=5"}};
     int32_t q_length[1] = {70}, kv_length[1] = {150};
     for (size_t c = 0; c < COUNT_OF(cases); c++) {
         open_both(cases[c][0], cases[c][1]);
@@ -109,6 +125,7 @@ static void padded_equals_trimmed(void **state) {
         padded->kv_lengths.data = kv_length;
         backward_forward(&left);
         share_from(0);
+        share_tables();
         backward_forward(&right);
         backward_run(&left);
         backward_run(&right);
@@ -193,7 +210,8 @@ static void scale_incoming(struct test_backward *call, float factor) {
 
 static const char *const texts[] = {
     "b2 h4/2 q70 k150 d9/5 causal align=br bias alibi sinks softcap=3 seed=1",
-    "b2 h2 q90 k140 d16 dropout=0.4 docs bias seed=2"};
+    "b2 h2 q90 k140 d16 dropout=0.4 docs bias seed=2",
+    "b2 h2 q70 k140 d9 relbias=9,30 relkeys ubias vbias segments seed=3"};
 
 /* Twice what comes in gives exactly twice what goes out. */
 static void powers_of_two_are_exact(void **state) {

@@ -9,6 +9,7 @@
 #include "tests/support/check.h"
 #include "tests/support/element.h"
 #include "tests/support/oracle_backward.h"
+#include "tests/support/oracle_relative.h"
 #include "tests/support/run.h"
 
 static struct test_backward clean, dirty;
@@ -72,7 +73,10 @@ static const char *const texts[] = {
     "b2 h2 q33 k70 d8 block=8x8 alibi seed=26",
     "b2 h2 q66 k300 d4 seed=27",
     "b2 h2 q90 k90 d7 causal sinks alibi softcap=9 seed=28",
-    "b2 h2 q40 k140 d8 qlens kvlens seed=30"};
+    "b2 h2 q40 k140 d8 qlens kvlens seed=30",
+    "b2 h2 q70 k140 d8 relkeys ubias vbias window=20,9 seed=31",
+    "b2 h4/2 q70 k140 d7 relkeys segments docs seed=32",
+    "b2 h2 q70 k140 d8 relbias=32,128 bidir segments ubias ranks=upto seed=33"};
 
 static const int64_t rows[] = {0, 13, 39}, keys[] = {3, 63, 64};
 
@@ -103,6 +107,28 @@ static void bad_number_in(int place, float number) {
     assert_true(hit > 1000 && missed > 10000);
 }
 
+static void nan_in_tables(void **state) {
+    (void)state;
+    static const char *const words[] = {
+        "b2 h2 q100 k200 d8 relbias=32,128 causal align=br seed=33",
+        "b2 h4/2 q100 k200 d8 relkeys ubias vbias window=40,40 seed=34",
+        "h2 q100 k300 d7 relkeys vbias causal align=br softcap=9 seed=35",
+        "b2 h2 q90 k150 d8 segments docs align=br seed=36"};
+    int64_t hit = 0, missed = 0;
+    for (size_t t = 0; t < COUNT_OF(words); t++) {
+        backward_open(&clean, words[t], ALL_INCOMING, ALL_GRADIENTS);
+        backward_open(&dirty, words[t], ALL_INCOMING, ALL_GRADIENTS);
+        *oracle_looked_up(&dirty.forward.inputs, 0, 1, 30, 64) = NAN;
+        backward_forward(&dirty);
+        backward_run(&clean);
+        backward_run(&dirty);
+        compare(&hit, &missed);
+        backward_close(&clean);
+        backward_close(&dirty);
+    }
+    assert_true(hit > 1000 && missed > 10000);
+}
+
 static void nan_in_inputs(void **state) {
     (void)state;
     bad_number_in(IN_QUERY, NAN);
@@ -122,6 +148,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nan_in_inputs),
         cmocka_unit_test(nan_in_gradients),
+        cmocka_unit_test(nan_in_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

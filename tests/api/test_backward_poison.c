@@ -60,7 +60,10 @@ static void each_mask(void **state) {
         "b2 h2 q65 k200 d40 kvlens layout=bshd bias causal align=br seed=10",
         "q1 k300 d64 kvlens causal seed=11",
         "b4 h2 q30 k60 d8 qlens kvlens sinks alibi softcap=4 docs dropout=0.3 seed=12",
-        "b2 h2 q70 k140 d8 causal align=offsets sinks seed=13"};
+        "b2 h2 q70 k140 d8 causal align=offsets sinks seed=13",
+        "b3 h2 q60 k150 d8 ranks=below qlens kvlens ubias seed=14",
+        "b2 h2 q150 k150 d16 ranks=upto relkeys ubias vbias segments seed=15",
+        "b2 h4/2 q33 k140 d8 segments qlens kvlens docs seed=16"};
     const unsigned given[] = {ONLY_OF_OUT, ALL_INCOMING,
                               1 << OF_LSE | 1 << OF_KEY_SUMS};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
@@ -71,6 +74,37 @@ static void each_mask(void **state) {
                 problem.seed += 100;
             }
         }
+    }
+}
+
+/* What only masked pairs look up, in each table of which there may be such a part. */
+static void each_table(void **state) {
+    (void)state;
+#define TABLE(text, member)                                                            \
+    { text, offsetof(struct test_inputs, member) }
+    static const struct {
+        const char *text;
+        size_t tensor;
+    } cases[] = {
+        TABLE("b2 h4/2 q40 k300 d16 relbias=32,128 bidir causal seed=1", relative_bias),
+        TABLE("h2 q150 k200 d8 relbias=64,300 window=30,2 softcap=2 seed=2",
+              relative_bias),
+        TABLE("b2 h2 q70 k200 d8 relkeys vbias window=9,3 seed=3", relative_keys),
+        TABLE("h4 q150 k150 d24 relkeys causal align=br ubias kvlens seed=4",
+              relative_keys),
+        TABLE("b2 h2 q50 k140 d8 relkeys mask segments seed=5", relative_keys),
+        TABLE("b2 h2 q9 k9 d8 segments window=0,0 seed=6", segment_keys),
+        TABLE("h2 q5 k7 d8 segments ranks=below kvlens seed=7", segment_keys),
+        TABLE("h3 q20 k70 d8 ubias block=20x70 seed=8", content_bias),
+        TABLE("h3 q20 k70 d8 relkeys vbias block=20x70 seed=9", position_bias),
+        TABLE("h3 q20 k70 d8 segments block=20x70 seed=10", segment_bias)};
+#undef TABLE
+    for (size_t c = 0; c < COUNT_OF(cases); c++) {
+        struct test_problem problem = run_parse(cases[c].text);
+        while (!poison_reaches(&problem, DATA_RANDOM, cases[c].tensor)) {
+            problem.seed += 100;
+        }
+        assert_true(poison_and_compare(&problem, DATA_RANDOM, ALL_INCOMING) > 0);
     }
 }
 
@@ -90,9 +124,12 @@ static void random_problems(void **state) {
 static void empty_rows_have_no_gradient(void **state) {
     (void)state;
     static const char *const texts[] = {
-        "b4 h2 q20 k30 d8 qlens kvlens seed=1", "b2 h2 q70 k9 d8 docs sinks seed=12",
-        "h2 q90 k20 d8 window=3,3 bias seed=3", "b2 h3 q5 k2 d8 mask alibi seed=4",
-        "b3 h2 q150 k40 d8 causal align=br sinks seed=5"};
+        "b4 h2 q20 k30 d8 qlens kvlens seed=1",
+        "b2 h2 q70 k9 d8 docs sinks seed=12",
+        "h2 q90 k20 d8 window=3,3 bias seed=3",
+        "b2 h3 q5 k2 d8 mask alibi seed=4",
+        "b3 h2 q150 k40 d8 causal align=br sinks seed=5",
+        "b2 h2 q70 k60 d8 ranks=below relkeys ubias vbias segments seed=6"};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         struct test_backward call;
         int64_t empty = 0;
@@ -124,6 +161,7 @@ static void empty_rows_have_no_gradient(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_mask),
+        cmocka_unit_test(each_table),
         cmocka_unit_test(random_problems),
         cmocka_unit_test(empty_rows_have_no_gradient),
     };

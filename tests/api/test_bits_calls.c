@@ -19,6 +19,9 @@ static const char *const texts[] = {
     "b2 h3 q100 k90 d40 alibi engine=dense seed=6",
     "b8 h8 q10 k30 d16 layout=bshd seed=7",
     "b2 h4/2 q200 k300 d24 dropout=0.3 seed=8",
+    "b2 h4/2 q200 k300 d24 relkeys ubias vbias relbias=32,128 bidir softcap=5 seed=9",
+    "h3 q150 k400 d16 segments ranks=upto relkeys vbias causal align=br seed=10",
+    "h2 q3 k3000 d32 relkeys relbias=32,128 align=br segments seed=11",
 };
 
 static void number_of_threads(void **state) {

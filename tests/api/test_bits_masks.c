@@ -29,6 +29,17 @@ static void share(struct test_call *to, const struct test_call *from) {
     memcpy(to->inputs.value.stride, from->inputs.value.stride, sizeof(int64_t[6]));
 }
 
+/* What all tokens of one call look up, as that of another. */
+static void share_tables(struct test_call *to, const struct test_call *from) {
+    to->inputs.alibi_slopes = from->inputs.alibi_slopes;
+    to->inputs.sinks = from->inputs.sinks;
+    to->inputs.relative_bias = from->inputs.relative_bias;
+    to->inputs.relative_keys = from->inputs.relative_keys;
+    to->args.relative_zero = from->args.relative_zero;
+    to->inputs.content_bias = from->inputs.content_bias;
+    to->inputs.position_bias = from->inputs.position_bias;
+}
+
 /* Output rows of left that have a counterpart in right, whose shape is the smaller. */
 static void need_same_corner(int output) {
     const attn_tensor *large = &left.outputs.tensor[output];
@@ -67,14 +78,15 @@ static void padded_equals_trimmed(void **state) {
         {"h4/2 q40 k1000 d64 qlens kvlens window=50,20",
          "h4/2 q37 k150 d64 window=50,20"},
         {"q90 k700 d8 qlens kvlens alibi sinks layout=bshd",
-         "q37 k150 d8 alibi sinks layout=bshd"}};
+         "q37 k150 d8 alibi sinks layout=bshd"},
+        {"h4/2 q100 k300 d24 qlens kvlens relbias=32,128 relkeys ubias vbias align=br",
+         "h4/2 q37 k150 d24 relbias=32,128 relkeys ubias vbias align=br"}};
     int32_t q_length[1] = {37}, kv_length[1] = {150};
     for (size_t c = 0; c < COUNT_OF(cases) * COUNT_OF(engines); c++) {
         open_call(&left, cases[c / 3][0], c % 3);
         open_call(&right, cases[c / 3][1], c % 3);
         share(&right, &left);
-        right.inputs.alibi_slopes = left.inputs.alibi_slopes;
-        right.inputs.sinks = left.inputs.sinks;
+        share_tables(&right, &left);
         left.inputs.q_lengths.dtype = left.inputs.kv_lengths.dtype = ATTN_I32;
         left.inputs.q_lengths.data = q_length;
         left.inputs.kv_lengths.data = kv_length;
@@ -89,12 +101,18 @@ static void padded_equals_trimmed(void **state) {
 
 static void batch_element_alone(void **state) {
     (void)state;
-    for (size_t e = 0; e < COUNT_OF(engines); e++) {
-        open_call(&left, "b3 h4/2 q45 k400 d48/20 causal align=br seed=5", e);
+    static const char *const cases[][2] = {
+        {"b3 h4/2 q45 k400 d48/20 causal align=br seed=5",
+         "h4/2 q45 k400 d48/20 causal align=br"},
+        {"b3 h4/2 q45 k400 d48 relbias=32,128 relkeys ubias vbias seed=5",
+         "h4/2 q45 k400 d48 relbias=32,128 relkeys ubias vbias"}};
+    for (size_t c = 0; c < COUNT_OF(cases) * COUNT_OF(engines); c++) {
+        open_call(&left, cases[c / 3][0], c % 3);
         call_run(&left);
         for (int64_t b = 0; b < 3; b++) {
-            open_call(&right, "h4/2 q45 k400 d48/20 causal align=br", e);
+            open_call(&right, cases[c / 3][1], c % 3);
             share(&right, &left);
+            share_tables(&right, &left);
             right.inputs.query.data = element_at(&left.inputs.query, b, 0, 0, 0);
             right.inputs.key.data = element_at(&left.inputs.key, b, 0, 0, 0);
             right.inputs.value.data = element_at(&left.inputs.value, b, 0, 0, 0);
@@ -170,6 +188,33 @@ static void causal_is_a_window(void **state) {
     }
 }
 
+/* Ranks in the order of the tokens are causal, in whatever type they come. */
+static void ranks_can_be_causal(void **state) {
+    (void)state;
+    int64_t of_queries[130], of_keys[130];
+    const int64_t shape[1] = {130};
+    for (size_t n = 0; n < 2 * COUNT_OF(engines); n++) {
+        int below = n % 2 == 1;
+        open_call(&left, "h2 q130 d24 causal seed=10", n / 2);
+        open_call(&right,
+                  below ? "h2 q130 d24 ranks=below seed=10"
+                        : "h2 q130 d24 ranks=upto seed=10",
+                  n / 2);
+        for (int64_t i = 0; i < 130; i++) {
+            of_queries[i] = 3 * (i + below) + INT64_MIN;
+            of_keys[i] = 3 * i + INT64_MIN;
+        }
+        assert_int_equal(
+            attn_tensor_init(&right.inputs.q_ranks, ATTN_I64, 1, shape, of_queries),
+            ATTN_OK);
+        assert_int_equal(
+            attn_tensor_init(&right.inputs.k_ranks, ATTN_I64, 1, shape, of_keys),
+            ATTN_OK);
+        call_need_same(&left, &right);
+        close_both();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(padded_equals_trimmed),
@@ -177,6 +222,7 @@ int main(void) {
         cmocka_unit_test(grouped_equals_repeated),
         cmocka_unit_test(causal_rows_ignore_later_keys),
         cmocka_unit_test(causal_is_a_window),
+        cmocka_unit_test(ranks_can_be_causal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

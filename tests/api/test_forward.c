@@ -51,6 +51,20 @@ static void value_dim_of_its_own(void **state) {
     assert_int_equal(wrong, 0);
 }
 
+static void relative_positions(void **state) {
+    (void)state;
+    int wrong = 0;
+    for (size_t d = 0; d < COUNT_OF(dims); d++) {
+        char text[128];
+        snprintf(text, sizeof text,
+                 "h2 q%d k%d d%d relkeys ubias vbias segments relbias=32,128 seed=%d",
+                 lengths[d % COUNT_OF(lengths)], lengths[COUNT_OF(lengths) - 2 - d % 7],
+                 dims[d], (int)d);
+        wrong += run_text(text, DATA_RANDOM);
+    }
+    assert_int_equal(wrong, 0);
+}
+
 static void sizes_of_zero(void **state) {
     (void)state;
     static const char *const texts[] = {
@@ -60,6 +74,9 @@ static void sizes_of_zero(void **state) {
         "b0 q0 k0 d4",
         "q0 k0 d3",
         "b2 q5 k0 sinks",
+        "b2 q5 k0 d3 relbias=4,9 relkeys ubias vbias segments ranks=upto",
+        "q0 k5 d3 relbias=4,9 relkeys ubias vbias segments ranks=below",
+        "b0 h2 q5 k5 d3 relbias=4,9 relkeys ubias vbias segments ranks=upto",
         "q5 k0 kvlens qlens causal align=br d4 mask bias"};
     int wrong = 0;
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
@@ -83,8 +100,13 @@ static void layouts(void **state) {
 static void hard_data(void **state) {
     (void)state;
     static const char *const texts[] = {
-        "h2 q60 k300 d64 seed=1", "q300 k600 d32 seed=2", "q1 k100 d17 seed=3",
-        "q70 k90 d8 causal seed=4", "h2 q40 k260 d64 softcap=20 sinks seed=5"};
+        "h2 q60 k300 d64 seed=1",
+        "q300 k600 d32 seed=2",
+        "q1 k100 d17 seed=3",
+        "q70 k90 d8 causal seed=4",
+        "h2 q40 k260 d64 softcap=20 sinks seed=5",
+        "h2 q70 k300 d16 relbias=32,128 relkeys ubias vbias segments seed=6",
+        "q300 k400 d40 relkeys vbias causal align=br seed=7"};
     int wrong = 0;
     for (int data = 0; data < DATA_KINDS; data++) {
         for (size_t t = 0; t < COUNT_OF(texts); t++) {
@@ -99,6 +121,7 @@ int main(void) {
         cmocka_unit_test(every_head_dim),
         cmocka_unit_test(every_length),
         cmocka_unit_test(value_dim_of_its_own),
+        cmocka_unit_test(relative_positions),
         cmocka_unit_test(sizes_of_zero),
         cmocka_unit_test(layouts),
         cmocka_unit_test(hard_data),

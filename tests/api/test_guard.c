@@ -18,7 +18,9 @@ static const char *const texts[] = {
     "h3 q33 k65 d3/1 mask bias block=7x9 alibi sinks softcap=5 seed=3",
     "b2 h4/1 q1 k259 d128 causal prefix align=offsets dropout=0.1 seed=4",
     "q300 k517 d40/33 seed=5",
-    "h2 q5 k31 d1 bias seed=6"};
+    "h2 q5 k31 d1 bias seed=6",
+    "b2 h4/2 q37 k150 d17 relkeys ubias vbias relbias=9,30 seed=7",
+    "b2 h2 q70 k60 d9 relkeys segments ranks=below layout=bshd seed=8"};
 
 static void tensors_between_pages(void **state) {
     (void)state;
@@ -38,7 +40,13 @@ static void tensors_between_pages(void **state) {
             &moved.inputs.k_documents,    &moved.inputs.block_mask,
             &moved.inputs.mask,           &moved.inputs.bias,
             &moved.inputs.alibi_slopes,   &moved.inputs.sinks,
-            &moved.inputs.rng_indices};
+            &moved.inputs.rng_indices,    &moved.inputs.relative_bias,
+            &moved.inputs.relative_keys,  &moved.inputs.content_bias,
+            &moved.inputs.position_bias,  &moved.inputs.q_segments,
+            &moved.inputs.k_segments,     &moved.inputs.segment_keys,
+            &moved.inputs.segment_bias,   &moved.inputs.q_ranks,
+            &moved.inputs.k_ranks};
+        _Static_assert(COUNT_OF(inputs) == GEN_TENSORS, "all are listed");
         for (size_t t = 0; t < COUNT_OF(inputs); t++) {
             fence_tensor(inputs[t], at_end, 1);
         }
@@ -56,10 +64,12 @@ static void tensors_between_pages(void **state) {
 }
 
 /* Rows of query, key and value beyond the lengths lie on a page that is not there, and
- * so do documents, mask and bias. */
+ * so do documents, segments, ranks, mask and bias. */
 static void nothing_beyond_the_lengths_is_read(void **state) {
     (void)state;
-    static const char *const words[] = {"", "causal align=br", "docs", "bias", "mask"};
+    static const char *const words[] = {
+        "",     "causal align=br", "docs",       "bias",
+        "mask", "segments",        "ranks=upto", "relkeys vbias relbias=4,9"};
     static const struct fence_cut cuts[] = {{90, 41}, {300, 77}};
     for (size_t n = 0; n < COUNT_OF(words) * 3; n++) {
         char text[128];
@@ -78,7 +88,9 @@ static void nothing_beyond_the_lengths_is_read(void **state) {
             &trimmed.inputs.query,       &trimmed.inputs.key,
             &trimmed.inputs.value,       &trimmed.inputs.q_documents,
             &trimmed.inputs.k_documents, &trimmed.inputs.mask,
-            &trimmed.inputs.bias};
+            &trimmed.inputs.bias,        &trimmed.inputs.q_segments,
+            &trimmed.inputs.k_segments,  &trimmed.inputs.q_ranks,
+            &trimmed.inputs.k_ranks};
         for (size_t t = 0; t < COUNT_OF(tensors); t++) {
             fence_beyond(tensors[t], cuts, COUNT_OF(cuts));
         }

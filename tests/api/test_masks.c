@@ -55,16 +55,33 @@ MASK_TEST(softcap, "softcap=0.25", "softcap=1", "softcap=50", "softcap=1e4")
 MASK_TEST(scale, "scale=0", "scale=1", "scale=-0.3", "scale=3e-5")
 MASK_TEST(dropout, "dropout=0.1", "dropout=0.5 causal", "dropout=0.9 qlens kvlens",
           "dropout=1", "dropout=0.5 mask sinks")
+MASK_TEST(relative_bias, "relbias=32,128", "relbias=32,128 bidir",
+          "relbias=8,20 causal align=br", "relbias=6,400 bidir align=offsets softcap=3",
+          "relbias=2,2", "relbias=9,128", "relbias=301,70000 qlens kvlens align=br",
+          "relbias=64,33")
+MASK_TEST(relative_keys, "relkeys", "relkeys causal align=br",
+          "relkeys align=offsets vbias", "relkeys ubias vbias",
+          "relkeys vbias softcap=2 scale=-0.3", "relkeys qlens kvlens align=br",
+          "relkeys ubias window=20,9 dropout=0.3", "relkeys relbias=9,30 alibi bias")
+MASK_TEST(content_bias, "ubias", "ubias softcap=2", "ubias causal align=br sinks",
+          "ubias scale=0")
+MASK_TEST(segments, "segments", "segments causal", "segments qlens kvlens softcap=2",
+          "segments relkeys ubias vbias align=br", "segments docs bias")
+MASK_TEST(ranks, "ranks=upto", "ranks=below", "ranks=below qlens kvlens sinks",
+          "ranks=upto causal align=br", "ranks=below mask",
+          "ranks=upto segments relkeys ubias vbias relbias=32,128 bidir")
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(causal),       cmocka_unit_test(window),
-        cmocka_unit_test(lengths),      cmocka_unit_test(documents),
-        cmocka_unit_test(prefix),       cmocka_unit_test(block_mask),
-        cmocka_unit_test(boolean_mask), cmocka_unit_test(bias),
-        cmocka_unit_test(alibi),        cmocka_unit_test(sinks),
-        cmocka_unit_test(softcap),      cmocka_unit_test(scale),
-        cmocka_unit_test(dropout),
+        cmocka_unit_test(causal),        cmocka_unit_test(window),
+        cmocka_unit_test(lengths),       cmocka_unit_test(documents),
+        cmocka_unit_test(prefix),        cmocka_unit_test(block_mask),
+        cmocka_unit_test(boolean_mask),  cmocka_unit_test(bias),
+        cmocka_unit_test(alibi),         cmocka_unit_test(sinks),
+        cmocka_unit_test(softcap),       cmocka_unit_test(scale),
+        cmocka_unit_test(dropout),       cmocka_unit_test(relative_bias),
+        cmocka_unit_test(relative_keys), cmocka_unit_test(content_bias),
+        cmocka_unit_test(segments),      cmocka_unit_test(ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include "tests/support/check.h"
 #include "tests/support/element.h"
 #include "tests/support/oracle.h"
+#include "tests/support/oracle_relative.h"
 #include "tests/support/run.h"
 
 static const char *const engines[] = {"auto", "dense", "flash"};
@@ -158,6 +159,35 @@ static void nan_and_infinity_in_bias(void **state) {
     }
 }
 
+/* A number that is looked up. */
+static float *bad_place;
+
+static int looks_up_bad_place(int64_t b, int64_t h, int64_t i) {
+    int found = 0;
+    for (int64_t j = 0; j < dirty.inputs.problem.kv_length; j++) {
+        found = found || (oracle_attends(&dirty.inputs, b, h, i, j) &&
+                          oracle_looked_up(&dirty.inputs, b, h, i, j) == bad_place);
+    }
+    return found;
+}
+
+static void nan_in_tables(void **state) {
+    (void)state;
+    static const char *const words[] = {
+        "b2 h2 q100 k200 d24 relbias=32,128 causal align=br seed=33",
+        "b2 h4/2 q100 k200 d8 relkeys ubias vbias window=40,40 seed=34",
+        "h2 q100 k300 d17 relkeys vbias causal align=br softcap=9 seed=35",
+        "b2 h2 q90 k150 d16 segments docs align=br seed=36",
+        "b2 h2 q90 k150 d16 segments relkeys ranks=upto align=br seed=37"};
+    for (size_t n = 0; n < COUNT_OF(words) * COUNT_OF(engines); n++) {
+        open_both(words[n / COUNT_OF(engines)], n % COUNT_OF(engines));
+        bad_place = oracle_looked_up(&dirty.inputs, 0, 1, 30, 64);
+        *bad_place = NAN;
+        compare(looks_up_bad_place);
+        close_both();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nan_in_key),
@@ -165,6 +195,7 @@ int main(void) {
         cmocka_unit_test(infinity_in_value),
         cmocka_unit_test(nan_in_query),
         cmocka_unit_test(nan_and_infinity_in_bias),
+        cmocka_unit_test(nan_in_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

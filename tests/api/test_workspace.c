@@ -68,8 +68,12 @@ static size_t size_of(const char *text) {
 /* Threads times tile: neither length, nor batch, nor heads. */
 static void size_is_bounded(void **state) {
     (void)state;
-    static const char *const masks[] = {"", "causal align=br", "kvlens qlens docs",
-                                        "mask bias block=64x64", "window=4096,0 sinks"};
+    static const char *const masks[] = {"",
+                                        "causal align=br",
+                                        "kvlens qlens docs",
+                                        "mask bias block=64x64",
+                                        "window=4096,0 sinks",
+                                        "relbias=32,128 relkeys ubias vbias segments"};
     for (size_t m = 0; m < COUNT_OF(masks); m++) {
         char text[256];
         snprintf(text, sizeof text, "b4 h8 q131072 k131072 d128 threads=1 %s",

@@ -70,6 +70,23 @@ static void compose_scores(struct test_problem *p, struct random *random) {
     }
 }
 
+static void compose_relative(struct test_problem *p, struct random *random) {
+    static const int16_t tables[][2] = {{32, 128}, {8, 20}, {6, 400}, {5, 7}};
+    if (random_percent(random, 15)) {
+        int64_t pair = random_between(random, 0, (int64_t)COUNT_OF(tables) - 1);
+        p->buckets = tables[pair][0];
+        p->max_distance = tables[pair][1];
+        p->bidirectional = p->buckets % 2 == 0 && random_percent(random, 50);
+    }
+    p->relative_keys = random_percent(random, 15);
+    p->position_bias = p->relative_keys && random_percent(random, 50);
+    p->content_bias = random_percent(random, p->relative_keys ? 40 : 8);
+    p->segments = random_percent(random, 12);
+    if (random_percent(random, 12)) {
+        p->ranks = (int32_t)random_between(random, ATTN_RANKS_UP_TO, ATTN_RANKS_BELOW);
+    }
+}
+
 struct test_problem compose_problem(uint64_t number, int *data) {
     struct random random = random_stream(number, 77);
     struct test_problem problem = {.seed = number};
@@ -86,5 +103,6 @@ struct test_problem compose_problem(uint64_t number, int *data) {
         problem.dropout =
             dropouts[random_between(&random, 0, (int64_t)COUNT_OF(dropouts) - 1)];
     }
+    compose_relative(&problem, &random);
     return problem;
 }

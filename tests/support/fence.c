@@ -8,7 +8,7 @@
 #include "tests/support/element.h"
 #include "tests/support/guard.h"
 
-enum { MOST = 40 };
+enum { MOST = 56 };
 
 static struct guard guards[MOST];
 static int used;
