@@ -68,6 +68,27 @@ static void older_structs_lack_members(void **state) {
     }
 }
 
+/* A program that does not know of relative keys cannot run a plan that needs them; one
+ * that knows nothing behind them has no other row than 0 for j = p. */
+static void older_structs_and_relative_keys(void **state) {
+    (void)state;
+    struct guard guard;
+    const struct test_call plain = call;
+    call_open(&call, "h2 q20 k30 d8 relkeys seed=1", ONLY_OUT);
+    attn_forward_args *args =
+        shortened(&guard, offsetof(attn_forward_args, relative_keys));
+    expect_refusal(attn_plan_forward(call.plan, args), ATTN_ERR_INVALID,
+                   "relative_keys|missing");
+    guard_free(&guard);
+    args = shortened(&guard, offsetof(attn_forward_args, relative_zero));
+    assert_int_equal(attn_plan_forward(call.plan, args), ATTN_OK);
+    call.inputs.relative_zero = 0;
+    assert_int_equal(check_outputs(&call.inputs, &call.outputs), 0);
+    guard_free(&guard);
+    call_close(&call);
+    call = plain; /* for the teardown */
+}
+
 static void newer_structs_with_zeros_succeed(void **state) {
     (void)state;
     struct guard guard;
@@ -141,20 +162,21 @@ static void layout_is_pinned(void **state) {
     assert_int_equal(offsetof(attn_forward_args, biased_scores), 192);
     assert_int_equal(offsetof(attn_forward_args, workspace), 200);
     assert_int_equal(offsetof(attn_forward_args, should_stop_user), 224);
-    assert_true(sizeof(attn_forward_args) >= 232);
+    assert_int_equal(offsetof(attn_forward_args, relative_bias), 256);
+    assert_int_equal(offsetof(attn_forward_args, relative_zero), 272);
+    assert_int_equal(offsetof(attn_forward_args, segment_bias), 320);
+    assert_int_equal(offsetof(attn_forward_args, k_ranks), 336);
+    assert_true(sizeof(attn_forward_args) >= 344);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(older_structs_succeed),
-        TEST(older_structs_lack_members),
-        TEST(newer_structs_with_zeros_succeed),
-        TEST(newer_structs_that_ask_for_more),
-        TEST(sizes_that_cannot_be),
-        TEST(init_zeroes_and_notes_the_size),
-        TEST(layout_is_pinned),
+        TEST(older_structs_succeed),           TEST(older_structs_lack_members),
+        TEST(older_structs_and_relative_keys), TEST(newer_structs_with_zeros_succeed),
+        TEST(newer_structs_that_ask_for_more), TEST(sizes_that_cannot_be),
+        TEST(init_zeroes_and_notes_the_size),  TEST(layout_is_pinned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,8 @@ static struct test_backward call;
 
 static const char everything[] =
     "b2 h4/2 q20 k30 d8/5 causal align=offsets qlens kvlens docs prefix block=8x16 "
-    "mask bias alibi sinks dropout=0.25 seed=1";
+    "mask bias alibi sinks dropout=0.25 "
+    "relbias=8,20 relkeys ubias vbias segments ranks=upto seed=2";
 
 /* All that a call may have, whatever the seed says. */
 static void open_full(const char *text) {
@@ -79,7 +80,16 @@ static void missing_inputs(void **state) {
                    {"mask", &args->mask},
                    {"bias", &args->bias},
                    {"alibi_slopes", &args->alibi_slopes},
-                   {"sinks", &args->sinks}};
+                   {"sinks", &args->sinks},
+                   {"relative_bias", &args->relative_bias},
+                   {"relative_keys", &args->relative_keys},
+                   {"content_bias", &args->content_bias},
+                   {"position_bias", &args->position_bias},
+                   {"q_segments", &args->q_segments},
+                   {"k_segments", &args->k_segments},
+                   {"segment_keys", &args->segment_keys},
+                   {"q_ranks", &args->q_ranks},
+                   {"k_ranks", &args->k_ranks}};
     for (size_t m = 0; m < COUNT_OF(members); m++) {
         const attn_tensor *before = *members[m].member;
         *members[m].member = NULL;
@@ -116,6 +126,9 @@ static void nothing_in_or_out(void **state) {
     call.args = all;
     call.args.grad_query = call.args.grad_key = call.args.grad_value = NULL;
     call.args.grad_bias = call.args.grad_alibi_slopes = call.args.grad_sinks = NULL;
+    call.args.grad_relative_bias = call.args.grad_relative_keys = NULL;
+    call.args.grad_content_bias = call.args.grad_position_bias = NULL;
+    call.args.grad_segment_keys = call.args.grad_segment_bias = NULL;
     refused(ATTN_ERR_INVALID, "gradient");
 }
 
@@ -134,6 +147,27 @@ static void gradients_of_nothing(void **state) {
     call.args = plain;
     call.args.grad_sinks = &gradients[GRAD_SINKS];
     refused(ATTN_ERR_INVALID, "grad_sinks|sinks is not");
+    const struct {
+        const attn_tensor **member;
+        int gradient;
+        const char *says;
+    } more[] = {{&call.args.grad_relative_bias, GRAD_RELATIVE_BIAS,
+                 "grad_relative_bias|relative_bias is not"},
+                {&call.args.grad_relative_keys, GRAD_RELATIVE_KEYS,
+                 "grad_relative_keys|relative_keys is not"},
+                {&call.args.grad_content_bias, GRAD_CONTENT_BIAS,
+                 "grad_content_bias|content_bias is not"},
+                {&call.args.grad_position_bias, GRAD_POSITION_BIAS,
+                 "grad_position_bias|position_bias is not"},
+                {&call.args.grad_segment_keys, GRAD_SEGMENT_KEYS,
+                 "grad_segment_keys|segment_keys is not"},
+                {&call.args.grad_segment_bias, GRAD_SEGMENT_BIAS,
+                 "grad_segment_bias|segment_bias is not"}};
+    for (size_t m = 0; m < COUNT_OF(more); m++) {
+        call.args = plain;
+        *more[m].member = &gradients[more[m].gradient];
+        refused(ATTN_ERR_INVALID, more[m].says);
+    }
     assert_true(outputs_untouched(&full.gradients));
     backward_close(&call);
     call = full; /* for the teardown */
@@ -166,6 +200,14 @@ static void gradients_of_other_shapes(void **state) {
     call.args.grad_alibi_slopes = &slopes;
     outputs_reset(&call.gradients);
     refused(ATTN_ERR_INVALID, "grad_alibi_slopes|rank");
+    call.args.grad_alibi_slopes = NULL;
+
+    attn_tensor rows = call.gradients.tensor[GRAD_RELATIVE_KEYS];
+    call.args.grad_relative_keys = &rows;
+    rows.shape[rows.rank - 2]++;
+    refused(ATTN_ERR_INVALID, "grad_relative_keys");
+    rows.rank = 5 - rows.rank;
+    refused(ATTN_ERR_INVALID, "grad_relative_keys|rank");
 }
 
 static void accumulate_is_0_or_1(void **state) {

@@ -165,7 +165,9 @@ static void layout_is_pinned(void **state) {
     assert_int_equal(offsetof(attn_backward_args, accumulate), 96);
     assert_int_equal(offsetof(attn_backward_args, workspace), 104);
     assert_int_equal(offsetof(attn_backward_args, should_stop_user), 128);
-    assert_true(sizeof(attn_backward_args) >= 136);
+    assert_int_equal(offsetof(attn_backward_args, grad_relative_bias), 136);
+    assert_int_equal(offsetof(attn_backward_args, grad_segment_bias), 176);
+    assert_true(sizeof(attn_backward_args) >= 184);
     assert_int_equal(offsetof(attn_forward_args, dropout_seed), 232);
     assert_int_equal(offsetof(attn_forward_args, dropout_mask), 248);
 }

@@ -15,10 +15,11 @@ static int setup(void **state) {
     (void)state;
     backward_open(&call,
                   "b2 h4/2 q20 k30 d8/5 causal align=offsets qlens kvlens docs prefix "
-                  "block=8x16 mask bias alibi sinks dropout=0.25 seed=1",
+                  "block=8x16 mask bias alibi sinks dropout=0.25 "
+                  "relbias=8,20 relkeys ubias vbias segments ranks=upto seed=2",
                   ALL_INCOMING, ALL_GRADIENTS);
     run_args(&call.forward.args, &call.forward.inputs, &call.forward.outputs);
-    return 0;
+    return call.forward.args.segment_bias == NULL; /* which a seed may leave out */
 }
 
 static int teardown(void **state) {
@@ -56,6 +57,16 @@ static const struct member members[] = {FORWARD(query),
                                         FORWARD(bias),
                                         FORWARD(alibi_slopes),
                                         FORWARD(sinks),
+                                        FORWARD(relative_bias),
+                                        FORWARD(relative_keys),
+                                        FORWARD(content_bias),
+                                        FORWARD(position_bias),
+                                        FORWARD(q_segments),
+                                        FORWARD(k_segments),
+                                        FORWARD(segment_keys),
+                                        FORWARD(segment_bias),
+                                        FORWARD(q_ranks),
+                                        FORWARD(k_ranks),
                                         FORWARD(out),
                                         FORWARD(lse),
                                         FORWARD(row_max),
@@ -69,9 +80,15 @@ static const struct member members[] = {FORWARD(query),
                                         BACKWARD(grad_value),
                                         BACKWARD(grad_bias),
                                         BACKWARD(grad_alibi_slopes),
-                                        BACKWARD(grad_sinks)};
+                                        BACKWARD(grad_sinks),
+                                        BACKWARD(grad_relative_bias),
+                                        BACKWARD(grad_relative_keys),
+                                        BACKWARD(grad_content_bias),
+                                        BACKWARD(grad_position_bias),
+                                        BACKWARD(grad_segment_keys),
+                                        BACKWARD(grad_segment_bias)};
 
-enum { MEMBERS = COUNT_OF(members), WRITTEN = MEMBERS - 6 };
+enum { MEMBERS = COUNT_OF(members), WRITTEN = MEMBERS - 12 };
 
 /* Puts a copy of a member's tensor in its place, for the test to change. */
 static attn_tensor *change(const struct member *member) {

@@ -14,12 +14,13 @@ static attn_tensor changed; /* stands in for one tensor of the call */
 
 static const char everything[] =
     "b2 h4/2 q20 k30 d8/5 causal align=offsets qlens kvlens "
-    "docs prefix block=8x16 mask bias alibi sinks";
+    "docs prefix block=8x16 mask bias alibi sinks "
+    "relbias=8,20 relkeys ubias vbias segments ranks=upto seed=2";
 
 static int setup(void **state) {
     (void)state;
     call_open(&call, everything, ALL_OUTPUTS);
-    return 0;
+    return call.args.segment_bias == NULL; /* which a seed may leave out */
 }
 
 static int teardown(void **state) {
@@ -49,11 +50,14 @@ struct member {
     { #name, &call.args.name }
 
 static const struct member inputs[] = {
-    MEMBER(query),        MEMBER(key),           MEMBER(value),
-    MEMBER(q_lengths),    MEMBER(kv_lengths),    MEMBER(q_documents),
-    MEMBER(k_documents),  MEMBER(query_offsets), MEMBER(prefix_lengths),
-    MEMBER(block_mask),   MEMBER(mask),          MEMBER(bias),
-    MEMBER(alibi_slopes), MEMBER(sinks)};
+    MEMBER(query),         MEMBER(key),           MEMBER(value),
+    MEMBER(q_lengths),     MEMBER(kv_lengths),    MEMBER(q_documents),
+    MEMBER(k_documents),   MEMBER(query_offsets), MEMBER(prefix_lengths),
+    MEMBER(block_mask),    MEMBER(mask),          MEMBER(bias),
+    MEMBER(alibi_slopes),  MEMBER(sinks),         MEMBER(relative_bias),
+    MEMBER(relative_keys), MEMBER(content_bias),  MEMBER(position_bias),
+    MEMBER(q_segments),    MEMBER(k_segments),    MEMBER(segment_keys),
+    MEMBER(segment_bias),  MEMBER(q_ranks),       MEMBER(k_ranks)};
 
 static const struct member outputs[] = {MEMBER(out),           MEMBER(lse),
                                         MEMBER(row_max),       MEMBER(row_sum),
@@ -84,6 +88,9 @@ static void missing_tensors(void **state) {
     (void)state;
     for (size_t m = 0; m <= INPUTS; m++) {
         const attn_tensor *before = *member(m)->tensor;
+        if (member(m)->tensor == &call.args.segment_bias) {
+            continue; /* may be left out */
+        }
         *member(m)->tensor = NULL;
         refused(ATTN_ERR_INVALID, member(m)->name);
         *member(m)->tensor = before;
@@ -96,6 +103,7 @@ static void unannounced_tensors(void **state) {
     call_open(&plain, "b2 h4/2 q20 k30 d8/5", ALL_OUTPUTS);
     attn_plan *own = call.plan;
     call.plan = plain.plan;
+    call.args.relative_zero = 0;
     for (size_t m = 3; m < INPUTS; m++) {
         /* Of the inputs beyond query, key and value, only this one. */
         const attn_tensor *kept = *member(m)->tensor;

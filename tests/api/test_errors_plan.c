@@ -75,6 +75,15 @@ static void prefix_without_causal(void **state) {
     refused(ATTN_ERR_INVALID, "prefix|causal");
 }
 
+static void position_bias_without_relative_keys(void **state) {
+    (void)state;
+    assert_int_equal(attn_desc_set_query_biases(desc, 1, 1), ATTN_OK);
+    refused(ATTN_ERR_INVALID, "position bias|relative keys");
+    assert_int_equal(attn_desc_set_relative_keys(desc, 1), ATTN_OK);
+    assert_int_equal(attn_plan_create(&plan, context, desc, &bounds), ATTN_OK);
+    attn_plan_destroy(plan);
+}
+
 static void negative_bounds(void **state) {
     (void)state;
     bounds.batch = -3;
@@ -154,10 +163,10 @@ static void plan_outlives_its_makers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(null_arguments),           TEST(unset_facts),
-        TEST(prefix_without_causal),    TEST(negative_bounds),
-        TEST(sizes_of_bounds),          TEST(enormous_bounds),
-        TEST(plan_outlives_its_makers),
+        TEST(null_arguments),        TEST(unset_facts),
+        TEST(prefix_without_causal), TEST(position_bias_without_relative_keys),
+        TEST(negative_bounds),       TEST(sizes_of_bounds),
+        TEST(enormous_bounds),       TEST(plan_outlives_its_makers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,6 +51,11 @@ static void null_handles(void **state) {
     REFUSED(attn_desc_set_bias(NULL, ATTN_F32), "desc|NULL");
     REFUSED(attn_desc_set_alibi(NULL, 1), "desc|NULL");
     REFUSED(attn_desc_set_sinks(NULL, 1), "desc|NULL");
+    REFUSED(attn_desc_set_relative_bias(NULL, 32, 128, 0), "desc|NULL");
+    REFUSED(attn_desc_set_relative_keys(NULL, 1), "desc|NULL");
+    REFUSED(attn_desc_set_query_biases(NULL, 1, 1), "desc|NULL");
+    REFUSED(attn_desc_set_segments(NULL, 1), "desc|NULL");
+    REFUSED(attn_desc_set_ranks(NULL, 1), "desc|NULL");
     REFUSED(attn_desc_set_convention(NULL, 1), "desc|NULL");
     REFUSED(attn_desc_set_engine(NULL, 0), "desc|NULL");
     attn_context_destroy(NULL);
@@ -104,6 +109,32 @@ static void bad_numbers(void **state) {
     REFUSED(attn_context_set_blas_policy(context, -1), "-1");
 }
 
+static void bad_numbers_of_relative_positions(void **state) {
+    (void)state;
+    REFUSED(attn_desc_set_relative_bias(desc, 1, 128, 0), "buckets|1|65536");
+    REFUSED(attn_desc_set_relative_bias(desc, -32, 128, 0), "buckets|-32|65536");
+    REFUSED(attn_desc_set_relative_bias(desc, 65537, 70000, 0), "buckets|65537|65536");
+    REFUSED(attn_desc_set_relative_bias(desc, 2, 128, 1), "buckets|2|4");
+    REFUSED(attn_desc_set_relative_bias(desc, 33, 128, 1), "buckets|33|even");
+    REFUSED(attn_desc_set_relative_bias(desc, 65538, 70000, 1), "buckets|65538");
+    REFUSED(attn_desc_set_relative_bias(desc, 32, 16, 0), "max_distance|16");
+    REFUSED(attn_desc_set_relative_bias(desc, 32, 8, 1), "max_distance|8");
+    REFUSED(attn_desc_set_relative_bias(desc, 5, 2, 0), "max_distance|2");
+    REFUSED(attn_desc_set_relative_bias(desc, 32, -5, 0), "max_distance|-5");
+    REFUSED(attn_desc_set_relative_bias(desc, 32, (int64_t)1 << 31, 0),
+            "max_distance|2147483648|2147483647");
+    REFUSED(attn_desc_set_relative_bias(desc, 32, INT64_MAX, 1),
+            "max_distance|9223372036854775807");
+    REFUSED(attn_desc_set_relative_bias(desc, 32, 128, 2), "bidirectional|2");
+    REFUSED(attn_desc_set_relative_bias(desc, 32, 128, -1), "bidirectional|-1");
+    REFUSED(attn_desc_set_relative_keys(desc, 2), "relative_keys|2");
+    REFUSED(attn_desc_set_query_biases(desc, 3, 0), "content|3");
+    REFUSED(attn_desc_set_query_biases(desc, 0, -1), "position|-1");
+    REFUSED(attn_desc_set_segments(desc, -3), "segments|-3");
+    REFUSED(attn_desc_set_ranks(desc, 3), "ranks|3");
+    REFUSED(attn_desc_set_ranks(desc, -1), "ranks|-1");
+}
+
 static void *no_memory(void *user, size_t bytes, size_t alignment) {
     (void)user, (void)bytes, (void)alignment;
     return NULL;
@@ -134,6 +165,14 @@ static void limits_are_accepted(void **state) {
     assert_int_equal(attn_desc_set_scale(desc, -0.5f), ATTN_OK);
     assert_int_equal(attn_desc_set_mask(desc, 0), ATTN_OK);
     assert_int_equal(attn_desc_set_bias(desc, 0), ATTN_OK);
+    assert_int_equal(attn_desc_set_relative_bias(desc, 65536, INT32_MAX, 1), ATTN_OK);
+    assert_int_equal(attn_desc_set_relative_bias(desc, 65536, 32769, 0), ATTN_OK);
+    assert_int_equal(attn_desc_set_relative_bias(desc, 4, 2, 1), ATTN_OK);
+    assert_int_equal(attn_desc_set_relative_bias(desc, 3, 2, 0), ATTN_OK);
+    assert_int_equal(attn_desc_set_relative_bias(desc, 2, 2, 0), ATTN_OK);
+    assert_int_equal(attn_desc_set_relative_bias(desc, 0, 0, 0), ATTN_OK);
+    assert_int_equal(attn_desc_set_query_biases(desc, 1, 1), ATTN_OK);
+    assert_int_equal(attn_desc_set_ranks(desc, ATTN_RANKS_OFF), ATTN_OK);
     assert_int_equal(attn_context_set_threads(context, 1024), ATTN_OK);
     assert_int_equal(attn_context_set_threads(context, 0), ATTN_OK);
     assert_int_equal(attn_context_set_isa(context, ATTN_ISA_AUTO), ATTN_OK);
@@ -142,8 +181,6 @@ static void limits_are_accepted(void **state) {
     expect_marked();
 }
 
-/* A refused setter leaves what an accepted one set: the result is still the oracle's.
- */
 /* Calls setter number i with what it refuses, or with what the problem below has. */
 static attn_status set_one(attn_desc *own, int i, int good) {
     switch (i) {
@@ -169,6 +206,16 @@ static attn_status set_one(attn_desc *own, int i, int good) {
         return attn_desc_set_mask(own, good ? 0 : ATTN_F32);
     case 10:
         return attn_desc_set_engine(own, good ? ATTN_ENGINE_AUTO : 9);
+    case 11:
+        return attn_desc_set_relative_bias(own, good ? 6 : 1, 20, 0);
+    case 12:
+        return attn_desc_set_relative_keys(own, good ? 0 : 2);
+    case 13:
+        return attn_desc_set_query_biases(own, 1, good ? 0 : 2);
+    case 14:
+        return attn_desc_set_segments(own, good ? 0 : 2);
+    case 15:
+        return attn_desc_set_ranks(own, good ? ATTN_RANKS_OFF : 7);
     default:
         return attn_desc_set_bias(own, good ? 0 : ATTN_BF16);
     }
@@ -178,11 +225,12 @@ static attn_status set_one(attn_desc *own, int i, int good) {
 static void refusals_are_remembered(void **state) {
     (void)state;
     struct test_problem problem =
-        run_parse("h4/2 q20 k30 d8/5 scale=0.5 softcap=3 causal align=br window=9,4");
+        run_parse("h4/2 q20 k30 d8/5 scale=0.5 softcap=3 causal align=br window=9,4 "
+                  "relbias=6,20 ubias");
     const attn_bounds bounds = {sizeof bounds, 1, 20, 30};
     struct test_call untouched, tried;
     call_open_on(&untouched, NULL, &problem, DATA_RANDOM, ALL_OUTPUTS);
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 17; i++) {
         call_open_on(&tried, NULL, &problem, DATA_RANDOM, ALL_OUTPUTS);
         attn_plan_destroy(tried.plan);
         attn_desc *own = run_desc(&problem);
@@ -219,6 +267,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(null_handles, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_numbers, setup, teardown),
+        cmocka_unit_test_setup_teardown(bad_numbers_of_relative_positions, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(half_an_allocator, setup, teardown),
         cmocka_unit_test_setup_teardown(limits_are_accepted, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals_are_remembered, setup, teardown),

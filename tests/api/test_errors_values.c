@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tests/support/call.h"
+#include "tests/support/check.h"
 #include "tests/support/element.h"
 #include "tests/support/expect.h"
 #include "tests/support/run.h"
@@ -113,6 +114,18 @@ static void numbers_out_of_range(void **state) {
     }
 }
 
+/* Distances of 2^53 are no error either: they have the last bucket and an outer row. */
+static void largest_distances(void **state) {
+    (void)state;
+    open_call("b2 h2 q20 k30 d8 relbias=32,128 bidir relkeys vbias align=offsets");
+    int64_t offsets[2] = {(int64_t)1 << 53, -((int64_t)1 << 53)};
+    call.inputs.query_offsets.dtype = ATTN_I64;
+    call.inputs.query_offsets.data = offsets;
+    call_run(&call);
+    assert_int_equal(check_outputs(&call.inputs, &call.outputs), 0);
+    call_close(&call);
+}
+
 /* The largest offsets are no error, and nothing overflows. */
 static void largest_offsets(void **state) {
     (void)state;
@@ -167,9 +180,10 @@ static void workspace_on_a_tensor(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes_that_differ),   cmocka_unit_test(beyond_the_bounds),
-        cmocka_unit_test(numbers_out_of_range), cmocka_unit_test(largest_offsets),
-        cmocka_unit_test(bad_workspace),        cmocka_unit_test(workspace_on_a_tensor),
+        cmocka_unit_test(shapes_that_differ),    cmocka_unit_test(beyond_the_bounds),
+        cmocka_unit_test(numbers_out_of_range),  cmocka_unit_test(largest_offsets),
+        cmocka_unit_test(largest_distances),     cmocka_unit_test(bad_workspace),
+        cmocka_unit_test(workspace_on_a_tensor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
