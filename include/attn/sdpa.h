@@ -13,15 +13,15 @@
  *     out[b,h,i] = sum_j weight[i,j] * value[b,g,j]     (after dropout)
  *
  * with g = h / (query heads / kv heads), rounded down, and p = i + query_offsets[b] the
- * position of query i. The relative terms are those of attn/desc.h, each if given:
+ * position of query i. The relative terms are those of attn/desc.h, each if given, with
+ * q = query[b,h,i]:
  *
  *     relative_bias[bucket of j - p, h]
- *     scale * (query[b,h,i] + position_bias[h]) . relative_keys[h, j - p +
- * relative_zero] scale * (query[b,h,i] + segment_bias[h]) . segment_keys[segments
- * differ, h]
+ *     scale * (q + position_bias[h]) . relative_keys[h, j - p + relative_zero]
+ *     scale * (q + segment_bias[h]) . segment_keys[segments differ, h]
  *
- * and where content_bias is given, query[b,h,i] + content_bias[h] meets the key. A sink
- * is one more logit per head in the softmax, with weight but without a value. Query i
+ * and where content_bias is given, q + content_bias[h] is what meets the key. A sink is
+ * one more logit per head in the softmax, with weight but without a value. Query i
  * attends key j if all of this holds:
  *
  *     j <= p, or j < prefix_lengths[b]       with causal
