@@ -51,28 +51,31 @@ enum {
 
 /**
  * Multi-head attention (Vaswani et al. 2017): queries, keys and values are projections
- * of the inputs, x W^T + b; so is the output of the combined heads. Set size to
- * sizeof(attn_multihead_options) and the rest to 0, then fill in; 0 stands for what is
- * said beside it. The parameters, E = embed_dim, D = key_dim, Dv = value_dim, with
- * H = heads and G = kv_heads:
+ * of the inputs, x W^T + b; so is the output of the combined heads. Set up with
+ * attn_multihead_options_init(), then fill in; 0 stands for what is said beside it.
  *
- *     in_proj_weight (H D + G D + G Dv, E)    unless separate: rows for query, key,
- * value q_proj_weight (H D, E), k_proj_weight (G D, kdim), v_proj_weight (G Dv, vdim)
- *         with separate, or (H, D, E / H), (G, D, kdim / G), (G, Dv, vdim / G) with
- *         slices
- *     in_proj_bias (H D + G D + G Dv)         with input_bias
- *     bias_k (1, 1, G D), bias_v (1, 1, G Dv) with key_value_bias
- *     out_proj.weight (E, H Dv)               or (E, Dv) of averaged heads
- *     out_proj.bias (E)                       with output_bias
- *     r_proj_weight (H D, E)                  with relative
+ * The parameters, with E = embed_dim, H = heads, G = kv_heads, D = key_dim, Dv =
+ * value_dim, Ek = key_embed_dim and Ev = value_embed_dim:
  *
- * and, with relative, what the descriptor announces of
+ *     in_proj_weight (H D + G D + G Dv, E)   unless separate: for query, key, value
+ *     q_proj_weight (H D, E)                 with separate
+ *     k_proj_weight (G D, Ek)
+ *     v_proj_weight (G Dv, Ev)
+ *     in_proj_bias (H D + G D + G Dv)        with input_bias
+ *     bias_k (1, 1, G D)                     with key_value_bias
+ *     bias_v (1, 1, G Dv)
+ *     out_proj.weight (E, H Dv)              (E, Dv) if heads are averaged
+ *     out_proj.bias (E)                      with output_bias
+ *     r_proj_weight (H D, E)                 with relative
  *
- *     r_w_bias (H, D)    the content bias      r_r_bias (H, D)  the position bias
- *     seg_embed (2, H, D) the segment keys     r_s_bias (H, D)  the segment bias
+ * With slices the weights are q_proj_weight (H, D, E / H), k_proj_weight (G, D, Ek / G)
+ * and v_proj_weight (G, Dv, Ev / G). With relative, of these what the descriptor
+ * announces, which then are parameters and no inputs of a call:
  *
- * which then are parameters and no inputs of a call; relative_keys are made from the
- * call's positions.
+ *     r_w_bias (H, D)       the content bias
+ *     r_r_bias (H, D)       the position bias
+ *     seg_embed (2, H, D)   the segment keys
+ *     r_s_bias (H, D)       the segment bias
  */
 typedef struct attn_multihead_options {
     int64_t size;
@@ -99,6 +102,10 @@ typedef struct attn_multihead_options {
     int64_t targets;    /* 1: calls bring targets: rows of input that stand for some of
                            the queries (the query stream of XLNet) */
 } attn_multihead_options;
+
+/** As attn_forward_args_init(). ATTN_ERR_INVALID. Since 0.1. */
+ATTN_API attn_status attn_multihead_options_init(attn_multihead_options *options,
+                                                 size_t size);
 
 /**
  * A multi-head layer. desc says what else the attention has: masks, scale, bias,
@@ -135,28 +142,30 @@ enum {
 
 /**
  * N blocks, each of which reads what the one before wrote: self-attention, attention to
- * a memory if cross is given, and a feed-forward network f(x W1^T + b1) W2^T + b2, or
- * if gated (f(x Wg^T + bg) * (x W1^T + b1)) W2^T + b2. Around each of these parts S
- * stands norm(x + S(x)), or with norm_first x + S(norm(x)). Set size and the rest to 0,
- * then fill in. The parameters, F = feed_forward_dim, for each group of blocks g:
+ * a memory if cross_attention is given, and a feed-forward network f(x W1^T + b1) W2^T
+ * + b2, or if gated (f(x Wg^T + bg) * (x W1^T + b1)) W2^T + b2. Around each of these
+ * parts S stands norm(x + S(x)), or with norm_first x + S(norm(x)). Set up with
+ * attn_stack_options_init(), then fill in.
  *
- *     layers.<g>.self_attn.*                       as of a multi-head layer
- *     layers.<g>.multihead_attn.*                  the same, with cross
- *     layers.<g>.linear1.weight (F, E), .bias (F)
- *     layers.<g>.gate.weight (F, E), .bias (F)     if gated
- *     layers.<g>.linear2.weight (E, F), .bias (E)
- *     layers.<g>.norm1.weight (E), .bias (E)       of the first part; norm2, norm3
- *     norm.weight (E), .bias (E)                   with final_norm, after the last
- * block
+ * The parameters, with E = embed_dim and F = feed_forward_dim, for each group g:
  *
- * with biases of linear1, gate and linear2 if feed_forward_bias, of norms if norm_bias.
+ *     layers.<g>.self_attn.*           those of a multi-head layer
+ *     layers.<g>.multihead_attn.*      the same, with cross_attention
+ *     layers.<g>.linear1.weight (F, E)
+ *     layers.<g>.linear1.bias (F)      with feed_forward_bias
+ *     layers.<g>.gate.weight (F, E)    if gated
+ *     layers.<g>.gate.bias (F)         if gated, with feed_forward_bias
+ *     layers.<g>.linear2.weight (E, F)
+ *     layers.<g>.linear2.bias (E)      with feed_forward_bias
+ *     layers.<g>.norm1.weight (E)      of the first part; norm2, norm3 of the others
+ *     layers.<g>.norm1.bias (E)        with norm_bias
+ *     norm.weight (E), norm.bias (E)   the same after the last block, with final_norm
  */
 typedef struct attn_stack_options {
     int64_t size;
     int64_t layers; /* N */
-    int64_t
-        groups; /* blocks with parameters of their own, 1 (ALBERT: all share them) to
-                   layers; block l is of group floor(l groups / layers); 0: layers */
+    int64_t groups; /* blocks with parameters of their own, 1 (ALBERT: all share them)
+                       to N; block l is of group floor(l groups / N); 0: N */
     int64_t feed_forward_dim;
     int64_t activation; /* ATTN_ACTIVATION_... */
     int64_t gated;
@@ -173,6 +182,9 @@ typedef struct attn_stack_options {
     const attn_multihead_options *cross_attention; /* NULL: none */
     ATTN_PAD_POINTER(1)
 } attn_stack_options;
+
+/** As attn_forward_args_init(). ATTN_ERR_INVALID. Since 0.1. */
+ATTN_API attn_status attn_stack_options_init(attn_stack_options *options, size_t size);
 
 /**
  * A stack of blocks. self_desc and cross_desc are as desc of a multi-head layer.

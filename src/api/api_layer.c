@@ -34,6 +34,14 @@ static attn_status finish(attn_layer **layer, attn_status status) {
     return ATTN_OK;
 }
 
+attn_status attn_multihead_options_init(attn_multihead_options *options, size_t size) {
+    return attn_struct_init(options, size, "attn_multihead_options");
+}
+
+attn_status attn_stack_options_init(attn_stack_options *options, size_t size) {
+    return attn_struct_init(options, size, "attn_stack_options");
+}
+
 attn_status attn_layer_create_multihead(attn_layer **layer, attn_context *context,
                                         const attn_multihead_options *options,
                                         const attn_desc *desc,
