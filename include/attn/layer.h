@@ -11,7 +11,10 @@
  *     for each step:       attn_layer_forward(layer, &args);
  *
  * Sequences are rows: (batch, tokens, features) in logical order, with strides that are
- * free but for the last, which is 1. Arithmetic is float32.
+ * free but for the last, which is 1. Arithmetic is float32. Lengths and masks say who
+ * is attended; projections, norms and networks take all rows alike, so that what lies
+ * beyond the lengths becomes rows of output of its own, and for training must be
+ * finite.
  *
  * Products with parameters are each one call of BLAS, made from the calling thread
  * under a lock of libattn's, with the BLAS settings of the application: give BLAS as

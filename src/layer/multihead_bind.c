@@ -211,6 +211,10 @@ attn_status attn_multihead_bind(struct multihead_bound *bound,
     bound->args.key = &bound->key;
     bound->args.value = &bound->value;
     bound->args.out = &bound->out;
+    REQUIRE(!call->training ||
+                (bound->args.row_max == NULL) == (bound->args.row_sum == NULL),
+            ATTN_ERR_INVALID,
+            "attention has one of row_max and row_sum: with a state both or none");
     if (call->training && bound->args.row_max == NULL && multihead->extras == 0) {
         bound->row_max = statistic(call->row_max, call);
         bound->row_sum = statistic(call->row_sum, call);

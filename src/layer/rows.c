@@ -14,6 +14,9 @@ enum { FLOATS_OF_A_THREAD = 256 * 1024 };
 /* Ranges for each thread, so that uneven ones even out. */
 enum { RANGES_OF_A_THREAD = 4 };
 
+/* Rows of a range at the most: a kernel's count is an int. */
+enum { RANGE_ROWS = 1 << 20 };
+
 /* Columns whose sums one range makes, and rows that are summed before they meet the
  * total: sums of sums keep long columns exact. */
 enum { SUM_COLUMNS = 256, SUM_ROWS = 128 };
@@ -63,7 +66,7 @@ void attn_rows_run(struct attn_context *context, struct size size, int64_t cost,
     struct job job = {.size = size, .task = task, .argument = argument};
     const int32_t threads = threads_worth(context, (double)all * (double)cost);
     const int64_t ranges = threads == 1 ? 1 : (int64_t)threads * RANGES_OF_A_THREAD;
-    job.rows = ceil_div(all, min_i64(ranges, all));
+    job.rows = min_i64(RANGE_ROWS, ceil_div(all, min_i64(ranges, all)));
     job.ranges = ceil_div(all, job.rows);
     atomic_init(&job.next, 0);
     attn_context_run(context, (int32_t)min_i64(threads, job.ranges), run_task, &job);

@@ -3,8 +3,6 @@
  */
 #include "layer/stack.h"
 
-#include <string.h>
-
 #include "base/status.h"
 
 bool attn_stack_has(const struct attn_layer *layer, enum step step) {
@@ -93,11 +91,13 @@ attn_status attn_block_bind(struct stack_call *stack, struct stack_block *block)
     return attn_multihead_bind(&stack->cross_bound, &block->cross);
 }
 
+/* The stream as it is now, if there is a place for it. */
 static void keep(const struct stack_call *stack, float *to) {
+    const int64_t embed = stack->layer->self.facts.embed_dim;
+    const struct sequences stream = sequences_at(stack->stream, stack->size, embed);
+    const struct sequences kept = sequences_at(to, stack->size, embed);
     if (to != NULL) {
-        memcpy(to, stack->stream,
-               (size_t)stack->size.batch * (size_t)stack->size.rows *
-                   (size_t)stack->layer->self.facts.embed_dim * sizeof *to);
+        attn_rows_copy(stack->layer->context, stack->size, &kept, &stream, embed);
     }
 }
 

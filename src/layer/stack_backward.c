@@ -2,8 +2,6 @@
  * The backward call of a stack: blocks and their steps in reverse. Where blocks were
  * not kept, each is computed again from what came into it.
  */
-#include <string.h>
-
 #include "base/status.h"
 #include "layer/stack.h"
 
@@ -119,9 +117,11 @@ static attn_status compute_again(struct backward *backward, struct stack_block *
     if (stack->layer->stack.recompute == 0) {
         return ATTN_OK;
     }
-    memcpy(stack->stream, block->input[STEP_SELF],
-           (size_t)stack->size.batch * (size_t)stack->size.rows *
-               (size_t)stack->layer->self.facts.embed_dim * sizeof *stack->stream);
+    const int64_t embed = stack->layer->self.facts.embed_dim;
+    const struct sequences stream = sequences_at(stack->stream, stack->size, embed);
+    const struct sequences kept =
+        sequences_at(block->input[STEP_SELF], stack->size, embed);
+    attn_rows_copy(stack->layer->context, stack->size, &stream, &kept, embed);
     return attn_block_forward(stack, block);
 }
 
