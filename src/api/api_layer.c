@@ -144,48 +144,50 @@ attn_status attn_layer_backward_args_init(attn_layer_backward_args *args, size_t
     return attn_struct_init(args, size, "attn_layer_backward_args");
 }
 
-/* The caller's workspace, or one that the context lends. */
-static attn_status workspace_of(const attn_layer *layer, void *given,
-                                void **workspace) {
-    *workspace = given;
-    if (given == NULL) {
-        *workspace = attn_context_borrow(layer->context, layer->workspace);
-        REQUIRE(*workspace != NULL, ATTN_ERR_NO_MEMORY,
-                "no memory for %zu bytes of workspace", layer->workspace);
+typedef attn_status run_call(void *call, void *workspace);
+
+/* Runs a bound call in the caller's workspace or, if that is NULL, a borrowed one. */
+static attn_status run_with(const attn_layer *layer, run_call *run, void *call,
+                            void *workspace) {
+    if (workspace != NULL) {
+        return run(call, workspace);
     }
-    return ATTN_OK;
+    workspace = attn_context_borrow(layer->context, layer->workspace);
+    REQUIRE(workspace != NULL, ATTN_ERR_NO_MEMORY,
+            "no memory for %zu bytes of workspace", layer->workspace);
+    attn_status status = run(call, workspace);
+    attn_context_give_back(layer->context, workspace);
+    return status;
+}
+
+static attn_status run_forward(void *call, void *workspace) {
+    struct layer_call *forward = call;
+    return forward->layer->kind == LAYER_STACK
+               ? attn_layer_run_stack(forward, workspace)
+               : attn_layer_run_multihead(forward, workspace);
+}
+
+static attn_status run_backward(void *call, void *workspace) {
+    struct layer_backward_call *backward = call;
+    return backward->forward.layer->kind == LAYER_STACK
+               ? attn_layer_run_stack_backward(backward, workspace)
+               : attn_layer_run_multihead_backward(backward, workspace);
 }
 
 attn_status attn_layer_forward(const attn_layer *layer, const attn_layer_args *args) {
     REQUIRE_POINTER(layer);
     struct layer_call call;
-    void *workspace;
     TRY(attn_layer_bind(&call, layer, args));
     TRY(attn_layer_bind_output(&call));
-    TRY(workspace_of(layer, call.args.workspace, &workspace));
-    attn_status status = layer->kind == LAYER_STACK
-                             ? attn_layer_run_stack(&call, workspace)
-                             : attn_layer_run_multihead(&call, workspace);
-    if (call.args.workspace == NULL) {
-        attn_context_give_back(layer->context, workspace);
-    }
-    return status;
+    return run_with(layer, run_forward, &call, call.args.workspace);
 }
 
 attn_status attn_layer_backward(const attn_layer *layer,
                                 const attn_layer_backward_args *args) {
     REQUIRE_POINTER(layer);
     struct layer_backward_call call;
-    void *workspace;
     TRY(attn_layer_bind_backward(&call, layer, args));
-    TRY(workspace_of(layer, call.args.workspace, &workspace));
-    attn_status status = layer->kind == LAYER_STACK
-                             ? attn_layer_run_stack_backward(&call, workspace)
-                             : attn_layer_run_multihead_backward(&call, workspace);
-    if (call.args.workspace == NULL) {
-        attn_context_give_back(layer->context, workspace);
-    }
-    return status;
+    return run_with(layer, run_backward, &call, call.forward.args.workspace);
 }
 
 attn_status attn_rollout(attn_context *context, const attn_tensor *mean_weights,

@@ -109,8 +109,8 @@ attn_status attn_plan_backward(const attn_plan *plan, const attn_backward_args *
     TRY(check_workspace(taken.workspace, taken.workspace_size,
                         plan->backward_workspace));
     struct call call;
-    TRY(attn_call_bind_backward(&call, &plan->problem, &plan->bounds, &taken,
-                                &forward, NULL));
+    TRY(attn_call_bind_backward(&call, &plan->problem, &plan->bounds, &taken, &forward,
+                                NULL));
     return run_with(plan, attn_plan_run_backward, &call, taken.workspace,
                     plan->backward_workspace);
 }

@@ -3,6 +3,8 @@
  */
 #include "core/call.h"
 
+#include "base/arith.h"
+
 int64_t attn_call_rows(const struct call *call, int64_t b) {
     return call->q_lengths.data != NULL ? integer_at(&call->q_lengths, b, 0)
                                         : call->q_length;
@@ -97,4 +99,15 @@ bool attn_call_wants_tables(const struct call *call) {
 bool attn_call_wants_sums(const struct call *call) {
     return call->grad_bias.data != NULL || call->grad_slopes.data != NULL ||
            attn_call_wants_tables(call);
+}
+
+struct range attn_integers_range(const struct integers *integers, int64_t b,
+                                 int64_t first, int64_t count) {
+    struct range range = {INT64_MAX, INT64_MIN};
+    for (int64_t i = first; i < first + count; i++) {
+        const int64_t number = integer_at(integers, b, i);
+        range.low = min_i64(range.low, number);
+        range.high = max_i64(range.high, number);
+    }
+    return range;
 }

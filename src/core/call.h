@@ -117,6 +117,14 @@ static inline float *view_at(const struct view *view, int64_t b, int64_t h, int6
            row * view->stride[ROW] + column * view->stride[COLUMN];
 }
 
+struct range {
+    int64_t low, high;
+};
+
+/* The smallest and the largest of `count` integers of a batch element. */
+struct range attn_integers_range(const struct integers *integers, int64_t b,
+                                 int64_t first, int64_t count);
+
 /* An element of a tensor of integers that has a batch and a column axis. */
 static inline int64_t integer_at(const struct integers *integers, int64_t b,
                                  int64_t i) {

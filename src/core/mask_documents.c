@@ -6,8 +6,6 @@
 
 #include <math.h>
 
-#include "base/arith.h"
-
 static int64_t query_document(const struct head *head, int64_t i) {
     return integer_at(&head->call->q_documents, head->b, i);
 }
@@ -23,22 +21,16 @@ static bool present(const struct problem *problem) {
 static enum cover cover(const struct head *head, const struct tile *tile,
                         const struct kernels *kernels) {
     (void)kernels;
-    int64_t low = INT64_MAX, high = INT64_MIN, key_low = INT64_MAX,
-            key_high = INT64_MIN;
-    for (int i = 0; i < tile->rows; i++) {
-        int64_t document = query_document(head, tile->row + i);
-        low = min_i64(low, document);
-        high = max_i64(high, document);
-    }
-    for (int j = 0; j < tile->keys; j++) {
-        int64_t document = key_document(head, tile->key + j);
-        key_low = min_i64(key_low, document);
-        key_high = max_i64(key_high, document);
-    }
-    if (high < key_low || key_high < low) {
+    const struct call *call = head->call;
+    const struct range queries =
+        attn_integers_range(&call->q_documents, head->b, tile->row, tile->rows);
+    const struct range keys =
+        attn_integers_range(&call->k_documents, head->b, tile->key, tile->keys);
+    if (queries.high < keys.low || keys.high < queries.low) {
         return COVER_NONE;
     }
-    return low == high && key_low == key_high ? COVER_ALL : COVER_SOME;
+    return queries.low == queries.high && keys.low == keys.high ? COVER_ALL
+                                                                : COVER_SOME;
 }
 
 static void apply(const struct head *head, const struct tile *tile,

@@ -6,8 +6,6 @@
 
 #include <math.h>
 
-#include "base/arith.h"
-
 static bool present(const struct problem *problem) {
     return problem->ranks != RANKS_OFF;
 }
@@ -27,22 +25,15 @@ static int64_t key_rank(const struct head *head, int64_t j) {
 static enum cover cover(const struct head *head, const struct tile *tile,
                         const struct kernels *kernels) {
     (void)kernels;
-    int64_t low = INT64_MAX, high = INT64_MIN, key_low = INT64_MAX,
-            key_high = INT64_MIN;
-    for (int i = 0; i < tile->rows; i++) {
-        const int64_t rank = query_rank(head, tile->row + i);
-        low = min_i64(low, rank);
-        high = max_i64(high, rank);
-    }
-    for (int j = 0; j < tile->keys; j++) {
-        const int64_t rank = key_rank(head, tile->key + j);
-        key_low = min_i64(key_low, rank);
-        key_high = max_i64(key_high, rank);
-    }
-    if (excludes(head, high, key_low)) {
+    const struct call *call = head->call;
+    const struct range queries =
+        attn_integers_range(&call->q_ranks, head->b, tile->row, tile->rows);
+    const struct range keys =
+        attn_integers_range(&call->k_ranks, head->b, tile->key, tile->keys);
+    if (excludes(head, queries.high, keys.low)) {
         return COVER_NONE;
     }
-    return excludes(head, low, key_high) ? COVER_SOME : COVER_ALL;
+    return excludes(head, queries.low, keys.high) ? COVER_SOME : COVER_ALL;
 }
 
 static void apply(const struct head *head, const struct tile *tile,

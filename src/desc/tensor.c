@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "base/text.h"
 
-enum { RANK_MAX = 6, SHAPE_TEXT = 160 };
+enum { RANK_MAX = 6 };
 
 static const struct {
     const char *name;
@@ -29,7 +29,7 @@ const char *attn_dtype_name(int32_t dtype) {
     return is_type(dtype) ? types[dtype].name : "unknown type";
 }
 
-static const char *shape_text(char text[SHAPE_TEXT], const int64_t *shape, int rank) {
+const char *attn_shape_text(char text[SHAPE_TEXT], const int64_t *shape, int rank) {
     struct text t = attn_text_start(text, SHAPE_TEXT);
     for (int i = 0; i < rank; i++) {
         attn_text_add(&t, "%s%lld", i == 0 ? "(" : ", ", (long long)shape[i]);
@@ -63,8 +63,8 @@ static attn_status refuse_shape(const attn_tensor *tensor,
         attn_text_add(&t, "%s%s", i == 0 ? "" : ", ", axis_name(expected->axes[i]));
     }
     return attn_fail(ATTN_ERR_INVALID, "%s has shape %s, should be %s = (%s)%s",
-                     expected->name, shape_text(have, tensor->shape, tensor->rank),
-                     shape_text(want, expected->shape, expected->rank), names,
+                     expected->name, attn_shape_text(have, tensor->shape, tensor->rank),
+                     attn_shape_text(want, expected->shape, expected->rank), names,
                      expected->optional == 0                ? ""
                      : expected->optional == expected->rank ? " or broadcast to it"
                      : expected->axes[0] == 'b'             ? ", batch 1 or left out"

@@ -46,6 +46,10 @@ attn_status attn_tensor_check_distinct(const attn_tensor *tensor, const char *na
  */
 bool attn_tensor_interleaved(const attn_tensor *a, const attn_tensor *b);
 
+/* "(2, 3, 4)"; returns text. */
+enum { SHAPE_TEXT = 160 };
+const char *attn_shape_text(char text[SHAPE_TEXT], const int64_t *shape, int rank);
+
 /* Bytes of an element, 0 for what is no type. */
 int64_t attn_dtype_size(int32_t dtype);
 

@@ -8,9 +8,6 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "base/text.h"
-
-enum { SHAPE_TEXT = 96 };
 
 void attn_parameters_add(struct parameters *parameters, const char *prefix,
                          const char *name, int32_t rank, const int64_t *shape) {
@@ -36,15 +33,6 @@ static struct parameter *find(struct parameters *parameters, const char *name) {
     return NULL;
 }
 
-static const char *shape_text(char text[SHAPE_TEXT], const int64_t *shape, int rank) {
-    struct text t = attn_text_start(text, SHAPE_TEXT);
-    for (int i = 0; i < rank; i++) {
-        attn_text_add(&t, "%s%lld", i == 0 ? "(" : ", ", (long long)shape[i]);
-    }
-    attn_text_add(&t, ")");
-    return text;
-}
-
 static attn_status check_shape(const struct parameter *parameter, const char *what,
                                const attn_tensor *tensor) {
     bool same = tensor->rank == parameter->rank;
@@ -54,8 +42,8 @@ static attn_status check_shape(const struct parameter *parameter, const char *wh
     char have[SHAPE_TEXT], want[SHAPE_TEXT];
     const int rank = tensor->rank < 0 ? 0 : tensor->rank > 6 ? 6 : tensor->rank;
     REQUIRE(same, ATTN_ERR_INVALID, "%s%s has shape %s, should be %s", what,
-            parameter->name, shape_text(have, tensor->shape, rank),
-            shape_text(want, parameter->shape, parameter->rank));
+            parameter->name, attn_shape_text(have, tensor->shape, rank),
+            attn_shape_text(want, parameter->shape, parameter->rank));
     return ATTN_OK;
 }
 
