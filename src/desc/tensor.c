@@ -223,6 +223,50 @@ static int64_t reach_within(const attn_tensor *tensor, int64_t stride) {
     return reach;
 }
 
+/*
+ * True if a and b share no element because strides of at least `outer` are those of
+ * both and carry a window from place to place, and within the window b, which starts
+ * `apart` elements after a, lies behind a. The strides must step over the window and
+ * each other.
+ */
+static bool interleaved_at(const attn_tensor *a, const attn_tensor *b, int64_t apart,
+                           int64_t outer) {
+    int64_t reach = apart + reach_within(b, outer);
+    int64_t last = outer - 1;
+    if (reach_within(a, outer) >= apart) {
+        return false;
+    }
+    for (int steps = 0; steps < a->rank; steps++) {
+        int next = -1;
+        int64_t smallest = 0;
+        bool twice = false;
+        for (int i = 0; i < a->rank; i++) {
+            const int64_t of_a = a->shape[i] > 1 ? a->stride[i] : 0;
+            const int64_t of_b = b->shape[i] > 1 ? b->stride[i] : 0;
+            const int64_t stride = max_i64(of_a, of_b);
+            twice = twice || (next >= 0 && stride == smallest);
+            if (stride > last && (next < 0 || stride < smallest)) {
+                next = i;
+                smallest = stride;
+                twice = false;
+            }
+        }
+        if (next < 0) {
+            return true;
+        }
+        if (twice) {
+            return false;
+        }
+        const bool both = a->shape[next] > 1 && b->shape[next] > 1;
+        if ((both && a->stride[next] != b->stride[next]) || smallest <= reach) {
+            return false;
+        }
+        reach += (max_i64(a->shape[next], b->shape[next]) - 1) * smallest;
+        last = smallest;
+    }
+    return true;
+}
+
 bool attn_tensor_interleaved(const attn_tensor *a, const attn_tensor *b) {
     const attn_tensor *low = (uintptr_t)a->data <= (uintptr_t)b->data ? a : b;
     const attn_tensor *high = low == a ? b : a;
@@ -231,36 +275,12 @@ bool attn_tensor_interleaved(const attn_tensor *a, const attn_tensor *b) {
     if (a->rank != b->rank || a->dtype != b->dtype || size == 0 || bytes % size != 0) {
         return false;
     }
-    /*
-     * Strides of at least `apart` must be those of both. Within the others both stay in
-     * a window, one behind the other, which the larger strides carry from place to
-     * place: they must step over it and each other.
-     */
-    const int64_t apart = bytes / size;
-    int64_t reach = apart + reach_within(high, apart);
-    int64_t last = 0;
-    if (reach_within(low, apart) >= apart) {
-        return false;
-    }
-    for (int steps = 0; steps < a->rank; steps++) {
-        int next = -1;
-        for (int i = 0; i < a->rank; i++) {
-            const int64_t stride = a->shape[i] > 1 ? a->stride[i] : b->stride[i];
-            const bool large = (a->shape[i] > 1 && a->stride[i] >= apart) ||
-                               (b->shape[i] > 1 && b->stride[i] >= apart);
-            if (large && stride > last && (next < 0 || stride < a->stride[next])) {
-                next = i;
-            }
-        }
-        if (next < 0) {
+    /* which strides are those from row to row and beyond is not said: each may be */
+    for (int i = 0; i < low->rank; i++) {
+        if (low->shape[i] > 1 &&
+            interleaved_at(low, high, bytes / size, low->stride[i])) {
             return true;
         }
-        const int64_t stride = a->stride[next];
-        if (stride != b->stride[next] || stride <= reach) {
-            return false;
-        }
-        reach += (max_i64(a->shape[next], b->shape[next]) - 1) * stride;
-        last = stride;
     }
-    return true;
+    return false;
 }

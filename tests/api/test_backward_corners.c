@@ -54,6 +54,41 @@ static void largest_distances(void **state) {
     backward_close(&call);
 }
 
+/* A value's head as wide as all keys of a row is no step from row to row. */
+static void packed_gradients_of_wide_values(void **state) {
+    (void)state;
+    static struct test_backward call;
+    backward_open(&call, "b2 h4/2 q50 d8/16 causal seed=3", ONLY_OF_OUT,
+                  1 << GRAD_QUERY | 1 << GRAD_KEY | 1 << GRAD_VALUE);
+    backward_run(&call);
+    const attn_tensor query = *call.args.grad_query, key = *call.args.grad_key,
+                      value = *call.args.grad_value;
+    const int64_t width = 80; /* 4 + 2 heads of 8, 2 of 16 */
+    float *rows = calloc((size_t)width * 2 * 50, sizeof *rows);
+    assert_non_null(rows);
+    attn_tensor packed[] = {part_of_rows(&query, rows, width, 0),
+                            part_of_rows(&key, rows, width, 32),
+                            part_of_rows(&value, rows, width, 48)};
+    call.args.grad_query = &packed[0];
+    call.args.grad_key = &packed[1];
+    call.args.grad_value = &packed[2];
+    assert_int_equal(attn_plan_backward(call.forward.plan, &call.args), ATTN_OK);
+    need_equal(&packed[0], &query);
+    need_equal(&packed[1], &key);
+    need_equal(&packed[2], &value);
+
+    /* a key's head reaches into the values, then a value's into the next row's queries */
+    packed[1].stride[1] = 9;
+    expect_refusal(attn_plan_backward(call.forward.plan, &call.args), ATTN_ERR_INVALID,
+                   "grad_value|grad_key|meet");
+    packed[1].stride[1] = 8;
+    packed[2].stride[1] = 17;
+    expect_refusal(attn_plan_backward(call.forward.plan, &call.args), ATTN_ERR_INVALID,
+                   "grad_value|grad_query|meet");
+    free(rows);
+    backward_close(&call);
+}
+
 static void packed_gradients(void **state) {
     (void)state;
     static struct test_backward call;
@@ -280,6 +315,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(largest_distances),
         cmocka_unit_test(packed_gradients),
+        cmocka_unit_test(packed_gradients_of_wide_values),
         cmocka_unit_test(window_costs_what_it_keeps),
         cmocka_unit_test(no_rows_take_no_time),
         cmocka_unit_test(infinite_sink),
