@@ -128,10 +128,17 @@ size_t attn_layer_workspace_size(const attn_layer *layer) {
 size_t attn_layer_state_size(const attn_layer *layer, int64_t batch, int64_t q_length,
                              int64_t kv_length) {
     size_t bytes = 0;
+    if (layer == NULL) {
+        return 0;
+    }
+    const attn_bounds *bounds = &layer->bounds;
+    if (layer->kind == LAYER_STACK && layer->stack.cross_attention == NULL) {
+        kv_length = 0;
+    }
     const bool fits =
-        layer != NULL && batch >= 0 && batch <= layer->bounds.batch && q_length >= 0 &&
-        q_length <= layer->bounds.q_length && kv_length >= 0 &&
-        kv_length <= max_i64(layer->bounds.kv_length, layer->bounds.q_length) &&
+        batch >= 0 && batch <= bounds->batch && q_length >= 0 &&
+        q_length <= bounds->q_length && kv_length >= 0 &&
+        kv_length <= bounds->kv_length &&
         attn_layer_measure_state(layer, batch, q_length, kv_length, &bytes);
     return fits ? bytes : 0;
 }
