@@ -23,6 +23,7 @@ MORE = """\
 Problems are written as for attn_bench, whose --help has all words (./dev bench --help):
 sizes b batch, h heads (/ kv heads), q and k lengths, d dim, then what masks, and
   backward      also the gradients of query, key and value, through autograd
+  layer         a multi-head layer of heads times dim features, with its projections
 Without problems and --cases: the cases of prefill, causal and train.
 
 Examples:
@@ -73,7 +74,7 @@ def _arguments() -> argparse.Namespace:
         default=[],
         metavar="FILE",
         help="problems from FILE, or from one of bench/cases: prefill, causal, masks, "
-        "decode, train, small; may be repeated",
+        "decode, train, small, layer; may be repeated",
     )
     parser.add_argument(
         "-t",

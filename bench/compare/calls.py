@@ -15,6 +15,7 @@ import torch
 
 import attn.torch
 from compare.inputs import Inputs, make_inputs
+from compare.layers import layer_calls
 from compare.problem import Problem
 
 OURS, THEIRS = "libattn", "PyTorch"
@@ -39,6 +40,10 @@ class Pair:
 
 def make_pair(problem: Problem) -> Pair:
     """Makes the tensors of a problem and checks that both libraries agree on it."""
+    if problem.layer:
+        calls = layer_calls(problem, OURS, THEIRS)
+        _compare_layers(problem, calls)
+        return Pair(problem, calls)
     inputs = make_inputs(problem)
     options = {
         "dropout_p": problem.dropout,
@@ -106,10 +111,22 @@ def _compare(
         for results in (got, wanted):
             results[0] = torch.where(attending[..., None], results[0], 0)
     for name, ours, theirs in zip(names, got, wanted):
-        if theirs.numel() == 0:
-            continue
-        worst = float((ours - theirs).abs().max())
-        if not worst <= TOLERANCE * float(theirs.abs().max()):
-            raise DisagreementError(
-                f"{problem.title}: libattn and PyTorch differ in {name} by {worst:.2g}"
-            )
+        _compare_one(problem, name, ours, theirs)
+
+
+def _compare_layers(problem: Problem, calls: dict[str, Callable[[], Any]]) -> None:
+    """Runs both once."""
+    for number, (ours, theirs) in enumerate(zip(calls[OURS](), calls[THEIRS]())):
+        _compare_one(problem, f"result {number}", ours, theirs)
+
+
+def _compare_one(
+    problem: Problem, name: str, ours: torch.Tensor, theirs: torch.Tensor
+) -> None:
+    if theirs.numel() == 0:
+        return
+    worst = float((ours - theirs).abs().max())
+    if not worst <= TOLERANCE * float(theirs.abs().max()):
+        raise DisagreementError(
+            f"{problem.title}: libattn and PyTorch differ in {name} by {worst:.2g}"
+        )

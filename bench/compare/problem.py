@@ -22,6 +22,7 @@ FLAGS = {
     "bias": "bias",
     "alibi": "alibi",
     "backward": "backward",
+    "layer": "layer",
 }
 NOT_IN_TORCH = {"prefix", "sinks", "softcap", "align=offsets", "align=kvlens"}
 SIZE = re.compile(r"([bhqkd])(\d+)(?:/(\d+))?")
@@ -63,6 +64,7 @@ class Problem:
     bshd: bool = False
     seed: int = 0
     backward: bool = False
+    layer: bool = False
 
     @property
     def title(self) -> str:
@@ -71,12 +73,18 @@ class Problem:
 
     @property
     def operations(self) -> int:
-        """Of the products, whatever masks leave out: two forward, five backward."""
+        """Of the products, whatever masks leave out: two forward, five backward.
+
+        A layer has four products with parameters besides, and twice as many backward.
+        """
         pairs = self.batch * self.q_heads * self.q_length * self.kv_length
         forward = 2 * pairs * (self.key_dim + self.value_dim)
-        if not self.backward:
-            return forward
-        return forward + 2 * pairs * (3 * self.key_dim + 2 * self.value_dim)
+        backward = 2 * pairs * (3 * self.key_dim + 2 * self.value_dim)
+        if self.layer:
+            features = self.q_heads * self.key_dim
+            projections = 2 * self.batch * self.q_length * 4 * features * features
+            forward, backward = forward + projections, backward + 2 * projections
+        return forward + backward if self.backward else forward
 
 
 def parse(line: str) -> Problem:

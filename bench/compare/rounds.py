@@ -15,6 +15,7 @@ import torch
 
 import attn
 from compare.calls import LIBRARIES, THEIRS, Pair
+from compare.layers import set_blas_threads
 
 SAMPLE_SECONDS = 0.05  # that the calls of a sample last together, at least
 LONG_SECONDS = 0.5  # a call that lasts so long needs no other to warm up
@@ -62,6 +63,7 @@ def _sample(call: Callable[[], Any]) -> float:
 def _set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
     attn.set_num_threads(threads)
+    set_blas_threads(threads)
 
 
 def run_rounds(

