@@ -31,8 +31,8 @@ extern "C" {
  * which rule was broken, with the numbers.
  *
  * A failed call has changed nothing, wherever its arguments point, with two exceptions:
- * after ATTN_ERR_CANCELLED the output tensors hold unspecified values, and
- * attn_plan_create() sets *plan to NULL.
+ * after ATTN_ERR_CANCELLED the output tensors, gradients and a layer's state hold
+ * unspecified values, and functions that create set *plan or *layer to NULL.
  */
 typedef int32_t attn_status;
 enum {
@@ -72,7 +72,8 @@ enum {
 
 /**
  * A view of the caller's memory: never owned, never kept beyond the call it is
- * passed to. Data of inputs is never written. Element (i0, i1, ...) lies at data + (i0
+ * passed to, but for the parameters of layers. Data of inputs is never written. Element
+ * (i0, i1, ...) lies at data + (i0
  * * stride[0] + i1 * stride[1] + ...) * (size of an element). The layout is frozen.
  *
  * Strides are free, so (batch, heads, sequence, dim) may lie in memory in any
@@ -119,8 +120,8 @@ ATTN_API attn_status attn_tensor_init(attn_tensor *tensor, int32_t dtype, int32_
  * per application or one per thread, as you like; nothing is global.
  *
  * The setters must not run at the same time as other calls on the same context, and
- * fail with ATTN_ERR_INVALID once a plan has been made with it or attn_sdpa() or
- * attn_rotary() has used it. Everything else may be called from any thread at any time.
+ * fail with ATTN_ERR_INVALID once a plan or layer has been made with it or another
+ * call has used it. Everything else may be called from any thread at any time.
  * Work of two threads on one context is safe: the one that finds the context's threads
  * busy runs entirely on its own thread.
  */
@@ -138,7 +139,7 @@ ATTN_API attn_status attn_context_create(attn_context **context);
 
 /**
  * Gives up the caller's hold on a context. It lives on until the last plan
- * made with it is destroyed. NULL is allowed. Since 0.1.
+ * or layer made with it is destroyed. NULL is allowed. Since 0.1.
  */
 ATTN_API void attn_context_destroy(attn_context *context);
 
@@ -179,7 +180,7 @@ typedef void *attn_allocate(void *user, size_t bytes, size_t alignment);
 typedef void attn_release(void *user, void *memory);
 
 /**
- * Memory for plans and workspace made with this context. Both functions or,
+ * Memory for plans, layers and workspace made with this context. Both functions or,
  * for malloc and free, neither. The context itself and descriptors use malloc.
  * Since 0.1.
  */

@@ -1,6 +1,6 @@
 /*
- * attn/desc.h - the descriptor: which attention to compute. What its parts do to the
- * scores says attn/sdpa.h.
+ * attn/desc.h - the descriptor: which attention to compute. attn/sdpa.h says what its
+ * parts do to the scores.
  */
 #ifndef ATTN_DESC_H
 #define ATTN_DESC_H
@@ -158,8 +158,8 @@ ATTN_API attn_status attn_desc_set_dropout(attn_desc *desc, float probability);
 
 /**
  * Whether calls bring relative_bias (T5; Raffel et al. 2020): a number for each bucket
- * and query head, of which the one of the distance j - p is added to the score. With n
- * = buckets, or half of them if bidirectional is 1, and e = n / 2 rounded down,
+ * and query head; the one in the bucket of the distance j - p is added to the score.
+ * With n = buckets, or half of them if bidirectional is 1, and e = n / 2 rounded down,
  * distance p - j falls into bucket
  *
  *     p - j                                                       up to e - 1
@@ -167,7 +167,8 @@ ATTN_API attn_status attn_desc_set_dropout(attn_desc *desc, float probability);
  *
  * but none beyond n - 1. Keys after p fall into bucket 0, or if bidirectional into n
  * plus the bucket of j - p. buckets is 2 to 65536, or 4 and even if bidirectional;
- * max_distance more than e, up to 2^31 - 1. buckets 0: off. Since 0.1.
+ * max_distance more than e, up to 2^31 - 1. buckets 0: off. T5 itself does not scale
+ * its scores: attn_desc_set_scale(desc, 1). Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_relative_bias(attn_desc *desc, int32_t buckets,
                                                  int64_t max_distance,

@@ -11,15 +11,15 @@
  *     for each step:       attn_layer_forward(layer, &args);
  *
  * Sequences are rows: (batch, tokens, features) in logical order, with strides that are
- * free but for the last, which is 1. Arithmetic is float32. Lengths and masks say who
- * is attended; projections, norms and networks take all rows alike, so that what lies
- * beyond the lengths becomes rows of output of its own, and for training must be
- * finite.
+ * free but for the last, which is 1. Arithmetic is float32. Lengths and masks say which
+ * tokens are attended; projections, norms and networks take all rows alike, so that
+ * what lies beyond the lengths becomes rows of output of its own. For training it must
+ * be finite, and grad_output 0 there, or it counts like any other row.
  *
  * Products with parameters are each one call of BLAS, made from the calling thread
  * under a lock of libattn's, with the BLAS settings of the application: give BLAS as
- * many threads as the context has. The bits of a result may then depend on the batch,
- * unless attn_layer_set_reproducible() says otherwise.
+ * many threads as the context has. The bits of a result may depend on the batch and its
+ * padding, unless attn_layer_set_reproducible() says otherwise.
  */
 #ifndef ATTN_LAYER_H
 #define ATTN_LAYER_H
@@ -72,13 +72,13 @@ enum {
  *     r_proj_weight (H D, E)                 with relative
  *
  * With slices the weights are q_proj_weight (H, D, E / H), k_proj_weight (G, D, Ek / G)
- * and v_proj_weight (G, Dv, Ev / G). With relative, of these what the descriptor
- * announces, which then are parameters and no inputs of a call:
+ * and v_proj_weight (G, Dv, Ev / G). With relative, those of the following that the
+ * descriptor announces are parameters, not inputs of a call:
  *
  *     r_w_bias (H, D)       the content bias
  *     r_r_bias (H, D)       the position bias
  *     seg_embed (2, H, D)   the segment keys
- *     r_s_bias (H, D)       the segment bias
+ *     r_s_bias (H, D)       the segment bias: with segments, always
  */
 typedef struct attn_multihead_options {
     int64_t size;
@@ -98,12 +98,13 @@ typedef struct attn_multihead_options {
     int64_t zero_attention;  /* 1: one more key and value of zeros (add_zero_attn) */
     int64_t combine;         /* ATTN_COMBINE_... */
     int64_t project;         /* ATTN_PROJECT_... */
-    int64_t rotary_dim; /* rotates queries and keys; 0: off; see attn_rotary_args */
-    int64_t rotary_interleaved;
-    double rotary_base; /* 0: 10000 */
-    int64_t relative;   /* 1: relative keys from positions (Transformer-XL, XLNet) */
-    int64_t targets;    /* 1: calls bring targets: rows of input that stand for some of
-                           the queries (the query stream of XLNet) */
+    int64_t rotary_dim; /* features of a head to rotate, of query and key; 0: none */
+    int64_t rotary_interleaved; /* this and the next as in attn_rotary_args */
+    double rotary_base;         /* 0: 10000 */
+    int64_t relative; /* 1: relative keys from positions (Transformer-XL, XLNet),
+                         whatever desc says of relative keys */
+    int64_t targets;  /* 1: calls bring targets: rows of input that stand for some of
+                         the queries (the query stream of XLNet) */
 } attn_multihead_options;
 
 /** As attn_forward_args_init(). ATTN_ERR_INVALID. Since 0.1. */
@@ -113,10 +114,11 @@ ATTN_API attn_status attn_multihead_options_init(attn_multihead_options *options
 /**
  * A multi-head layer. desc says what else the attention has: masks, scale, bias,
  * dropout and so on; its heads and dims are the layer's, and may be left unset. NULL: a
- * plain one. bounds are those of a plan. With key_value_bias or zero_attention the keys
- * that are added count in no mask, length, position or bound, take part in the scale
- * and the softcap, but not in other terms; weights of a call have columns for them
- * after the others, and there are no mean_weights, key_sums, lse, row_max and row_sum.
+ * plain one. bounds are those of a plan: without a key, kv_length is q_length. With
+ * key_value_bias or zero_attention the keys that are added count in no mask, length,
+ * position or bound, take part in the scale and the softcap, but not in other terms;
+ * weights of a call have columns for them after the others (no other output has), and
+ * there are no mean_weights, key_sums, lse, row_max and row_sum.
  *
  * ATTN_ERR_INVALID, ATTN_ERR_UNSUPPORTED, ATTN_ERR_NO_MEMORY; *layer is NULL then.
  * Since 0.1.
@@ -190,9 +192,12 @@ typedef struct attn_stack_options {
 ATTN_API attn_status attn_stack_options_init(attn_stack_options *options, size_t size);
 
 /**
- * A stack of blocks. self_desc and cross_desc are as desc of a multi-head layer.
- * bounds: q_length the longest sequence, kv_length the longest memory, 0 without cross
- * attention. Errors as there. Since 0.1.
+ * A stack of blocks. self_desc and cross_desc are as desc of a multi-head layer. E is
+ * embed_dim of self_attention, whose inputs all have it, and of cross_attention, whose
+ * key_embed_dim and value_embed_dim are the features of the memory. Rotary and relative
+ * positions are for self_attention, targets for multi-head layers. Nothing is dropped
+ * but weights of attention. bounds: q_length the longest sequence, kv_length the
+ * longest memory, 0 without cross attention. Errors as there. Since 0.1.
  */
 ATTN_API attn_status attn_layer_create_stack(attn_layer **layer, attn_context *context,
                                              const attn_stack_options *options,
@@ -219,7 +224,7 @@ ATTN_API attn_status attn_layer_parameter(const attn_layer *layer, int64_t index
 
 /**
  * Gives the layer a view of a parameter: F32 of its shape. The tensor is copied, the
- * data must live as long as the layer uses it. A weight of two dimensions may be stored
+ * data must live as long as calls use it. A weight of two dimensions may be stored
  * transposed, with the first stride 1 instead of the last. ATTN_ERR_INVALID: no such
  * name, another shape. Since 0.1.
  */
@@ -235,8 +240,9 @@ ATTN_API attn_status attn_layer_set_gradient(attn_layer *layer, const char *name
 
 /**
  * 1: products with parameters are cut into panels of rows of one sequence each, so that
- * the bits of its output do not depend on the other sequences of the batch, for the
- * price of smaller products. 0: off, the default. Since 0.1.
+ * the bits of its output do not depend on the other sequences of the batch or on
+ * padding, for the price of smaller products; on its place in memory modulo 64 bytes
+ * and on the threads of BLAS they still may. 0: off, the default. Since 0.1.
  */
 ATTN_API attn_status attn_layer_set_reproducible(attn_layer *layer,
                                                  int32_t reproducible);
@@ -252,9 +258,8 @@ typedef struct attn_layer_args {
     const attn_tensor *input; /* F32 (B, Sq, E): what makes queries; of a stack the
                                  sequences; with targets (B, T, E) */
     ATTN_PAD_POINTER(0)
-    const attn_tensor
-        *key; /* F32 (B, Sk, kdim): what makes keys; of a stack with cross
-                 attention the memory. NULL, of a multi-head layer: input */
+    const attn_tensor *key; /* F32 (B, Sk, kdim): what makes keys, of a stack with cross
+                               attention the memory; NULL: input, without targets */
     ATTN_PAD_POINTER(1)
     const attn_tensor *value; /* F32 (B, Sk, vdim); NULL: key. Not of a stack */
     ATTN_PAD_POINTER(2)
@@ -264,9 +269,10 @@ typedef struct attn_layer_args {
     /*
      * Inputs that the descriptors announce, and outputs of the attention: query, key,
      * value, out, workspace and should_stop must be NULL, the rest is as in
-     * attn_plan_forward(). NULL where there is nothing to say. Of a stack each serves
-     * all blocks, whose dropout has seeds dropout_seed, dropout_seed + 1 and so on, and
-     * there may be no outputs: those are below.
+     * attn_plan_forward(). NULL where there is nothing to say. In a stack each tensor
+     * serves all blocks, and there are no outputs but those below. Dropout of block l
+     * has the seed dropout_seed + l, here and in cross_attention: leave N between the
+     * two, and 2 N between steps.
      */
     const attn_forward_args *attention;
     ATTN_PAD_POINTER(4)
@@ -287,12 +293,14 @@ typedef struct attn_layer_args {
     const attn_tensor *key_offsets;
     ATTN_PAD_POINTER(11)
 
-    /* with relative: F32 (R, E), the encoding of each distance, and that of j = p */
+    /* with relative: F32 (R, E), R from 1 to Sq + Sk; row r encodes the distance j - p
+       = r - relative_zero (the papers have p - j), the ends also all beyond */
     const attn_tensor *positions;
     ATTN_PAD_POINTER(12)
     int64_t relative_zero;
 
-    /* outputs of a stack: weights of all blocks, each and averaged over heads */
+    /* outputs of a stack (a multi-head layer has those of attention): weights of all
+       blocks, before dropout, each and averaged over heads */
     const attn_tensor *weights; /* F32 (N, B, H, Sq, Sq) */
     ATTN_PAD_POINTER(13)
     const attn_tensor *mean_weights; /* F32 (N, B, Sq, Sq) */
@@ -303,14 +311,14 @@ typedef struct attn_layer_args {
     ATTN_PAD_POINTER(16)
 
     /*
-     * With targets: row t of input is query targets[t] of query_length, and row t of
-     * output what that query gets; rows of the same target are added. Queries that are
-     * no target are 0 and cost as much as the others.
+     * With targets: row t of input becomes query targets[t], one of query_length, which
+     * is Sq everywhere; row t of output is the result of that query. Rows of the same
+     * target are added. Queries that no row stands for are 0, and cost as much as
+     * others.
      */
-    const attn_tensor
-        *targets; /* I32 or I64 (B, T), (1, T) or (T), below query_length */
+    const attn_tensor *targets; /* I32 or I64 (B, T), (1, T) or (T): 0 to Sq - 1 */
     ATTN_PAD_POINTER(17)
-    int64_t query_length; /* Sq; 0 without targets */
+    int64_t query_length; /* 0 without targets */
 
     /* how to run */
     void *state; /* at a multiple of 64: what a backward call needs is kept here; NULL:
@@ -352,14 +360,15 @@ ATTN_API attn_status attn_layer_forward(const attn_layer *layer,
 /** What a backward call works on. Set up with attn_layer_backward_args_init(). */
 typedef struct attn_layer_backward_args {
     int64_t size;
-    /* The arguments of the forward call, with its state; inputs are read again, output
-     * is not. */
+    /* The arguments of the forward call, with its state, which stays as it is. Inputs
+     * and parameters are read again and must be what they were. */
     const attn_layer_args *forward;
     ATTN_PAD_POINTER(0)
-    const attn_tensor *grad_output; /* F32 (B, Sq, E) */
+    const attn_tensor *grad_output; /* F32, the shape of output */
     ATTN_PAD_POINTER(1)
 
-    /* written, if there; parameters' are where attn_layer_set_gradient() says */
+    /* the shapes of input and so on; written, if there; parameters' are where
+       attn_layer_set_gradient() says */
     const attn_tensor *grad_input;
     ATTN_PAD_POINTER(2)
     const attn_tensor *grad_key; /* where key is NULL: part of grad_input */
@@ -394,8 +403,9 @@ ATTN_API attn_status attn_layer_backward_args_init(attn_layer_backward_args *arg
                                                    size_t size);
 
 /**
- * Computes gradients: those of the inputs are overwritten, those of parameters added
- * to. Errors as of attn_plan_backward(). Since 0.1.
+ * Computes gradients: those of input, key and value are overwritten, those that
+ * attention and cross_attention bring as their accumulate says, those of parameters and
+ * positions are added to. Errors as of attn_plan_backward(). Since 0.1.
  */
 ATTN_API attn_status attn_layer_backward(const attn_layer *layer,
                                          const attn_layer_backward_args *args);
@@ -408,6 +418,8 @@ ATTN_API attn_status attn_layer_backward(const attn_layer *layer,
  * averaged over heads, and half the identity, for what goes past attention.
  *
  *     mean_weights F32 (N, B, S, S), rollout F32 (B, S, S), written
+ *
+ * A row of weights that is all 0 passes on half: 2^-N of itself after N layers.
  *
  * Safe from any thread. ATTN_ERR_INVALID, ATTN_ERR_NO_MEMORY. Since 0.1.
  */

@@ -132,7 +132,7 @@ size_t attn_layer_state_size(const attn_layer *layer, int64_t batch, int64_t q_l
         return 0;
     }
     const attn_bounds *bounds = &layer->bounds;
-    if (layer->kind == LAYER_STACK && layer->stack.cross_attention == NULL) {
+    if (layer->kind == LAYER_STACK && !attn_layer_has_cross(layer)) {
         kv_length = 0;
     }
     const bool fits =

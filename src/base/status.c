@@ -6,6 +6,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { TEXT_BYTES = 512 };
 
@@ -17,6 +18,12 @@ attn_status attn_fail(attn_status status, const char *format, ...) {
     vsnprintf(last_error, sizeof last_error, format, arguments);
     va_end(arguments);
     return status;
+}
+
+attn_status attn_fail_in(attn_status status, const char *where) {
+    char sentence[TEXT_BYTES];
+    memcpy(sentence, last_error, sizeof sentence);
+    return attn_fail(status, "%s: %s", where, sentence);
 }
 
 const char *attn_last_error(void) {

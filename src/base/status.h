@@ -11,6 +11,9 @@
 /* Keeps the sentence for this thread and returns status. */
 attn_status attn_fail(attn_status status, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* Puts "where: " before the sentence that is kept; returns status. */
+attn_status attn_fail_in(attn_status status, const char *where);
+
 /* REQUIRE(condition, status, format, ...) - leaves the function unless it holds */
 #define REQUIRE(condition, ...)                                                        \
     do {                                                                               \

@@ -25,10 +25,11 @@ attn_status attn_struct_take(void *mine, size_t mine_size, const void *theirs,
     int64_t size;
     memcpy(&size, theirs, sizeof size);
     /* members take 8 bytes each, and no struct will have thousands */
-    REQUIRE(size >= (int64_t)sizeof size && size % 8 == 0 && size <= SIZE_LIMIT,
-            ATTN_ERR_INVALID,
-            "%s says its size is %lld bytes: the size member must hold sizeof %s", name,
-            (long long)size, name);
+    REQUIRE(
+        size >= (int64_t)sizeof size && size % 8 == 0 && size <= SIZE_LIMIT,
+        ATTN_ERR_INVALID,
+        "%s says its size is %lld bytes: the size member must hold that of the struct",
+        name, (long long)size);
     const size_t common = (size_t)size < mine_size ? (size_t)size : mine_size;
     const unsigned char *bytes = theirs;
     for (size_t i = common; i < (size_t)size; i++) {

@@ -120,8 +120,7 @@ static bool shape_fits(const attn_tensor *tensor, const struct expected *expecte
     return true;
 }
 
-/* The extent, with every sum checked. */
-static attn_status find_extent(const attn_tensor *tensor, const char *name,
+attn_status attn_tensor_extent(const attn_tensor *tensor, const char *name,
                                struct extent *extent) {
     const int64_t size = attn_dtype_size(tensor->dtype);
     int64_t last = 0;
@@ -167,7 +166,7 @@ attn_status attn_tensor_check(const attn_tensor *tensor,
     if (!shape_fits(tensor, expected)) {
         return refuse_shape(tensor, expected);
     }
-    TRY(find_extent(tensor, name, extent));
+    TRY(attn_tensor_extent(tensor, name, extent));
     const int last = tensor->rank - 1;
     const int64_t last_stride = tensor->stride[last];
     REQUIRE(last_stride == 1 || tensor->shape[last] <= 1 ||

@@ -36,6 +36,10 @@ attn_status attn_tensor_check(const attn_tensor *tensor,
                               const struct expected *expected, int64_t stride[4],
                               struct extent *extent);
 
+/* The bytes of a tensor alone, which has no other fault. */
+attn_status attn_tensor_extent(const attn_tensor *tensor, const char *name,
+                               struct extent *extent);
+
 /* Fails if two different indices of an output share an element. */
 attn_status attn_tensor_check_distinct(const attn_tensor *tensor, const char *name);
 

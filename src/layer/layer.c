@@ -103,6 +103,7 @@ static struct multihead_call multihead_call_of(const struct layer_call *call) {
         .value = one_key ? *key : call->value,
         .one_input = one_input,
         .one_key = one_key,
+        .name = "attention",
         .attention = &call->attention,
         .args = &call->args,
         .training = call->args.state != NULL,
@@ -169,15 +170,36 @@ static void clear(const attn_tensor *tensor) {
     }
 }
 
-void attn_layer_clear_gradients(const attn_backward_args *args) {
-    const attn_tensor *const gradients[] = {
+enum { TABLE_GRADIENTS = 9 };
+
+/* The gradients of what attention brings. */
+static void list_gradients(const attn_tensor *list[TABLE_GRADIENTS],
+                           const attn_backward_args *args) {
+    const attn_tensor *const gradients[TABLE_GRADIENTS] = {
         args->grad_bias,          args->grad_alibi_slopes,  args->grad_sinks,
         args->grad_relative_bias, args->grad_relative_keys, args->grad_content_bias,
         args->grad_position_bias, args->grad_segment_keys,  args->grad_segment_bias,
     };
-    for (size_t i = 0; i < COUNT_OF(gradients); i++) {
-        if (gradients[i] != NULL && args->accumulate == 0) {
-            clear(gradients[i]);
+    memcpy(list, gradients, sizeof gradients);
+}
+
+bool attn_layer_wants_gradients(const attn_backward_args *args) {
+    const attn_tensor *list[TABLE_GRADIENTS];
+    list_gradients(list, args);
+    for (int i = 0; i < TABLE_GRADIENTS; i++) {
+        if (list[i] != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void attn_layer_clear_gradients(const attn_backward_args *args) {
+    const attn_tensor *list[TABLE_GRADIENTS];
+    list_gradients(list, args);
+    for (int i = 0; i < TABLE_GRADIENTS; i++) {
+        if (list[i] != NULL && args->accumulate == 0) {
+            clear(list[i]);
         }
     }
 }

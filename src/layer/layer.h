@@ -36,6 +36,11 @@ struct attn_layer {
     int64_t final_norm[2]; /* -1: not there */
 };
 
+/* True for a stack whose blocks attend to a memory. */
+static inline bool attn_layer_has_cross(const struct attn_layer *layer) {
+    return layer->kind == LAYER_STACK && layer->stack.cross_attention != NULL;
+}
+
 /* Makes *layer ready, in place; takes no hold on the context. Parameters are allocated:
  * attn_layer_clear() frees them, also after a failure. */
 attn_status attn_layer_setup_multihead(struct attn_layer *layer,
@@ -91,7 +96,10 @@ attn_status attn_layer_bind_backward(struct layer_backward_call *call,
                                      const struct attn_layer *layer,
                                      const attn_layer_backward_args *args);
 
-/* Gradients that calls of attention add to start from 0, unless the caller adds. */
+/* True if a gradient of what attention brings is asked for. */
+bool attn_layer_wants_gradients(const attn_backward_args *args);
+
+/* Those start from 0, unless the caller adds to them. */
 void attn_layer_clear_gradients(const attn_backward_args *args);
 
 /* Runs a call, with workspace of layer->workspace bytes. */

@@ -11,9 +11,16 @@ static attn_status take_attention(attn_forward_args *mine,
         return attn_struct_init(mine, sizeof *mine, name);
     }
     TRY(attn_struct_take(mine, sizeof *mine, args, name));
-    REQUIRE(mine->query == NULL && mine->key == NULL && mine->value == NULL &&
-                mine->out == NULL,
-            ATTN_ERR_INVALID, "%s: query, key, value and out must be NULL", name);
+    const struct named_tensor own[] = {
+        {"query", mine->query},
+        {"key", mine->key},
+        {"value", mine->value},
+        {"out", mine->out},
+    };
+    for (size_t i = 0; i < COUNT_OF(own); i++) {
+        REQUIRE(own[i].tensor == NULL, ATTN_ERR_INVALID,
+                "%s: %s is given, but the layer makes it", name, own[i].name);
+    }
     REQUIRE(
         mine->workspace == NULL && mine->workspace_size == 0 &&
             mine->should_stop == NULL,
@@ -42,6 +49,26 @@ static attn_status bind_memory(struct layer_call *call, const char *name, void *
     return attn_layer_apart(call);
 }
 
+/* What only stacks have. */
+static attn_status check_kind(const struct layer_call *call) {
+    const struct named_tensor outputs[] = {
+        {"weights", call->args.weights},
+        {"mean_weights", call->args.mean_weights},
+        {"cross_weights", call->args.cross_weights},
+        {"cross_mean_weights", call->args.cross_mean_weights},
+    };
+    for (size_t i = 0; i < COUNT_OF(outputs); i++) {
+        REQUIRE(outputs[i].tensor == NULL || call->layer->kind == LAYER_STACK,
+                ATTN_ERR_INVALID,
+                "%s is given, but the layer is no stack: weights of a multi-head layer "
+                "are outputs of its attention",
+                outputs[i].name);
+    }
+    REQUIRE(call->args.cross_attention == NULL || attn_layer_has_cross(call->layer),
+            ATTN_ERR_INVALID, "cross_attention is given, but the layer has none");
+    return ATTN_OK;
+}
+
 attn_status attn_layer_bind(struct layer_call *call, const struct attn_layer *layer,
                             const attn_layer_args *args) {
     *call = (struct layer_call){.layer = layer};
@@ -53,9 +80,7 @@ attn_status attn_layer_bind(struct layer_call *call, const struct attn_layer *la
     TRY(take_attention(&call->attention, call->args.attention, "attention"));
     TRY(take_attention(&call->cross_attention, call->args.cross_attention,
                        "cross_attention"));
-    REQUIRE(call->args.cross_attention == NULL ||
-                (layer->kind == LAYER_STACK && layer->stack.cross_attention != NULL),
-            ATTN_ERR_INVALID, "cross_attention is given, but the layer has none");
+    TRY(check_kind(call));
     TRY(attn_layer_bind_sequences(call));
     size_t state = 0;
     REQUIRE(call->args.state == NULL ||
@@ -100,6 +125,21 @@ static attn_status take_gradients(attn_backward_args *mine,
     return ATTN_OK;
 }
 
+/* True if some gradient goes somewhere. */
+static bool wants_gradients(const struct layer_backward_call *call) {
+    const struct parameters *parameters = &call->forward.layer->parameters;
+    const attn_layer_backward_args *args = &call->args;
+    for (int64_t i = 0; i < parameters->count; i++) {
+        if (parameters->list[i].gradient.rank > 0) {
+            return true;
+        }
+    }
+    return args->grad_input != NULL || args->grad_key != NULL ||
+           args->grad_value != NULL || args->grad_positions != NULL ||
+           attn_layer_wants_gradients(&call->attention) ||
+           attn_layer_wants_gradients(&call->cross_attention);
+}
+
 attn_status attn_layer_bind_backward(struct layer_backward_call *call,
                                      const struct attn_layer *layer,
                                      const attn_layer_backward_args *args) {
@@ -107,9 +147,12 @@ attn_status attn_layer_bind_backward(struct layer_backward_call *call,
     TRY(take_gradients(&call->attention, call->args.attention, "attention"));
     TRY(take_gradients(&call->cross_attention, call->args.cross_attention,
                        "cross_attention"));
+    REQUIRE(call->args.cross_attention == NULL || attn_layer_has_cross(layer),
+            ATTN_ERR_INVALID, "cross_attention is given, but the layer has none");
     REQUIRE(call->args.forward != NULL, ATTN_ERR_INVALID, "forward is NULL");
     attn_layer_args forward;
     TRY(attn_struct_take(&forward, sizeof forward, call->args.forward, "forward"));
+    forward.size = sizeof forward; /* not that of a newer program's */
     /* the workspace and what stops are those of this call */
     forward.workspace = call->args.workspace;
     forward.workspace_size = call->args.workspace_size;
@@ -120,6 +163,9 @@ attn_status attn_layer_bind_backward(struct layer_backward_call *call,
     REQUIRE(f->args.state != NULL, ATTN_ERR_INVALID,
             "forward.state is NULL: the forward call kept nothing");
     REQUIRE(call->args.grad_output != NULL, ATTN_ERR_INVALID, "grad_output is missing");
+    REQUIRE(wants_gradients(call), ATTN_ERR_INVALID,
+            "no gradient is asked for, be it of a parameter: see "
+            "attn_layer_set_gradient()");
     REQUIRE(call->args.grad_key == NULL || f->args.key != NULL, ATTN_ERR_INVALID,
             "grad_key is given, but key is not");
     REQUIRE(call->args.grad_value == NULL || f->args.value != NULL, ATTN_ERR_INVALID,

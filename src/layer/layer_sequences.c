@@ -85,7 +85,8 @@ static attn_status bind_targets(struct layer_call *call) {
         return ATTN_OK;
     }
     REQUIRE(args->key != NULL, ATTN_ERR_INVALID, "key is missing: targets need it");
-    REQUIRE(args->query_length >= 0, ATTN_ERR_INVALID, "query_length is %lld",
+    REQUIRE(args->query_length > 0 || call->rows == 0, ATTN_ERR_INVALID,
+            "query_length is %lld: targets need the number of all queries",
             (long long)args->query_length);
     const struct expected expected = {
         .name = "targets",
@@ -108,9 +109,10 @@ static attn_status bind_targets(struct layer_call *call) {
     for (int64_t b = 0; b < call->batch; b++) {
         for (int64_t t = 0; t < call->rows; t++) {
             const long long target = integer_at(&call->targets, b, t);
-            REQUIRE(target >= 0 && target < call->q_length, ATTN_ERR_INVALID,
-                    "targets[%lld][%lld] is %lld, not below query_length, %lld",
-                    (long long)b, (long long)t, target, (long long)call->q_length);
+            REQUIRE(
+                target >= 0 && target < call->q_length, ATTN_ERR_INVALID,
+                "targets[%lld][%lld] is %lld, not within 0 to query_length - 1, %lld",
+                (long long)b, (long long)t, target, (long long)call->q_length - 1);
         }
     }
     return ATTN_OK;
@@ -130,10 +132,10 @@ static attn_status bind_inputs(struct layer_call *call) {
     call->rows = call->q_length = args->input->shape[1];
     TRY(bind_targets(call));
     call->kv_length = stack ? 0 : call->q_length;
-    const bool cross = stack && layer->stack.cross_attention != NULL;
+    const bool cross = attn_layer_has_cross(layer);
     REQUIRE(!stack || (args->key != NULL) == cross, ATTN_ERR_INVALID,
-            "key, the memory of cross attention, is %s, and the stack has %s",
-            args->key != NULL ? "given" : "missing", cross ? "one" : "none");
+            "key, the memory, is %s: the stack has %s cross attention",
+            args->key != NULL ? "given" : "missing", cross ? "a" : "no");
     REQUIRE(args->value == NULL || (!stack && args->key != NULL), ATTN_ERR_INVALID,
             "value is given, but %s", stack ? "the layer is a stack" : "key is not");
     const struct sequence_row key = {
@@ -176,9 +178,11 @@ static attn_status bind_positions(struct layer_call *call) {
     REQUIRE((args->positions != NULL) == relative, ATTN_ERR_INVALID,
             "positions is %s, but the layer is %s", relative ? "missing" : "given",
             relative ? "relative" : "not relative");
-    REQUIRE(relative || args->relative_zero == 0, ATTN_ERR_INVALID,
-            "relative_zero is %lld, but the layer is not relative",
-            (long long)args->relative_zero);
+    REQUIRE(
+        relative || args->relative_zero == 0, ATTN_ERR_INVALID,
+        "relative_zero is %lld, but the layer is not relative: that of relative_keys "
+        "goes into attention",
+        (long long)args->relative_zero);
     if (!relative) {
         return ATTN_OK;
     }

@@ -30,6 +30,11 @@ enum multihead_parameter {
     MULTIHEAD_PARAMETERS
 };
 
+struct named_tensor {
+    const char *name;
+    const attn_tensor *tensor; /* NULL: not there */
+};
+
 /* The parts of a projected row, and of a weight of all three. */
 enum part { PART_QUERY, PART_KEY, PART_VALUE, PARTS };
 
@@ -77,6 +82,7 @@ struct multihead_call {
     struct sequences input, key, value;
     bool one_input;                     /* key and value are input */
     bool one_key;                       /* value is key */
+    const char *name;                   /* of attention, for errors */
     const attn_forward_args *attention; /* masks and the like; outputs */
     const attn_layer_args *args;        /* rotary positions, positions */
     bool training;                      /* a backward call will follow */

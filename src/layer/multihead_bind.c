@@ -143,10 +143,7 @@ static attn_status bind_rotations(struct multihead_bound *bound,
         return attn_multihead_bind_rotary(call, &bound->key, true, false,
                                           &bound->rotate_key);
     }
-    const struct {
-        const char *name;
-        const attn_tensor *tensor;
-    } given[] = {
+    const struct named_tensor given[] = {
         {"position_ids", args->position_ids},
         {"offsets", args->offsets},
         {"cosines", args->cosines},
@@ -158,6 +155,26 @@ static attn_status bind_rotations(struct multihead_bound *bound,
         REQUIRE(given[i].tensor == NULL, ATTN_ERR_INVALID,
                 "%s is given, but the layer has no rotary_dim", given[i].name);
     }
+    return ATTN_OK;
+}
+
+/* What a relative layer has of its own. */
+static attn_status check_relative(const struct multihead_call *call) {
+    const attn_forward_args *args = call->attention;
+    const struct named_tensor own[] = {
+        {"relative_keys", args->relative_keys}, {"content_bias", args->content_bias},
+        {"position_bias", args->position_bias}, {"segment_keys", args->segment_keys},
+        {"segment_bias", args->segment_bias},
+    };
+    for (size_t i = 0; i < COUNT_OF(own); i++) {
+        REQUIRE(own[i].tensor == NULL, ATTN_ERR_INVALID,
+                "%s: %s is given, but a relative layer has its own", call->name,
+                own[i].name);
+    }
+    REQUIRE(
+        args->relative_zero == 0, ATTN_ERR_INVALID,
+        "%s: relative_zero is %lld: that of a relative layer is in its own arguments",
+        call->name, (long long)args->relative_zero);
     return ATTN_OK;
 }
 
@@ -191,6 +208,36 @@ static void bind_relative(struct multihead_bound *bound,
     bound->args.relative_zero = call->args->relative_zero;
 }
 
+attn_status attn_multihead_apart(const struct multihead_call *call,
+                                 const struct named_tensor *list, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        struct extent extent;
+        if (list[i].tensor != NULL) {
+            TRY(attn_tensor_extent(list[i].tensor, list[i].name, &extent));
+            TRY(attn_parameters_apart(call->parameters, &extent));
+        }
+    }
+    return ATTN_OK;
+}
+
+/* Outputs of the attention that the caller has: no parameter may lie there. */
+static attn_status check_outputs(const struct multihead_call *call) {
+    const attn_forward_args *args = call->attention;
+    const struct named_tensor outputs[] = {
+        {"lse", args->lse},
+        {"row_max", args->row_max},
+        {"row_sum", args->row_sum},
+        {"weights", args->weights},
+        {"mean_weights", args->mean_weights},
+        {"key_sums", args->key_sums},
+        {"raw_scores", args->raw_scores},
+        {"capped_scores", args->capped_scores},
+        {"biased_scores", args->biased_scores},
+        {"dropout_mask", args->dropout_mask},
+    };
+    return attn_multihead_apart(call, outputs, COUNT_OF(outputs));
+}
+
 attn_status attn_multihead_bind(struct multihead_bound *bound,
                                 const struct multihead_call *call) {
     const struct multihead *multihead = call->multihead;
@@ -214,7 +261,7 @@ attn_status attn_multihead_bind(struct multihead_bound *bound,
     REQUIRE(!call->training ||
                 (bound->args.row_max == NULL) == (bound->args.row_sum == NULL),
             ATTN_ERR_INVALID,
-            "attention has one of row_max and row_sum: with a state both or none");
+            "%s has one of row_max and row_sum: with a state both or none", call->name);
     if (call->training && bound->args.row_max == NULL && multihead->extras == 0) {
         bound->row_max = statistic(call->row_max, call);
         bound->row_sum = statistic(call->row_sum, call);
@@ -222,6 +269,7 @@ attn_status attn_multihead_bind(struct multihead_bound *bound,
         bound->args.row_sum = &bound->row_sum;
     }
     if (facts->relative == 1) {
+        TRY(check_relative(call));
         bind_relative(bound, call);
     }
     bound->args.should_stop = call->should_stop;
@@ -233,6 +281,8 @@ attn_status attn_multihead_bind(struct multihead_bound *bound,
     if (multihead->extras > 0) {
         TRY(attn_multihead_bind_extra(call, bound, &others));
     }
-    return attn_call_bind(&bound->call, &multihead->plan.problem,
-                          &multihead->plan.bounds, &bound->args, &others);
+    const attn_status status =
+        attn_call_bind(&bound->call, &multihead->plan.problem, &multihead->plan.bounds,
+                       &bound->args, &others);
+    return status == ATTN_OK ? check_outputs(call) : attn_fail_in(status, call->name);
 }

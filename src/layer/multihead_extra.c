@@ -66,12 +66,13 @@ static attn_status bind_weights(const struct multihead_call *call,
     if (weights == NULL) {
         return ATTN_OK;
     }
-    REQUIRE(weights->rank == 4 && weights->dtype == ATTN_F32 &&
-                weights->shape[3] == keys + extras && weights->stride[3] == 1,
-            ATTN_ERR_INVALID,
-            "weights should be f32 (batch, heads, q_length, %lld): %lld keys and %lld "
-            "extra ones",
-            (long long)(keys + extras), (long long)keys, (long long)extras);
+    REQUIRE(
+        weights->rank == 4 && weights->dtype == ATTN_F32 &&
+            weights->shape[3] == keys + extras && weights->stride[3] == 1,
+        ATTN_ERR_INVALID,
+        "weights should be f32 and have %lld columns, for %lld keys and %lld that the "
+        "layer adds, with a last stride of 1",
+        (long long)(keys + extras), (long long)keys, (long long)extras);
     bound->extra.weights = columns_of(weights, 0, keys);
     bound->extra.extra_weights = columns_of(weights, keys, extras);
     bound->args.weights = &bound->extra.weights;

@@ -43,6 +43,10 @@ struct sequences attn_multihead_positions(const attn_tensor *positions);
 attn_tensor attn_heads_of(const struct sequences *rows, int64_t batch, int64_t heads,
                           int64_t length, int64_t dim);
 
+/* Fails if one of these, which were checked but for that, meets a parameter. */
+attn_status attn_multihead_apart(const struct multihead_call *call,
+                                 const struct named_tensor *list, size_t count);
+
 /* The rotation of queries or keys, or its inverse. */
 attn_status attn_multihead_bind_rotary(const struct multihead_call *call,
                                        const attn_tensor *tensor, bool key,

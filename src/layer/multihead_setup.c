@@ -134,8 +134,8 @@ static attn_status take_widths(struct multihead *multihead, const char *name) {
 static attn_status check_match(const char *name, const char *what, int64_t said,
                                int64_t is) {
     REQUIRE(said == 0 || said == is, ATTN_ERR_INVALID,
-            "%s: the descriptor has %s %lld, the layer %lld", name, what,
-            (long long)said, (long long)is);
+            "%s: the layer has %s %lld, its descriptor %lld", name, what, (long long)is,
+            (long long)said);
     return ATTN_OK;
 }
 

@@ -27,7 +27,7 @@ static struct parameter *find(struct parameters *parameters, const char *name) {
         }
     }
     attn_fail(ATTN_ERR_INVALID,
-              "the layer has no parameter \"%.64s\"; its first of %lld is \"%s\"",
+              "the layer has no parameter \"%.64s\"; it has %lld, the first is \"%s\"",
               name != NULL ? name : "(NULL)", (long long)parameters->count,
               parameters->list[0].name);
     return NULL;

@@ -37,8 +37,10 @@ void attn_stack_start(struct stack_call *stack, const struct layer_call *call) {
         calls[i]->should_stop_user = call->args.should_stop_user;
     }
     stack->self.args = &call->args;
+    stack->self.name = "attention";
     stack->self.attention = &stack->self_attention;
     stack->cross.args = &stack->cross_args;
+    stack->cross.name = "cross_attention";
     stack->cross.attention = &stack->cross_attention;
     stack->cross.key = stack->cross.value = call->key;
 }
@@ -158,8 +160,8 @@ static attn_status check_outputs(const struct stack_call *stack) {
                     a->capped_scores == NULL && a->biased_scores == NULL &&
                     a->dropout_mask == NULL,
                 ATTN_ERR_INVALID,
-                "%s has outputs, which a stack has not but for weights and "
-                "mean_weights, cross_weights and cross_mean_weights of its own",
+                "%s has outputs: those of a stack are weights, mean_weights, "
+                "cross_weights and cross_mean_weights of its own arguments",
                 i == 0 ? "attention" : "cross_attention");
     }
     const struct {

@@ -162,6 +162,9 @@ static attn_status setup_attention(struct attn_layer *layer, const attn_desc *se
     if (o->cross_attention == NULL) {
         REQUIRE(cross_desc == NULL, ATTN_ERR_INVALID,
                 "cross_desc is given, but options.cross_attention is not");
+        REQUIRE(layer->bounds.kv_length == 0, ATTN_ERR_INVALID,
+                "bounds: kv_length is %lld, should be 0: there is no cross attention",
+                (long long)layer->bounds.kv_length);
         return ATTN_OK;
     }
     TRY(attn_multihead_setup(&layer->cross, layer->context, o->cross_attention,
