@@ -15,6 +15,12 @@ import sys
 from pathlib import Path
 
 from ._errors import AttnError
+from ._layer_structs import (
+    LayerArgs,
+    LayerBackwardArgs,
+    MultiheadOptions,
+    StackOptions,
+)
 from ._structs import (
     BackwardArgs,
     Bounds,
@@ -33,7 +39,7 @@ SONAME = (
 
 _i32, _i64 = ctypes.c_int32, ctypes.c_int64
 _float, _size, _text = ctypes.c_float, ctypes.c_size_t, ctypes.c_char_p
-_handle = ctypes.c_void_p  # of a context, a descriptor or a plan
+_handle = ctypes.c_void_p  # of a context, a descriptor, a plan or a layer
 _new_handle = ctypes.POINTER(ctypes.c_void_p)
 _address = ctypes.c_void_p
 
@@ -102,6 +108,52 @@ PROTOTYPES = {
     "attn_plan_backward": (_i32, [_handle, ctypes.POINTER(BackwardArgs)]),
     "attn_rotary_args_init": (_i32, [ctypes.POINTER(RotaryArgs), _size]),
     "attn_rotary": (_i32, [_handle, ctypes.POINTER(RotaryArgs)]),
+    "attn_layer_create_multihead": (
+        _i32,
+        [
+            _new_handle,
+            _handle,
+            ctypes.POINTER(MultiheadOptions),
+            _handle,
+            ctypes.POINTER(Bounds),
+        ],
+    ),
+    "attn_layer_create_stack": (
+        _i32,
+        [
+            _new_handle,
+            _handle,
+            ctypes.POINTER(StackOptions),
+            _handle,
+            _handle,
+            ctypes.POINTER(Bounds),
+        ],
+    ),
+    "attn_layer_destroy": (None, [_handle]),
+    "attn_layer_parameter_count": (_i64, [_handle]),
+    "attn_layer_parameter": (
+        _i32,
+        [
+            _handle,
+            _i64,
+            ctypes.POINTER(_text),
+            ctypes.POINTER(_i32),
+            ctypes.POINTER(_i64),
+        ],
+    ),
+    "attn_layer_set_parameter": (_i32, [_handle, _text, ctypes.POINTER(Tensor)]),
+    "attn_layer_set_gradient": (_i32, [_handle, _text, ctypes.POINTER(Tensor)]),
+    "attn_layer_set_reproducible": (_i32, [_handle, _i32]),
+    "attn_layer_args_init": (_i32, [ctypes.POINTER(LayerArgs), _size]),
+    "attn_layer_workspace_size": (_size, [_handle]),
+    "attn_layer_state_size": (_size, [_handle, _i64, _i64, _i64]),
+    "attn_layer_forward": (_i32, [_handle, ctypes.POINTER(LayerArgs)]),
+    "attn_layer_backward_args_init": (
+        _i32,
+        [ctypes.POINTER(LayerBackwardArgs), _size],
+    ),
+    "attn_layer_backward": (_i32, [_handle, ctypes.POINTER(LayerBackwardArgs)]),
+    "attn_rollout": (_i32, [_handle, ctypes.POINTER(Tensor), ctypes.POINTER(Tensor)]),
 }
 
 # The callback types. The structs hold one of them; the others are here with it.

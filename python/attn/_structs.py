@@ -28,7 +28,7 @@ RANKS_UP_TO = 1
 RANKS_BELOW = 2
 
 
-def _padded(*members: tuple[str, Any]) -> list[tuple[str, Any]]:
+def padded(*members: tuple[str, Any]) -> list[tuple[str, Any]]:
     """Members of a struct, each pointer followed by its padding where it is short."""
     fields: list[tuple[str, Any]] = []
     for name, ctype in members:
@@ -47,7 +47,7 @@ class Tensor(ctypes.Structure):
     dtype: int
     rank: int
 
-    _fields_ = _padded(
+    _fields_ = padded(
         ("data", ctypes.c_void_p),
         ("shape", ctypes.c_int64 * 6),
         ("stride", ctypes.c_int64 * 6),
@@ -60,7 +60,7 @@ class Tensor(ctypes.Structure):
 class Bounds(ctypes.Structure):
     """``attn_bounds``: the largest sizes that a plan will be called with."""
 
-    _fields_ = _padded(
+    _fields_ = padded(
         ("size", ctypes.c_int64),
         ("batch", ctypes.c_int64),
         ("q_length", ctypes.c_int64),
@@ -68,7 +68,7 @@ class Bounds(ctypes.Structure):
     )
 
 
-_TensorPointer = ctypes.POINTER(Tensor)
+TensorPointer = ctypes.POINTER(Tensor)
 
 should_stop_function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 
@@ -76,34 +76,34 @@ should_stop_function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 class ForwardArgs(ctypes.Structure):
     """``attn_forward_args``: what one call works on."""
 
-    _fields_ = _padded(
+    _fields_ = padded(
         ("size", ctypes.c_int64),
         # Inputs.
-        ("query", _TensorPointer),
-        ("key", _TensorPointer),
-        ("value", _TensorPointer),
-        ("out", _TensorPointer),
-        ("q_lengths", _TensorPointer),
-        ("kv_lengths", _TensorPointer),
-        ("query_offsets", _TensorPointer),
-        ("prefix_lengths", _TensorPointer),
-        ("q_documents", _TensorPointer),
-        ("k_documents", _TensorPointer),
-        ("block_mask", _TensorPointer),
-        ("mask", _TensorPointer),
-        ("bias", _TensorPointer),
-        ("alibi_slopes", _TensorPointer),
-        ("sinks", _TensorPointer),
+        ("query", TensorPointer),
+        ("key", TensorPointer),
+        ("value", TensorPointer),
+        ("out", TensorPointer),
+        ("q_lengths", TensorPointer),
+        ("kv_lengths", TensorPointer),
+        ("query_offsets", TensorPointer),
+        ("prefix_lengths", TensorPointer),
+        ("q_documents", TensorPointer),
+        ("k_documents", TensorPointer),
+        ("block_mask", TensorPointer),
+        ("mask", TensorPointer),
+        ("bias", TensorPointer),
+        ("alibi_slopes", TensorPointer),
+        ("sinks", TensorPointer),
         # Outputs.
-        ("lse", _TensorPointer),
-        ("row_max", _TensorPointer),
-        ("row_sum", _TensorPointer),
-        ("weights", _TensorPointer),
-        ("mean_weights", _TensorPointer),
-        ("key_sums", _TensorPointer),
-        ("raw_scores", _TensorPointer),
-        ("capped_scores", _TensorPointer),
-        ("biased_scores", _TensorPointer),
+        ("lse", TensorPointer),
+        ("row_max", TensorPointer),
+        ("row_sum", TensorPointer),
+        ("weights", TensorPointer),
+        ("mean_weights", TensorPointer),
+        ("key_sums", TensorPointer),
+        ("raw_scores", TensorPointer),
+        ("capped_scores", TensorPointer),
+        ("biased_scores", TensorPointer),
         # Workspace and cancellation.
         ("workspace", ctypes.c_void_p),
         ("workspace_size", ctypes.c_int64),
@@ -111,41 +111,41 @@ class ForwardArgs(ctypes.Structure):
         ("should_stop_user", ctypes.c_void_p),
         # Dropout.
         ("dropout_seed", ctypes.c_int64),
-        ("rng_indices", _TensorPointer),
-        ("dropout_mask", _TensorPointer),
+        ("rng_indices", TensorPointer),
+        ("dropout_mask", TensorPointer),
         # Relative positions, segments and ranks.
-        ("relative_bias", _TensorPointer),
-        ("relative_keys", _TensorPointer),
+        ("relative_bias", TensorPointer),
+        ("relative_keys", TensorPointer),
         ("relative_zero", ctypes.c_int64),
-        ("content_bias", _TensorPointer),
-        ("position_bias", _TensorPointer),
-        ("q_segments", _TensorPointer),
-        ("k_segments", _TensorPointer),
-        ("segment_keys", _TensorPointer),
-        ("segment_bias", _TensorPointer),
-        ("q_ranks", _TensorPointer),
-        ("k_ranks", _TensorPointer),
+        ("content_bias", TensorPointer),
+        ("position_bias", TensorPointer),
+        ("q_segments", TensorPointer),
+        ("k_segments", TensorPointer),
+        ("segment_keys", TensorPointer),
+        ("segment_bias", TensorPointer),
+        ("q_ranks", TensorPointer),
+        ("k_ranks", TensorPointer),
     )
 
 
 class BackwardArgs(ctypes.Structure):
     """``attn_backward_args``: what one call for gradients works on."""
 
-    _fields_ = _padded(
+    _fields_ = padded(
         ("size", ctypes.c_int64),
         ("forward", ctypes.POINTER(ForwardArgs)),
         # Gradients of the outputs, read.
-        ("grad_out", _TensorPointer),
-        ("grad_lse", _TensorPointer),
-        ("grad_weights", _TensorPointer),
-        ("grad_key_sums", _TensorPointer),
+        ("grad_out", TensorPointer),
+        ("grad_lse", TensorPointer),
+        ("grad_weights", TensorPointer),
+        ("grad_key_sums", TensorPointer),
         # Gradients of the inputs, written.
-        ("grad_query", _TensorPointer),
-        ("grad_key", _TensorPointer),
-        ("grad_value", _TensorPointer),
-        ("grad_bias", _TensorPointer),
-        ("grad_alibi_slopes", _TensorPointer),
-        ("grad_sinks", _TensorPointer),
+        ("grad_query", TensorPointer),
+        ("grad_key", TensorPointer),
+        ("grad_value", TensorPointer),
+        ("grad_bias", TensorPointer),
+        ("grad_alibi_slopes", TensorPointer),
+        ("grad_sinks", TensorPointer),
         # How to run.
         ("accumulate", ctypes.c_int64),
         ("workspace", ctypes.c_void_p),
@@ -153,28 +153,28 @@ class BackwardArgs(ctypes.Structure):
         ("should_stop", should_stop_function),
         ("should_stop_user", ctypes.c_void_p),
         # More gradients of the inputs.
-        ("grad_relative_bias", _TensorPointer),
-        ("grad_relative_keys", _TensorPointer),
-        ("grad_content_bias", _TensorPointer),
-        ("grad_position_bias", _TensorPointer),
-        ("grad_segment_keys", _TensorPointer),
-        ("grad_segment_bias", _TensorPointer),
+        ("grad_relative_bias", TensorPointer),
+        ("grad_relative_keys", TensorPointer),
+        ("grad_content_bias", TensorPointer),
+        ("grad_position_bias", TensorPointer),
+        ("grad_segment_keys", TensorPointer),
+        ("grad_segment_bias", TensorPointer),
     )
 
 
 class RotaryArgs(ctypes.Structure):
     """``attn_rotary_args``: what one rotation works on."""
 
-    _fields_ = _padded(
+    _fields_ = padded(
         ("size", ctypes.c_int64),
-        ("input", _TensorPointer),
-        ("output", _TensorPointer),
+        ("input", TensorPointer),
+        ("output", TensorPointer),
         ("rotary_dim", ctypes.c_int64),
         ("interleaved", ctypes.c_int64),
         ("inverse", ctypes.c_int64),
         ("base", ctypes.c_double),
-        ("position_ids", _TensorPointer),
-        ("offsets", _TensorPointer),
-        ("cosines", _TensorPointer),
-        ("sines", _TensorPointer),
+        ("position_ids", TensorPointer),
+        ("offsets", TensorPointer),
+        ("cosines", TensorPointer),
+        ("sines", TensorPointer),
     )

@@ -121,6 +121,7 @@ def test_every_function_and_callback_is_declared():
     results = {
         "attn_status": ctypes.c_int32,
         "int32_t": ctypes.c_int32,
+        "int64_t": ctypes.c_int64,
         "size_t": ctypes.c_size_t,
         "const char": ctypes.c_char_p,
         "void": None,

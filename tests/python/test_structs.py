@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from attn import _structs
+from attn import _layer_structs, _structs
 
 INCLUDE = Path(__file__).resolve().parents[2] / "include"
 COMPILER = next(
@@ -24,6 +24,10 @@ STRUCTS = {
     "attn_forward_args": _structs.ForwardArgs,
     "attn_backward_args": _structs.BackwardArgs,
     "attn_rotary_args": _structs.RotaryArgs,
+    "attn_multihead_options": _layer_structs.MultiheadOptions,
+    "attn_stack_options": _layer_structs.StackOptions,
+    "attn_layer_args": _layer_structs.LayerArgs,
+    "attn_layer_backward_args": _layer_structs.LayerBackwardArgs,
 }
 
 CONSTANTS = {
@@ -37,6 +41,16 @@ CONSTANTS = {
     "ATTN_RANKS_OFF": _structs.RANKS_OFF,
     "ATTN_RANKS_UP_TO": _structs.RANKS_UP_TO,
     "ATTN_RANKS_BELOW": _structs.RANKS_BELOW,
+}
+CONSTANTS |= {
+    f"ATTN_{kind}_{name.upper()}": value
+    for kind, values in (
+        ("COMBINE", _layer_structs.COMBINE),
+        ("PROJECT", _layer_structs.PROJECT),
+        ("NORM", _layer_structs.NORMS),
+        ("ACTIVATION", _layer_structs.ACTIVATIONS),
+    )
+    for name, value in values.items()
 }
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
