@@ -78,6 +78,11 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def new(shape: tuple[int, ...], dtype: str) -> Slot:
+    """The slot of a new contiguous array."""
+    return Slot(dtype, shape, contiguous(shape), False, None)
+
+
 def fit(
     array: View,
     wide: tuple[int, ...],

@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 from ._context import Context, forget, owned
 from ._errors import invalid, unsupported
+from ._inputs import REQUIRED, Input
 from ._library import check, lib
+from ._options import Options
+from ._shapes import Sizes
 from ._structs import BOOL, F32, Bounds
 
 # A few models' worth of distinct layers. A plan is small, but not nothing.
@@ -44,6 +47,39 @@ class Facts(NamedTuple):
     inputs: frozenset[str]  # members of attn_forward_args that calls bring
 
 
+def facts_of(
+    problem: Sizes,
+    chosen: Options,
+    inputs: list[Input],
+    parameters: frozenset[str] = frozenset(),
+) -> Facts:
+    """What a descriptor says of a call with these options and inputs.
+
+    parameters are members that are no inputs, because a layer has them.
+    """
+    slots = {input.member: input.slot for input in inputs}
+    members = frozenset(slots) - set(REQUIRED)
+    buckets = slots["relative_bias"].shape[0] if "relative_bias" in slots else 0
+    return Facts(
+        heads=problem.heads,
+        kv_heads=problem.kv_heads,
+        key_dim=problem.key_dim,
+        value_dim=problem.value_dim,
+        scale=chosen.scale,
+        softcap=chosen.softcap,
+        causal=chosen.is_causal,
+        alignment=chosen.alignment(members),
+        window=chosen.window or (-1, -1),
+        blocks=chosen.blocks if "block_mask" in members else (0, 0),
+        dropout=chosen.dropout_p,
+        buckets=buckets,
+        max_distance=chosen.buckets[0],
+        bidirectional=chosen.buckets[1],
+        ranks=chosen.rule_of_ranks(members),
+        inputs=members | parameters,
+    )
+
+
 class Plan:
     """An ``attn_plan``."""
 
@@ -52,7 +88,7 @@ class Plan:
         desc = ctypes.c_void_p()
         check(lib.attn_desc_create(ctypes.byref(desc)))
         try:
-            _describe(desc, facts)
+            describe(desc, facts)
             check(
                 lib.attn_plan_create(
                     ctypes.byref(self.handle),
@@ -70,7 +106,7 @@ def plan_for(
     context: Context, facts: Facts, batch: int, q_length: int, kv_length: int
 ) -> Plan:
     """A plan, new or kept, for calls of these sizes."""
-    rounded = (_round_up(n) for n in (batch, q_length, kv_length))
+    rounded = (round_up(n) for n in (batch, q_length, kv_length))
     return _plan_for(context, facts, *rounded)
 
 
@@ -85,11 +121,12 @@ def _plan_for(
 forget.append(_plan_for.cache_clear)
 
 
-def _round_up(n: int) -> int:
+def round_up(n: int) -> int:
+    """The next power of two, up to where exactness pays."""
     return 1 << (n - 1).bit_length() if 0 < n <= _EXACT_BOUND else n
 
 
-def _describe(desc: ctypes.c_void_p, facts: Facts) -> None:
+def describe(desc: ctypes.c_void_p, facts: Facts) -> None:
     """Says the facts to a new descriptor."""
     given = facts.inputs
     for name, size in facts._asdict().items():

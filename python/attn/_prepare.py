@@ -14,9 +14,9 @@ from ._call import Call, Output
 from ._context import Context, forget
 from ._errors import AttnError, Status, invalid
 from ._inputs import REQUIRED, Input, place
-from ._layout import Slot, View, contiguous, view
+from ._layout import View, new, view
 from ._options import Asked, Options
-from ._plan import Facts, Plan, plan_for
+from ._plan import Plan, facts_of, plan_for
 from ._relative import TABLES
 from ._results import result_type
 from ._shapes import Sizes, sizes
@@ -51,7 +51,7 @@ def prepare(
     for field, member in Asked(*asked).results().items():
         tail = problem.tail(field)
         dtype = "bool" if field == "dropout_mask" else "float32"
-        slot = _new((problem.batch, problem.heads, *tail), dtype)
+        slot = new((problem.batch, problem.heads, *tail), dtype)
         outputs.append(Output(field, member, (*problem.leading, *tail), slot))
     fields = tuple(output.field for output in outputs)
     result = result_type("Attention", fields) if len(fields) > 1 else _single
@@ -86,10 +86,7 @@ def prepare_backward(
                 Status.NOT_DIFFERENTIABLE,
                 f"{option}=True, but {name} is {array.dtype}, which has no gradient",
             )
-        ones = (1,) * (len(input.wide) - len(array.shape))
-        summed = None if (*ones, *array.shape) == input.wide else input.wide
-        slot = _new(input.slot.shape, "float32")
-        outputs.append(Output(field, f"grad_{input.member}", array.shape, slot, summed))
+        outputs.append(gradient_of(field, array, input))
     results = [
         place(name, array, problem) for name, array in zip(given, views[len(names) :])
     ]
@@ -113,34 +110,17 @@ def _problem(
     ]
     if problem.heads == 0:  # the library knows no attention without heads
         return problem, None, inputs
-    slots = {input.member: input.slot for input in inputs}
-    members = frozenset(slots) - set(REQUIRED)
-    buckets = slots["relative_bias"].shape[0] if "relative_bias" in slots else 0
-    facts = Facts(
-        heads=problem.heads,
-        kv_heads=problem.kv_heads,
-        key_dim=problem.key_dim,
-        value_dim=problem.value_dim,
-        scale=chosen.scale,
-        softcap=chosen.softcap,
-        causal=chosen.is_causal,
-        alignment=chosen.alignment(members),
-        window=chosen.window or (-1, -1),
-        blocks=chosen.blocks if "block_mask" in members else (0, 0),
-        dropout=chosen.dropout_p,
-        buckets=buckets,
-        max_distance=chosen.buckets[0],
-        bidirectional=chosen.buckets[1],
-        ranks=chosen.rule_of_ranks(members),
-        inputs=members,
-    )
+    facts = facts_of(problem, chosen, inputs)
     plan = plan_for(context, facts, problem.batch, problem.q_length, problem.kv_length)
     return problem, plan, inputs
 
 
-def _new(shape: tuple[int, ...], dtype: str) -> Slot:
-    """The slot of a new contiguous array."""
-    return Slot(dtype, shape, contiguous(shape), False, None)
+def gradient_of(field: str, array: View, input: Input) -> Output:
+    """Where the gradient of an input of float32 goes, called field."""
+    ones = (1,) * (len(input.wide) - len(array.shape))
+    summed = None if (*ones, *array.shape) == input.wide else input.wide
+    slot = new(input.slot.shape, "float32")
+    return Output(field, f"grad_{input.member}", array.shape, slot, summed)
 
 
 def _single(out: Any) -> Any:
