@@ -17,6 +17,7 @@ autograd the module ``attn.torch``, which is imported by itself.
 from ._backward import scaled_dot_product_attention_backward
 from ._context import get_num_threads, info, set_num_threads
 from ._errors import AttnError, Status
+from ._multihead import MultiheadAttention
 from ._rotary import rotary_embedding
 from ._sdpa import scaled_dot_product_attention
 
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AttnError",
+    "MultiheadAttention",
     "Status",
     "get_num_threads",
     "info",

@@ -132,12 +132,12 @@ class Call:
             for result in results:
                 result[...] = 0
         for array, result in sums:
-            _sum_to(array, result)
+            sum_to(array, result)
         self._frames.append(frame)
         return self._result(*results)
 
 
-def _sum_to(array: Any, result: Any) -> None:
+def sum_to(array: Any, result: Any) -> None:
     """Writes the sums of array over the dimensions that result lacks or has 1 of."""
     total = as_numpy(result)
     total = total.reshape((1,) * (array.ndim - total.ndim) + total.shape)

@@ -174,11 +174,11 @@ def _slots(
     wide = (*batches, heads, length, dim)
     slots = [fit(input, wide, len(batches), "float32")]
     for name, array in zip(names[1:], others):
-        slots.append(_place(name, array, batches, length))
+        slots.append(place_rotary(name, array, batches, length))
     return input.shape, slots
 
 
-def _place(name: str, array: View, batches: tuple[int, ...], length: int) -> Slot:
+def place_rotary(name: str, array: View, batches: tuple[int, ...], length: int) -> Slot:
     """Where and how the array of this name goes into a call of these sizes."""
     merged = len(batches)
     if name == "position_ids":

@@ -1,0 +1,199 @@
+"""C layers: made for a kind, its attention and bounds, kept, and lent to calls.
+
+A C layer holds views of parameters, which calls of other threads must not change under
+way. So each call borrows one of its own: whoever finds none free makes another. It
+keeps no array alive and trusts no address: what it was given last is compared with
+what the next call brings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ._context import Context, forget, owned
+from ._layer_kinds import Kind, Multihead
+from ._layer_structs import MultiheadOptions, StackOptions
+from ._layout import contiguous
+from ._library import check, lib
+from ._plan import Facts, describe, round_up
+from ._structs import F32, Bounds, Tensor
+
+# Combinations of a kind, its attention and bounds that are kept.
+_POOLS = 64
+
+
+class Parameter(NamedTuple):
+    """Where a parameter or its gradient lies: strides in elements."""
+
+    name: str
+    address: int
+    strides: tuple[int, ...]
+
+
+# Those of a layer, in any order.
+Parameters = tuple[Parameter, ...]
+
+
+class Handle:
+    """An ``attn_layer``, and which parameters it has."""
+
+    def __init__(
+        self,
+        context: Context,
+        kind: Kind,
+        attention: Facts,
+        cross: Facts | None,
+        bounds: Bounds,
+    ) -> None:
+        self.handle = ctypes.c_void_p()
+        where, limits = ctypes.byref(self.handle), ctypes.byref(bounds)
+        options = _multihead_options(kind.attention)
+        with _description(attention) as desc:
+            if kind.stack is None:
+                create = lib.attn_layer_create_multihead
+                status = create(where, context.handle, options, desc, limits)
+            else:
+                stack = StackOptions(ctypes.sizeof(StackOptions), *kind.stack, options)
+                with _description(cross) as cross_desc:
+                    if kind.cross is not None:
+                        stack.cross_attention = _multihead_options(kind.cross)
+                    create = lib.attn_layer_create_stack
+                    status = create(
+                        where, context.handle, stack, desc, cross_desc, limits
+                    )
+            check(status)
+        owned(self, lib.attn_layer_destroy, self.handle)
+        check(lib.attn_layer_set_reproducible(self.handle, kind.reproducible))
+        self.shapes: dict[str, tuple[int, ...]] = dict(self._list())
+        self._tensors = {
+            name: _tensor_of(shape, contiguous(shape))
+            for name, shape in self.shapes.items()
+        }
+        self._given: dict[str, Parameter] = {}
+        self._all: Parameters | None = None
+
+    def _list(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Names and shapes of the parameters."""
+        name, rank, shape = ctypes.c_char_p(), ctypes.c_int32(), (ctypes.c_int64 * 3)()
+        for index in range(lib.attn_layer_parameter_count(self.handle)):
+            check(
+                lib.attn_layer_parameter(
+                    self.handle, index, ctypes.byref(name), ctypes.byref(rank), shape
+                )
+            )
+            yield (name.value or b"").decode(), tuple(shape[: rank.value])
+
+    def give(self, parameters: Parameters) -> None:
+        """Says where the parameters are, as far as it is not known."""
+        if parameters == self._all:
+            return
+        for parameter in parameters:
+            if self._given.get(parameter.name) != parameter:
+                self._set(lib.attn_layer_set_parameter, parameter)
+                self._given[parameter.name] = parameter
+        self._all = parameters
+
+    def give_gradients(self, gradients: Parameters) -> None:
+        """Says where the gradients of parameters go."""
+        for gradient in gradients:
+            self._set(lib.attn_layer_set_gradient, gradient)
+
+    def take_gradients(self, gradients: Parameters) -> None:
+        """Lets go of them: the next call does not write there."""
+        for gradient in gradients:
+            check(
+                lib.attn_layer_set_gradient(self.handle, gradient.name.encode(), None)
+            )
+
+    def _set(self, setter: ctypes._NamedFuncPointer, parameter: Parameter) -> None:
+        name, address, strides = parameter
+        tensor = self._tensors[name]
+        tensor.data = address
+        tensor.stride[: len(strides)] = list(strides)
+        check(setter(self.handle, name.encode(), ctypes.byref(tensor)))
+
+
+class Pool:
+    """The C layers of one kind, attention and bounds."""
+
+    def __init__(
+        self,
+        context: Context,
+        kind: Kind,
+        attention: Facts,
+        cross: Facts | None,
+        bounds: tuple[int, int, int],
+    ) -> None:
+        self._recipe = (context, kind, attention, cross)
+        self._bounds = bounds
+        # Those not in use. Appending and popping are atomic, so this needs no lock.
+        self._free: list[Handle] = []
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Handle]:
+        """One for the caller alone. After an error it is not used again."""
+        try:
+            handle = self._free.pop()
+        except IndexError:
+            bounds = Bounds(ctypes.sizeof(Bounds), *self._bounds)
+            handle = Handle(*self._recipe, bounds)
+        yield handle
+        self._free.append(handle)
+
+
+def pool_for(
+    context: Context,
+    kind: Kind,
+    attention: Facts,
+    cross: Facts | None,
+    sizes: tuple[int, int, int],
+) -> Pool:
+    """A pool, new or kept, for calls of (batch, q_length, kv_length) up to these."""
+    batch, q_length, kv_length = map(round_up, sizes)
+    return _pool_for(context, kind, attention, cross, (batch, q_length, kv_length))
+
+
+@functools.lru_cache(maxsize=_POOLS)
+def _pool_for(
+    context: Context,
+    kind: Kind,
+    attention: Facts,
+    cross: Facts | None,
+    bounds: tuple[int, int, int],
+) -> Pool:
+    return Pool(context, kind, attention, cross, bounds)
+
+
+forget.append(_pool_for.cache_clear)
+
+
+def _multihead_options(options: Multihead) -> ctypes._Pointer[MultiheadOptions]:
+    size = ctypes.sizeof(MultiheadOptions)
+    return ctypes.pointer(MultiheadOptions(size, *options))
+
+
+@contextlib.contextmanager
+def _description(facts: Facts | None) -> Iterator[ctypes.c_void_p | None]:
+    """A descriptor of these facts, for as long as the block runs."""
+    if facts is None:
+        yield None
+        return
+    desc = ctypes.c_void_p()
+    check(lib.attn_desc_create(ctypes.byref(desc)))
+    try:
+        describe(desc, facts)
+        yield desc
+    finally:
+        lib.attn_desc_destroy(desc)
+
+
+def _tensor_of(shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
+    tensor = Tensor()
+    tensor.dtype, tensor.rank = F32, len(shape)
+    tensor.shape[: len(shape)] = list(shape)
+    tensor.stride[: len(strides)] = list(strides)
+    return tensor
