@@ -18,8 +18,10 @@ from ._backward import scaled_dot_product_attention_backward
 from ._context import get_num_threads, info, set_num_threads
 from ._errors import AttnError, Status
 from ._multihead import MultiheadAttention
+from ._rollout import attention_rollout
 from ._rotary import rotary_embedding
 from ._sdpa import scaled_dot_product_attention
+from ._stack import TransformerStack
 
 __version__ = "0.1.0"
 
@@ -27,6 +29,8 @@ __all__ = [
     "AttnError",
     "MultiheadAttention",
     "Status",
+    "TransformerStack",
+    "attention_rollout",
     "get_num_threads",
     "info",
     "rotary_embedding",

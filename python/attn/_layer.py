@@ -207,9 +207,9 @@ class Layer:
                 kept.request, held.where, kept.state, gradients, wanted, locate(grads)
             )
         self._local.kept = None
-        fields = tuple(f"grad_{name}" for name in (*sequences, *others))
-        values = (found.get(name) for name in (*sequences, *others))
-        return result_type("Gradients", fields)(*values)
+        every = (*sequences, *others)
+        fields = tuple(f"grad_{name}".replace(".", "_") for name in every)
+        return result_type("Gradients", fields)(*map(found.get, every))
 
 
 def _of_each_head(grad_weights: Any, name: str, heads: int) -> Any:

@@ -17,7 +17,7 @@ from ._layer_request import LayerRequest
 from ._layer_structs import LayerArgs, LayerBackwardArgs
 from ._layout import Slot
 from ._library import check, lib
-from ._structs import BackwardArgs, ForwardArgs, Tensor
+from ._structs import BackwardArgs, ForwardArgs
 
 # Called by name, so that tests can look at what goes by.
 _forward = lib.attn_layer_forward
@@ -136,10 +136,7 @@ class _Arguments:
 
     def put(self, struct: str, member: str, slot: Slot, where: int) -> None:
         """A tensor at an address."""
-        tensor = Tensor()
-        slot.describe(tensor)
-        tensor.data = where
-        setattr(self.structs[struct], member, ctypes.pointer(tensor))
+        setattr(self.structs[struct], member, ctypes.pointer(slot.tensor(where)))
 
     def put_inputs(self, inputs: tuple[Placed, ...], looks: list[Look]) -> list[Any]:
         """All inputs; returns copies, which must live as long as the call."""

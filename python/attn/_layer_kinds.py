@@ -6,11 +6,10 @@ C layers; ``_layer_handle.py`` writes it into the structs of the library.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 from ._errors import invalid
-from ._layer_structs import ACTIVATIONS, COMBINE, NORMS, PROJECT
+from ._layer_structs import COMBINE, PROJECT
 from ._options import int64, number
 
 
@@ -155,48 +154,6 @@ def multihead_kind(
     if segments and not attention.relative:
         raise invalid("segments=True, but relative is False")
     return Kind(attention, segments=bool(segments), reproducible=bool(reproducible))
-
-
-def stack(
-    layers: int,
-    dim_feedforward: int,
-    *,
-    groups: int | None = None,
-    activation: str = "relu",
-    gated: bool = False,
-    bias: bool = True,
-    feed_forward_bias: bool | None = None,
-    norm: str = "layer",
-    norm_bias: bool | None = None,
-    norm_first: bool = False,
-    final_norm: bool = False,
-    eps: float = 1e-5,
-    recompute: bool = False,
-) -> Stack:
-    """A stack with these arguments of a constructor."""
-    layers = size(layers, "layers")
-    eps = number(eps, "eps")
-    if not 0 < eps < math.inf:
-        raise invalid(f"eps is {eps}: it must be more than 0 and finite")
-    chosen = choice(norm, "norm", NORMS)
-    if norm_bias is None:
-        norm_bias = bias and chosen == NORMS["layer"]
-    return Stack(
-        layers=layers,
-        groups=size(groups, "groups", layers),
-        feed_forward_dim=size(dim_feedforward, "dim_feedforward"),
-        activation=choice(activation, "activation", ACTIVATIONS),
-        gated=bool(gated),
-        feed_forward_bias=bool(
-            bias if feed_forward_bias is None else feed_forward_bias
-        ),
-        norm=chosen,
-        norm_bias=bool(norm_bias),
-        norm_first=bool(norm_first),
-        final_norm=bool(final_norm),
-        recompute=bool(recompute),
-        epsilon=eps,
-    )
 
 
 def size(value: Any, name: str, otherwise: int | None = None) -> int:

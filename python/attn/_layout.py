@@ -54,6 +54,13 @@ class Slot(NamedTuple):
         tensor.shape[: len(self.shape)] = list(self.shape)
         tensor.stride[: len(self.strides)] = list(self.strides)
 
+    def tensor(self, address: int) -> Tensor:
+        """The tensor at this address."""
+        tensor = Tensor()
+        self.describe(tensor)
+        tensor.data = address
+        return tensor
+
 
 def view(facts: Facts) -> View:
     """What ``look`` found, in words that do not depend on the kind of array."""

@@ -12,7 +12,7 @@ from ._layer_inputs import layer_sizes
 from ._layer_kinds import Kind, multihead_kind
 from ._layer_request import LayerRequest, attention, layer_request
 from ._layout import View, contiguous
-from ._torch_masks import attention_masks, dtype_of
+from ._multihead_masks import attention_masks, dtype_of
 
 _SEQUENCES = ("query", "key", "value")
 _MASKS = ("attn_mask", "key_padding_mask")

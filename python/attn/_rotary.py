@@ -16,11 +16,11 @@ import numpy as np
 from ._arrays import Look, address, as_numpy, empty_like_kind, look
 from ._context import current
 from ._errors import invalid
-from ._layout import Slot, View, contiguous, fit, view
+from ._layout import Slot, View, fit, new, view
 from ._library import check, lib
 from ._options import int64, number
 from ._shapes import check_float32, integer_type, widen
-from ._structs import RotaryArgs, Tensor
+from ._structs import RotaryArgs
 
 DEFAULT_BASE = 10000.0
 
@@ -132,10 +132,10 @@ def rotate(input: Any, facts: Facts, arrays: dict[str, Any]) -> Any:
         array, where = _copied(slot, found)
         kept.append(array)
         member = ARRAYS.get(name, "input")
-        setattr(args, member, ctypes.pointer(_tensor(slot, where)))
+        setattr(args, member, ctypes.pointer(slot.tensor(where)))
     result, where = empty_like_kind(looks[0][0], shape, np.dtype(np.float32))
-    output = Slot("float32", slots[0].shape, contiguous(slots[0].shape), False, None)
-    args.output = ctypes.pointer(_tensor(output, where))
+    output = new(slots[0].shape, "float32")
+    args.output = ctypes.pointer(output.tensor(where))
     check(lib.attn_rotary(current().handle, ctypes.byref(args)))
     return result
 
@@ -147,13 +147,6 @@ def _copied(slot: Slot, found: Look) -> tuple[Any, int]:
         return array, where
     copy = slot.copied(as_numpy(array))
     return copy, address(copy)
-
-
-def _tensor(slot: Slot, where: int) -> Tensor:
-    tensor = Tensor()
-    slot.describe(tensor)
-    tensor.data = where
-    return tensor
 
 
 @functools.lru_cache(maxsize=_CALLS)
