@@ -33,6 +33,8 @@ _SMALL_INTEGERS = {
     "rng_indices",
     "position_ids",
     "offsets",
+    "key_position_ids",
+    "key_offsets",
 }
 _SMALL_FLOATS = {"alibi_slopes", "sinks"}
 
@@ -132,9 +134,10 @@ def _import(array: Any, name: str) -> Any:
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             raise unsupported(f"{name} cannot be read: {error}") from error
     if isinstance(array, (int, float, list, tuple)):
-        if name in _SMALL_INTEGERS:
+        bare = name.rpartition(".")[2]  # memory.kv_lengths
+        if bare in _SMALL_INTEGERS:
             return _from_list(array, name, None)
-        if name in _SMALL_FLOATS:
+        if bare in _SMALL_FLOATS:
             return _from_list(array, name, np.float32)
     raise invalid(
         f"{name} is of type {type(array).__name__}: expected a numpy array, a torch"

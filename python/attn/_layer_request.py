@@ -41,6 +41,18 @@ _NAMES = frozenset(
 ).union(_ARRAYS, ["rng_indices"], *_GROUPS)
 
 
+# What else a call may say of positions, rotary and relative ones.
+_POSITIONS = (
+    "position_ids",
+    "offsets",
+    "cos",
+    "sin",
+    "key_position_ids",
+    "key_offsets",
+    "positions",
+)
+
+
 class Form(NamedTuple):
     """What calls have in common that differ in what their arrays hold."""
 
@@ -57,6 +69,17 @@ class LayerRequest(NamedTuple):
     form: Form
     arrays: tuple[Any, ...]
     numbers: tuple[int, ...]  # see ``layer_request``
+
+
+def split_positions(
+    options: dict[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Positions that are given, and the other options."""
+    positions = {
+        name: options[name] for name in _POSITIONS if options.get(name) is not None
+    }
+    rest = {name: option for name, option in options.items() if name not in _POSITIONS}
+    return positions, rest
 
 
 def attention(
@@ -88,26 +111,25 @@ def attention(
 def layer_request(
     kind: Kind,
     sequences: dict[str, Any],
-    others: dict[str, Any],
+    positions: dict[str, Any],
     attention: Request,
     memory: Request | None = None,
     *,
     seq_first: bool = False,
 ) -> LayerRequest:
-    """The call with these sequences, rotary and relative positions, and attention.
+    """The call with these sequences, positions and attention, and to the memory.
 
     The numbers of a call: seed and zero of relative_keys, of the attention and of that
     to the memory, and the zero of positions.
     """
-    arrays = dict(sequences)
+    arrays = {**sequences, **positions}
     zero = 0
-    for name, array in others.items():
-        if name == "positions" and array is not None:
-            meaning = "(encodings, zero), zero the row for a key where the query stands"
-            arrays[name], zero = parts(array, name, 2, meaning)
-            zero = int64(zero, "zero of positions")
-        elif array is not None:
-            arrays[name] = array
+    if "positions" in positions:
+        meaning = "(encodings, zero), zero the row for a key where the query stands"
+        arrays["positions"], zero = parts(
+            positions["positions"], "positions", 2, meaning
+        )
+        zero = int64(zero, "zero of positions")
     count = len(REQUIRED)
     arrays.update(zip(attention.names[count:], attention.arrays[count:]))
     numbers = (attention.dropout_seed, attention.relative_zero, 0, 0, zero)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ._arrays import look
@@ -10,7 +10,7 @@ from ._errors import invalid
 from ._layer import Layer
 from ._layer_inputs import layer_sizes
 from ._layer_kinds import Kind, multihead_kind
-from ._layer_request import LayerRequest, attention, layer_request
+from ._layer_request import LayerRequest, attention, layer_request, split_positions
 from ._layout import View, contiguous
 from ._multihead_masks import attention_masks, dtype_of
 
@@ -124,13 +124,6 @@ class MultiheadAttention(Layer):
         is_causal: bool = False,
         *,
         dropout_seed: int | None = None,
-        position_ids: Any = None,
-        offsets: Any = None,
-        cos: Any = None,
-        sin: Any = None,
-        key_position_ids: Any = None,
-        key_offsets: Any = None,
-        positions: tuple[Any, int] | None = None,
         **options: Any,
     ) -> tuple[Any, Any]:
         """The output, and the weights or None.
@@ -167,34 +160,14 @@ class MultiheadAttention(Layer):
         In training, what backward() needs is kept until the next call: arrays must not
         be written to before it.
         """
-        given = {
-            name: array if array is None else look(array, name)[0]
-            for name, array in zip(
-                (*_SEQUENCES, *_MASKS), (query, key, value, attn_mask, key_padding_mask)
-            )
-        }
-        if value is key:
-            del given["value"]
-            if key is query:
-                del given["key"]
-        others = {
-            "position_ids": position_ids,
-            "offsets": offsets,
-            "cos": cos,
-            "sin": sin,
-            "key_position_ids": key_position_ids,
-            "key_offsets": key_offsets,
-            "positions": positions,
-        }
+        given = (query, key, value, attn_mask, key_padding_mask)
         dropout_p = self._dropout_p()
-        seed = self._seed(dropout_seed) if dropout_p else 0
         request = multihead_request(
             self._kind,
             self.batch_first,
-            given,
-            others,
-            {"is_causal": is_causal, **options},
-            (dropout_p, seed),
+            inputs_of(given, lambda array, name: look(array, name)[0]),
+            {**options, "is_causal": is_causal},
+            (dropout_p, self._seed(dropout_seed) if dropout_p else 0),
         )
         asked = asked_weights(self._kind, need_weights, average_attn_weights)
         results = self._run(request, asked)
@@ -215,19 +188,38 @@ class MultiheadAttention(Layer):
         return self._run_back(_SEQUENCES, grad_output, grad_weights, wanted)
 
 
+def inputs_of(
+    given: tuple[Any, ...], import_array: Callable[[Any, str], Any]
+) -> dict[str, Any]:
+    """What is given of query, key, value and the masks, by name.
+
+    A key or value that is the same object as the one before is left out.
+    """
+    named = dict(zip((*_SEQUENCES, *_MASKS), given))
+    if named["value"] is named["key"]:
+        del named["value"]
+        if named["key"] is named["query"]:
+            del named["key"]
+    return {
+        name: import_array(array, name)
+        for name, array in named.items()
+        if array is not None or name in _SEQUENCES
+    }
+
+
 def multihead_request(
     kind: Kind,
     batch_first: bool,
     given: dict[str, Any],
-    others: dict[str, Any],
     options: dict[str, Any],
     dropout: tuple[float, int],
 ) -> LayerRequest:
-    """A call: numpy arrays or tensors, one that is used twice given once.
+    """A call on numpy arrays or tensors, as ``inputs_of`` returns them.
 
-    given holds query, key, value and torch's masks, others rotary and relative
-    positions, options those of attention; dropout is its probability and seed.
+    options are positions and what goes on to the attention; dropout is its probability
+    and seed.
     """
+    positions, options = split_positions(options)
     sequences = {name: given[name] for name in _SEQUENCES if name in given}
     views = {
         name: View(dtype_of(array), tuple(array.shape), contiguous(array.shape))
@@ -239,9 +231,10 @@ def multihead_request(
     for name in found:
         if options.get(name) is not None:
             raise invalid(f"{name} cannot go together with two bool masks")
-    arrays = {**others, "key_padding_mask": found.pop("key_padding_mask", None)}
+    if "key_padding_mask" in found:
+        sequences["key_padding_mask"] = found.pop("key_padding_mask")
     request = attention({**options, **found}, kind.attention, *dropout)
-    return layer_request(kind, sequences, arrays, request, seq_first=not batch_first)
+    return layer_request(kind, sequences, positions, request, seq_first=not batch_first)
 
 
 def asked_weights(kind: Kind, need: bool, average: bool) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 from ._errors import invalid
 from ._layer import Layer
 from ._layer_kinds import Kind
-from ._layer_request import LayerRequest, attention, layer_request
+from ._layer_request import LayerRequest, attention, layer_request, split_positions
 from ._results import result_type
 from ._stack_kinds import stack_kind
 
@@ -97,18 +97,16 @@ class TransformerStack(Layer):
             dim_feedforward,
             cross=cross,
             memory_dim=memory_dim,
-            feed={
-                "groups": groups,
-                "activation": activation,
-                "gated": gated,
-                "feed_forward_bias": feed_forward_bias,
-                "norm": norm,
-                "norm_bias": norm_bias,
-                "norm_first": norm_first,
-                "final_norm": final_norm,
-                "eps": eps,
-                "recompute": recompute,
-            },
+            groups=groups,
+            activation=activation,
+            gated=gated,
+            feed_forward_bias=feed_forward_bias,
+            norm=norm,
+            norm_bias=norm_bias,
+            norm_first=norm_first,
+            final_norm=final_norm,
+            eps=eps,
+            recompute=recompute,
             bias=bias,
             input_bias=input_bias,
             output_bias=output_bias,
@@ -133,11 +131,6 @@ class TransformerStack(Layer):
         *,
         memory_attention: dict[str, Any] | None = None,
         dropout_seed: int | None = None,
-        position_ids: Any = None,
-        offsets: Any = None,
-        cos: Any = None,
-        sin: Any = None,
-        positions: tuple[Any, int] | None = None,
         return_weights: bool = False,
         return_mean_weights: bool = False,
         return_memory_weights: bool = False,
@@ -174,21 +167,13 @@ class TransformerStack(Layer):
             "memory_weights": return_memory_weights,
             "memory_mean_weights": return_memory_mean_weights,
         }
-        others = {
-            "position_ids": position_ids,
-            "offsets": offsets,
-            "cos": cos,
-            "sin": sin,
-            "positions": positions,
-        }
         dropout_p = self._dropout_p()
-        seed = self._seed(dropout_seed) if dropout_p else 0
         request = stack_request(
             self._kind,
             {"input": input, "memory": memory},
-            others,
-            (options, memory_attention),
-            (dropout_p, seed),
+            options,
+            memory_attention,
+            (dropout_p, self._seed(dropout_seed) if dropout_p else 0),
         )
         results = self._run(request, tuple(name for name in asked if asked[name]))
         if len(results) == 1:
@@ -211,25 +196,24 @@ class TransformerStack(Layer):
 def stack_request(
     kind: Kind,
     sequences: dict[str, Any],
-    others: dict[str, Any],
-    options: tuple[dict[str, Any], dict[str, Any] | None],
+    options: dict[str, Any],
+    memory_options: dict[str, Any] | None,
     dropout: tuple[float, int],
 ) -> LayerRequest:
-    """A call: sequences, rotary and relative positions, options of attention.
+    """A call: sequences, positions and what goes on to the two attentions.
 
     dropout is its probability and seed.
     """
-    there = {name: array for name, array in sequences.items() if array is not None}
-    mine, of_memory = options
-    request = attention(mine, kind.attention, *dropout)
+    given = {name: array for name, array in sequences.items() if array is not None}
+    positions, options = split_positions(options)
+    request = attention(options, kind.attention, *dropout)
     memory = None
     if kind.cross is not None:
         # Other weights than those of self-attention are to be dropped.
         probability, seed = dropout
         seed = (1 << 63) - 1 - (seed & ((1 << 63) - 1))
-        memory = attention(
-            of_memory or {}, kind.cross, probability, seed, "memory_attention"
-        )
-    elif of_memory is not None:
+        what = "memory_attention"
+        memory = attention(memory_options or {}, kind.cross, probability, seed, what)
+    elif memory_options is not None:
         raise invalid("memory_attention is given, but cross is False")
-    return layer_request(kind, there, others, request, memory)
+    return layer_request(kind, given, positions, request, memory)

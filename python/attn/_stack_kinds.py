@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ._errors import invalid
-from ._layer_kinds import Kind, Stack, choice, multihead_kind, size
+from ._layer_kinds import Kind, Stack, choice, multihead, multihead_kind, size
 from ._layer_structs import ACTIVATIONS, NORMS
 from ._options import number
 
@@ -23,6 +23,21 @@ _SHARED = (
 )
 
 
+# The options of the blocks that are none of their attention.
+_BLOCKS = (
+    "groups",
+    "activation",
+    "gated",
+    "feed_forward_bias",
+    "norm",
+    "norm_bias",
+    "norm_first",
+    "final_norm",
+    "eps",
+    "recompute",
+)
+
+
 def stack_kind(
     layers: int,
     embed_dim: int,
@@ -31,20 +46,21 @@ def stack_kind(
     *,
     cross: bool = False,
     memory_dim: int | None = None,
-    feed: dict[str, Any],
     **options: Any,
 ) -> Kind:
-    """A stack; feed are the options of ``stack``, the others of ``multihead_kind``."""
+    """A stack; options are those of ``stack`` and of ``multihead_kind``."""
     if memory_dim is not None and not cross:
         raise invalid(f"memory_dim is {memory_dim}, but cross is False")
-    blocks = stack(layers, dim_feedforward, bias=options["bias"], **feed)
+    of_blocks = {name: options.pop(name) for name in _BLOCKS if name in options}
+    bias = options.get("bias", True)
+    blocks = stack(layers, dim_feedforward, bias=bias, **of_blocks)
     kind = multihead_kind(embed_dim, num_heads, **options)
     memory = None
     if cross:
         dim = size(memory_dim, "memory_dim", kind.attention.embed_dim)
-        shared = {name: options[name] for name in _SHARED}
-        memory = multihead_kind(embed_dim, num_heads, kdim=dim, vdim=dim, **shared)
-    return kind._replace(stack=blocks, cross=memory and memory.attention)
+        shared = {name: options[name] for name in _SHARED if name in options}
+        memory = multihead(embed_dim, num_heads, kdim=dim, vdim=dim, **shared)
+    return kind._replace(stack=blocks, cross=memory)
 
 
 def stack(

@@ -16,14 +16,20 @@ from typing import Any
 
 import torch
 
-from ._arrays import look
 from ._errors import AttnError, Status
 from ._options import Asked
 from ._request import Request, attend, differentiate, request
 from ._results import result_type
 from ._rotary import DEFAULT_BASE, Facts, rotate, sort_arguments
+from ._torch_layers import MultiheadAttention, TransformerStack
+from ._torch_tools import as_tensor, draw_seed
 
-__all__ = ["rotary_embedding", "scaled_dot_product_attention"]
+__all__ = [
+    "MultiheadAttention",
+    "TransformerStack",
+    "rotary_embedding",
+    "scaled_dot_product_attention",
+]
 
 
 def scaled_dot_product_attention(
@@ -91,7 +97,7 @@ def scaled_dot_product_attention(
         (torch.Size([1, 4, 9, 16]), torch.Size([4, 9, 9]))
     """
     if dropout_seed is None:
-        dropout_seed = _draw_seed() if dropout_p else 0
+        dropout_seed = draw_seed() if dropout_p else 0
     problem = request(
         query,
         key,
@@ -119,7 +125,7 @@ def scaled_dot_product_attention(
         (q_segments, k_segments, segment_keys, segment_bias),
         (q_ranks, k_ranks, ranks),
     )
-    tensors = [_tensor(array, name) for name, array in zip(*problem[:2])]
+    tensors = [as_tensor(array, name) for name, array in zip(*problem[:2])]
     asked = Asked(
         lse=return_lse,
         weights=return_weights,
@@ -197,7 +203,7 @@ def rotary_embedding(
     facts, arrays = sort_arguments(
         rotary_dim, interleaved, inverse, base, position_ids, offsets, cos, sin
     )
-    tensors = [_tensor(array, name) for name, array in arrays.items()]
+    tensors = [as_tensor(array, name) for name, array in arrays.items()]
     if torch.is_grad_enabled():
         for name, tensor in zip(arrays, tensors):
             if tensor.requires_grad:
@@ -206,7 +212,7 @@ def rotary_embedding(
                     f"{name} requires a gradient, but only that of input is there:"
                     f" use {name}.detach()",
                 )
-    return _Rotary.apply(facts, tuple(arrays), _tensor(input, "input"), *tensors)
+    return _Rotary.apply(facts, tuple(arrays), as_tensor(input, "input"), *tensors)
 
 
 class _Rotary(torch.autograd.Function):
@@ -230,15 +236,3 @@ class _Rotary(torch.autograd.Function):
         facts = ctx.facts._replace(inverse=not ctx.facts.inverse)
         rotated = _Rotary.apply(facts, ctx.names, grad, *arrays)
         return (None, None, rotated, *(None for _ in arrays))
-
-
-def _tensor(array: Any, name: str) -> torch.Tensor:
-    """The array if it is a tensor, else its values."""
-    if isinstance(array, torch.Tensor):
-        return array
-    return torch.from_numpy(look(array, name)[0].copy())
-
-
-def _draw_seed() -> int:
-    """A number from 0 to 2^63 - 1, from torch's generator."""
-    return int(torch.empty((), dtype=torch.int64).random_())

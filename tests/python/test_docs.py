@@ -19,17 +19,22 @@ WITH_EXAMPLES = {
     "attn._context",
     "attn._errors",
     "attn._layout",
+    "attn._multihead",
     "attn._results",
+    "attn._rollout",
     "attn._rotary",
     "attn._sdpa",
+    "attn._stack",
+    "attn._torch_layers",
     "attn.torch",
 }
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
-    if name == "attn.torch":
+    if name.startswith(("attn.torch", "attn._torch")):
         torch_or_skip()
+        importlib.import_module("attn.torch")
     module = importlib.import_module(name)
     q = np.zeros((1, 1, 2, 4), np.float32)
     names = {"attn": attn, "np": np, "q": q, "k": q, "v": q}

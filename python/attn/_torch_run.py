@@ -1,0 +1,120 @@
+"""A call of a layer in torch's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ._layer_call import backward, forward
+from ._layer_handle import Parameters
+from ._layer_parameters import as_parameter, locate
+from ._layer_request import LayerRequest
+from ._layout import view
+from ._shapes import check_float32
+from ._torch_tools import as_tensor
+
+# Names and shapes of parameters.
+Shapes = dict[str, tuple[int, ...]]
+
+
+def run(
+    request: LayerRequest,
+    shapes: Shapes,
+    parameters: Sequence[torch.Tensor],
+    asked: tuple[str, ...],
+) -> dict[str, torch.Tensor]:
+    """The outputs of a call by name, with what their gradients need, if they need any.
+
+    parameters are in the order of shapes.
+    """
+    names = request.form.names
+    arrays = [as_tensor(array, name) for name, array in zip(names, request.arrays)]
+    tensors = (*arrays, *parameters)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        bare = request._replace(arrays=())
+        results = _Run.apply(bare, shapes, asked, *tensors)
+        return dict(zip(("output", *asked), results))
+    held, where = _held(parameters, shapes)
+    results, _ = forward(request._replace(arrays=tuple(arrays)), where, asked)
+    del held
+    return results
+
+
+class _Run(torch.autograd.Function):
+    """A call of a layer as a node of torch's graph."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        request: LayerRequest,
+        shapes: dict[str, tuple[int, ...]],
+        asked: tuple[str, ...],
+        *tensors: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        count = len(request.form.names)
+        held, where = _held(tensors[count:], shapes)
+        request = request._replace(arrays=tensors[:count])
+        results, state = forward(request, where, asked, training=True)
+        del held
+        ctx.request, ctx.shapes, ctx.asked = request._replace(arrays=()), shapes, asked
+        ctx.save_for_backward(*tensors, state)
+        ctx.set_materialize_grads(False)
+        if request.form.kind.stack is not None:
+            ctx.mark_non_differentiable(*(results[name] for name in asked))
+        return tuple(results.values())
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[Any, ...]:
+        *tensors, state = ctx.saved_tensors
+        names = ctx.request.form.names
+        count = len(names)
+        arrays, parameters = tensors[:count], tensors[count:]
+        given = {
+            name: grad
+            for name, grad in zip(("output", *ctx.asked), grads)
+            if grad is not None
+        }
+        if not given:
+            return (None,) * (3 + len(tensors))
+        if "output" not in given:
+            given = {"output": torch.zeros_like(arrays[0]), **given}
+        if "mean_weights" in given:
+            heads = ctx.request.form.kind.attention.heads
+            given["mean_weights"] = given["mean_weights"] / heads
+        needed = ctx.needs_input_grad[3:]
+        wanted = tuple(name for name, need in zip(names, needed) if need)
+        of_parameters = {
+            name: torch.zeros(shape)
+            for (name, shape), need in zip(ctx.shapes.items(), needed[count:])
+            if need
+        }
+        held, where = _held(parameters, ctx.shapes)
+        found = backward(
+            ctx.request._replace(arrays=tuple(arrays)),
+            where,
+            state,
+            given,
+            wanted,
+            _locate(of_parameters),
+        )
+        del held
+        of_arrays = (found.get(name) for name in names)
+        return (None, None, None, *of_arrays, *map(of_parameters.get, ctx.shapes))
+
+
+def _held(
+    parameters: Sequence[torch.Tensor], shapes: dict[str, tuple[int, ...]]
+) -> tuple[dict[str, Any], Parameters]:
+    """The parameters' memory, to be held on to during the call, and where it is."""
+    held = {}
+    for (name, shape), parameter in zip(shapes.items(), parameters):
+        check_float32(name, view((parameter.dtype, parameter.shape, (1,))))
+        held[name] = as_parameter(parameter, name, shape)
+    return held, locate(held)
+
+
+def _locate(tensors: dict[str, torch.Tensor]) -> Parameters:
+    return locate({name: x.numpy() for name, x in tensors.items()})
