@@ -134,7 +134,7 @@ def _import(array: Any, name: str) -> Any:
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             raise unsupported(f"{name} cannot be read: {error}") from error
     if isinstance(array, (int, float, list, tuple)):
-        bare = name.rpartition(".")[2]  # memory.kv_lengths
+        bare = name.removeprefix("memory_")
         if bare in _SMALL_INTEGERS:
             return _from_list(array, name, None)
         if bare in _SMALL_FLOATS:

@@ -208,7 +208,7 @@ class Layer:
             )
         self._local.kept = None
         every = (*sequences, *others)
-        fields = tuple(f"grad_{name}".replace(".", "_") for name in every)
+        fields = tuple(f"grad_{name}" for name in every)
         return result_type("Gradients", fields)(*map(found.get, every))
 
 

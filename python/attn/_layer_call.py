@@ -47,8 +47,9 @@ def forward(
     state = None
     with call.pool.lend() as layer:
         if training:
+            sizes = call.sizes
             size = lib.attn_layer_state_size(
-                layer.handle, call.sizes.batch, *call.sizes[1:]
+                layer.handle, sizes.batch, sizes.q_length, sizes.kv_length
             )
             state = args.put_state(_aligned(like, size))
         layer.give(parameters)
@@ -106,15 +107,16 @@ class _Arguments:
         self.structs: dict[str, Any] = {"layer": self.layer}
         self.sums: list[tuple[Any, Any]] = []
         _init(self.layer, lib.attn_layer_args_init)
-        seed, zero, memory_seed, memory_zero, positions_zero = request.numbers
-        self.layer.relative_zero = positions_zero
+        numbers = request.numbers
+        self.layer.relative_zero = numbers.positions_zero
+        self.layer.query_length = request.form.query_length or 0
         self._add("layer", "attention", "attention", ForwardArgs())
-        self.structs["attention"].dropout_seed = seed
-        self.structs["attention"].relative_zero = zero
+        self.structs["attention"].dropout_seed = numbers.seed
+        self.structs["attention"].relative_zero = numbers.relative_zero
         if request.form.memory_options is not None:
             self._add("layer", "cross_attention", "memory", ForwardArgs())
-            self.structs["memory"].dropout_seed = memory_seed
-            self.structs["memory"].relative_zero = memory_zero
+            self.structs["memory"].dropout_seed = numbers.memory_seed
+            self.structs["memory"].relative_zero = numbers.memory_relative_zero
         if back:
             self._add_back(request)
 

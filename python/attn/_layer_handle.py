@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from ._context import Context, forget, owned
 from ._layer_kinds import Kind, Multihead
@@ -57,7 +57,9 @@ class Handle:
                 create = lib.attn_layer_create_multihead
                 status = create(where, context.handle, options, desc, limits)
             else:
-                stack = StackOptions(ctypes.sizeof(StackOptions), *kind.stack, options)
+                stack = StackOptions()
+                _fill(stack, lib.attn_stack_options_init, kind.stack._asdict())
+                stack.self_attention = options
                 with _description(cross) as cross_desc:
                     if kind.cross is not None:
                         stack.cross_attention = _multihead_options(kind.cross)
@@ -172,8 +174,15 @@ forget.append(_pool_for.cache_clear)
 
 
 def _multihead_options(options: Multihead) -> ctypes._Pointer[MultiheadOptions]:
-    size = ctypes.sizeof(MultiheadOptions)
-    return ctypes.pointer(MultiheadOptions(size, *options))
+    struct = MultiheadOptions()
+    _fill(struct, lib.attn_multihead_options_init, options._asdict())
+    return ctypes.pointer(struct)
+
+
+def _fill(struct: Any, init: Callable[..., int], members: dict[str, Any]) -> None:
+    check(init(ctypes.byref(struct), ctypes.sizeof(struct)))
+    for name, value in members.items():
+        setattr(struct, name, value)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from ._layer_kinds import Kind, Multihead
 from ._layer_request import MEMORY
 from ._layout import Slot, View, contiguous, fit
 from ._rotary import place_rotary
-from ._shapes import Sizes, check_float32
+from ._shapes import Sizes, check_float32, integer_type, widen
 
 # What callers call the sequences, and the members of attn_layer_args.
 SEQUENCES = {
@@ -44,6 +44,7 @@ class LayerSizes(NamedTuple):
     """All sizes of one call."""
 
     leading: tuple[int, ...]  # (batch,), or nothing
+    rows: int  # of the input: q_length, but with targets
     q_length: int
     kv_length: int  # of a stack: that of the memory, or 0
 
@@ -70,7 +71,9 @@ class LayerSizes(NamedTuple):
         )
 
 
-def layer_sizes(kind: Kind, views: dict[str, View], seq_first: bool) -> LayerSizes:
+def layer_sizes(
+    kind: Kind, views: dict[str, View], seq_first: bool, query_length: int | None
+) -> LayerSizes:
     """The sizes of a call, or an error that says which two do not match."""
     first = "query" if kind.stack is None else "input"
     if kind.stack is not None and ("memory" in views) != (kind.cross is not None):
@@ -113,11 +116,15 @@ def layer_sizes(kind: Kind, views: dict[str, View], seq_first: bool) -> LayerSiz
             f"key has length {found['key'][1]}, value {found['value'][1]}: they must"
             " match"
         )
-    batch, q_length, _ = found[first]
+    batch, length, _ = found[first]
     others = found.get("key") or found.get("memory")
-    none = 0 if kind.stack is not None else q_length
-    leading = (batch,) if len(views[first].shape) == 3 else ()
-    return LayerSizes(leading, q_length, others[1] if others else none)
+    none = 0 if kind.stack is not None else length
+    return LayerSizes(
+        leading=(batch,) if len(views[first].shape) == 3 else (),
+        rows=length,
+        q_length=length if query_length is None else query_length,
+        kv_length=others[1] if others else none,
+    )
 
 
 def rows(array: View, seq_first: bool) -> View:
@@ -171,6 +178,11 @@ def place_in_layer(
             raise invalid(f"positions has shape {array.shape}: expected (rows, dim)")
         slot = fit(array, array.shape, 0, "float32")
         return Placed("layer", Input(name, slot, slot.shape))
+    if name == "targets":
+        wide = (*(sizes.leading or (1,)), sizes.rows)
+        widen(name, array, wide, "(batch, rows of query)")
+        slot = fit(array, wide, 0, integer_type(name, array))
+        return Placed("layer", Input(name, slot, wide))
     if name.startswith(MEMORY):
         assert kind.cross is not None
         problem = sizes.of_attention(kind.cross, sizes.kv_length)
@@ -178,8 +190,8 @@ def place_in_layer(
             bare = name.removeprefix(MEMORY)
             return Placed("memory", place(bare, array, problem, blocks[1]))
         except AttnError as error:
-            message = f"memory_attention: {error.message}"
-            raise AttnError(error.status, message) from None
+            # The messages of place() start with the name.
+            raise AttnError(error.status, MEMORY + error.message) from None
     problem = sizes.of_attention(kind.attention, self_length)
     # Of the two masks of torch, one is a mask and the other a bias.
     rule = "attn_mask" if name == "key_padding_mask" else name

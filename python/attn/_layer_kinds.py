@@ -34,6 +34,7 @@ class Multihead(NamedTuple):
     rotary_interleaved: bool
     rotary_base: float  # 0: the usual one
     relative: bool
+    targets: bool
 
     @property
     def extra_keys(self) -> int:
@@ -98,6 +99,7 @@ def multihead(
     rotary_interleaved: bool = False,
     rotary_base: float | None = None,
     relative: bool = False,
+    targets: bool = False,
 ) -> Multihead:
     """Multi-head attention with these arguments of a constructor."""
     embed_dim = size(embed_dim, "embed_dim")
@@ -138,6 +140,7 @@ def multihead(
         rotary_interleaved=bool(rotary_interleaved),
         rotary_base=0.0 if rotary_base is None else number(rotary_base, "rotary_base"),
         relative=bool(relative),
+        targets=bool(targets),
     )
 
 

@@ -34,7 +34,7 @@ class First(NamedTuple):
 
 def shapes_of(kind: Kind) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the parameters of a layer, in the library's order."""
-    sizes = LayerSizes((1,), 1, 1)
+    sizes = LayerSizes((1,), 1, 1, 1)
     plain = Options(*attention({}, kind.attention, 0.0, 0).options).checked(frozenset())
     problem = sizes.of_attention(kind.attention, 1)
     facts = facts_of(problem, plain, [], kind.parameters)

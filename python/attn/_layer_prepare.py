@@ -65,7 +65,7 @@ def ready(
     """
     kind = form.kind
     views = dict(zip(form.names, map(view, arrays)))
-    sizes = layer_sizes(kind, views, form.seq_first)
+    sizes = layer_sizes(kind, views, form.seq_first, form.query_length)
     others = frozenset(name for name in views if name.startswith(MEMORY))
     chosen = Options(*form.options).checked(frozenset(views) - others)
     memory = chosen

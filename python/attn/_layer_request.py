@@ -1,7 +1,7 @@
 """What a caller asks of a layer: arrays by name, options, and numbers of the call.
 
 A layer passes on what ``scaled_dot_product_attention`` takes, by the same names; what a
-stack's attention to its memory gets has ``memory.`` before its name here.
+stack's attention to its memory gets has ``memory_`` before its name.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from ._errors import invalid
 from ._inputs import REQUIRED
-from ._layer_kinds import Kind, Multihead
+from ._layer_kinds import Kind, Multihead, size
 from ._options import int64, parts
 from ._request import Request, request
 
-MEMORY = "memory."
+MEMORY = "memory_"
 
 # What a layer decides itself, and no call may say.
 _RELATIVE = ("relative_keys", "content_bias", "position_bias")
@@ -41,7 +41,7 @@ _NAMES = frozenset(
 ).union(_ARRAYS, ["rng_indices"], *_GROUPS)
 
 
-# What else a call may say of positions, rotary and relative ones.
+# What else a call may say of positions: rotary and relative ones, and those of rows.
 _POSITIONS = (
     "position_ids",
     "offsets",
@@ -50,7 +50,19 @@ _POSITIONS = (
     "key_position_ids",
     "key_offsets",
     "positions",
+    "targets",
+    "query_length",
 )
+
+
+class Numbers(NamedTuple):
+    """The numbers of a call: seed and zero of relative_keys of each attention."""
+
+    seed: int
+    relative_zero: int
+    memory_seed: int
+    memory_relative_zero: int
+    positions_zero: int
 
 
 class Form(NamedTuple):
@@ -60,6 +72,7 @@ class Form(NamedTuple):
     names: tuple[str, ...]  # of the arrays
     options: tuple[Any, ...]  # those of Options, in its order
     memory_options: tuple[Any, ...] | None
+    query_length: int | None  # with targets
     seq_first: bool  # sequences are (length, batch, features)
 
 
@@ -68,7 +81,7 @@ class LayerRequest(NamedTuple):
 
     form: Form
     arrays: tuple[Any, ...]
-    numbers: tuple[int, ...]  # see ``layer_request``
+    numbers: Numbers
 
 
 def split_positions(
@@ -87,12 +100,12 @@ def attention(
     layer: Multihead,
     dropout_p: float,
     dropout_seed: int,
-    what: str = "forward",
+    prefix: str = "",
 ) -> Request:
-    """The part of a call that goes to the attention; what is for error messages."""
+    """The part of a call that goes to the attention, whose options have this prefix."""
     for name in given:
         if name not in _NAMES:
-            raise invalid(f"{what} has no option {name}")
+            raise invalid(f"forward has no option {prefix}{name}")
     if layer.relative:
         for name in (*_RELATIVE, *_SEGMENTS):
             if given.get(name) is not None:
@@ -117,12 +130,11 @@ def layer_request(
     *,
     seq_first: bool = False,
 ) -> LayerRequest:
-    """The call with these sequences, positions and attention, and to the memory.
-
-    The numbers of a call: seed and zero of relative_keys, of the attention and of that
-    to the memory, and the zero of positions.
-    """
+    """The call with these sequences, positions and attention, and to the memory."""
     arrays = {**sequences, **positions}
+    query_length = arrays.pop("query_length", None)
+    if query_length is not None:
+        query_length = size(query_length, "query_length")
     zero = 0
     if "positions" in positions:
         meaning = "(encodings, zero), zero the row for a key where the query stands"
@@ -132,11 +144,19 @@ def layer_request(
         zero = int64(zero, "zero of positions")
     count = len(REQUIRED)
     arrays.update(zip(attention.names[count:], attention.arrays[count:]))
-    numbers = (attention.dropout_seed, attention.relative_zero, 0, 0, zero)
+    numbers = Numbers(attention.dropout_seed, attention.relative_zero, 0, 0, zero)
     if memory is not None:
         names = (MEMORY + name for name in memory.names[count:])
         arrays.update(zip(names, memory.arrays[count:]))
-        numbers = (*numbers[:2], memory.dropout_seed, memory.relative_zero, zero)
-    memory_options = None if memory is None else memory.options
-    form = Form(kind, tuple(arrays), attention.options, memory_options, seq_first)
+        numbers = numbers._replace(
+            memory_seed=memory.dropout_seed, memory_relative_zero=memory.relative_zero
+        )
+    form = Form(
+        kind,
+        tuple(arrays),
+        attention.options,
+        None if memory is None else memory.options,
+        query_length,
+        seq_first,
+    )
     return LayerRequest(form, tuple(arrays.values()), numbers)

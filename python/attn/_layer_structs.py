@@ -50,6 +50,7 @@ class MultiheadOptions(ctypes.Structure):
         ("rotary_interleaved", ctypes.c_int64),
         ("rotary_base", ctypes.c_double),
         ("relative", ctypes.c_int64),
+        ("targets", ctypes.c_int64),
     )
 
 
@@ -103,6 +104,9 @@ class LayerArgs(ctypes.Structure):
         ("mean_weights", TensorPointer),
         ("cross_weights", TensorPointer),
         ("cross_mean_weights", TensorPointer),
+        # Which queries the rows of input are.
+        ("targets", TensorPointer),
+        ("query_length", ctypes.c_int64),
         # How to run.
         ("state", ctypes.c_void_p),
         ("state_size", ctypes.c_int64),

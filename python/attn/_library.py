@@ -108,6 +108,11 @@ PROTOTYPES = {
     "attn_plan_backward": (_i32, [_handle, ctypes.POINTER(BackwardArgs)]),
     "attn_rotary_args_init": (_i32, [ctypes.POINTER(RotaryArgs), _size]),
     "attn_rotary": (_i32, [_handle, ctypes.POINTER(RotaryArgs)]),
+    "attn_multihead_options_init": (
+        _i32,
+        [ctypes.POINTER(MultiheadOptions), _size],
+    ),
+    "attn_stack_options_init": (_i32, [ctypes.POINTER(StackOptions), _size]),
     "attn_layer_create_multihead": (
         _i32,
         [

@@ -54,6 +54,8 @@ class MultiheadAttention(Layer):
         relative: scores have Transformer-XL's term for the distance (r_proj_weight,
         r_w_bias, r_r_bias); segments: and XLNet's for segments (seg_embed, r_s_bias).
         Calls then bring positions, and q_segments and k_segments.
+        targets: query has rows for some of the queries only, as XLNet's query stream.
+        Calls then bring targets and query_length.
 
     reproducible: the bits of a sequence's output do not depend on the others of the
     batch, for the price of smaller matrix products.
@@ -86,6 +88,7 @@ class MultiheadAttention(Layer):
         rotary_base: float | None = None,
         relative: bool = False,
         segments: bool = False,
+        targets: bool = False,
         reproducible: bool = False,
         seed: int | None = None,
     ) -> None:
@@ -107,6 +110,7 @@ class MultiheadAttention(Layer):
             rotary_base=rotary_base,
             relative=relative,
             segments=segments,
+            targets=targets,
             reproducible=reproducible,
         )
         super().__init__(kind, dropout, seed)
@@ -145,6 +149,8 @@ class MultiheadAttention(Layer):
         positions (encodings, zero), with relative: encodings (rows, E) are those of
         distances, with the row of distance 0 given by zero, and one row more for each
         key more; what is beyond takes the first or the last.
+        targets (N, T), or (T) for all, and query_length, with targets=True: row t of
+        query and output is query targets[n, t] of query_length.
         Other options are those of attn.scaled_dot_product_attention: scale, causal,
         window, softcap, alibi_slopes, sinks, q_lengths, kv_lengths, query_offsets,
         q_documents, k_documents, prefix_lengths, block_mask, rng_indices,
@@ -225,7 +231,8 @@ def multihead_request(
         name: View(dtype_of(array), tuple(array.shape), contiguous(array.shape))
         for name, array in sequences.items()
     }
-    sizes = layer_sizes(kind, views, not batch_first)
+    query_length = positions.get("query_length")
+    sizes = layer_sizes(kind, views, not batch_first, query_length)
     masks = [given.get(name) for name in _MASKS]
     found = attention_masks(masks[0], masks[1], kind.attention.heads, sizes)
     for name in found:

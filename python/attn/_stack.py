@@ -8,7 +8,13 @@ from typing import Any
 from ._errors import invalid
 from ._layer import Layer
 from ._layer_kinds import Kind
-from ._layer_request import LayerRequest, attention, layer_request, split_positions
+from ._layer_request import (
+    MEMORY,
+    LayerRequest,
+    attention,
+    layer_request,
+    split_positions,
+)
 from ._results import result_type
 from ._stack_kinds import stack_kind
 
@@ -129,7 +135,6 @@ class TransformerStack(Layer):
         input: Any,
         memory: Any = None,
         *,
-        memory_attention: dict[str, Any] | None = None,
         dropout_seed: int | None = None,
         return_weights: bool = False,
         return_mean_weights: bool = False,
@@ -144,8 +149,8 @@ class TransformerStack(Layer):
 
         options are those of attn.scaled_dot_product_attention, for the self-attention
         of all blocks: is_causal, attn_mask (True attends, as there), kv_lengths and so
-        on; MultiheadAttention.forward lists them. memory_attention: a dict of the same
-        for the attention to memory, {"kv_lengths": lengths} say.
+        on; MultiheadAttention.forward lists them. With memory_ before their names,
+        memory_kv_lengths say, they are for the attention to the memory.
         dropout_seed: decides what is dropped in training; None: drawn by the stack.
         position_ids, offsets, cos, sin: rotary positions, as in attn.rotary_embedding.
         positions (encodings, zero), with relative: as in MultiheadAttention.
@@ -172,7 +177,6 @@ class TransformerStack(Layer):
             self._kind,
             {"input": input, "memory": memory},
             options,
-            memory_attention,
             (dropout_p, self._seed(dropout_seed) if dropout_p else 0),
         )
         results = self._run(request, tuple(name for name in asked if asked[name]))
@@ -187,8 +191,7 @@ class TransformerStack(Layer):
 
         Returns a named tuple (grad_input, grad_memory), grad_memory None without
         cross; and then those of wanted, names of arguments that are float32,
-        "relative_bias" say: grad_relative_bias. An option of memory_attention is
-        called "memory.attn_mask" there, and grad_memory_attn_mask here.
+        "relative_bias" say: grad_relative_bias.
         """
         return self._run_back(("input", "memory"), grad_output, None, wanted)
 
@@ -197,7 +200,6 @@ def stack_request(
     kind: Kind,
     sequences: dict[str, Any],
     options: dict[str, Any],
-    memory_options: dict[str, Any] | None,
     dropout: tuple[float, int],
 ) -> LayerRequest:
     """A call: sequences, positions and what goes on to the two attentions.
@@ -206,14 +208,17 @@ def stack_request(
     """
     given = {name: array for name, array in sequences.items() if array is not None}
     positions, options = split_positions(options)
+    of_memory = {name: x for name, x in options.items() if name.startswith(MEMORY)}
+    if kind.cross is None and of_memory:
+        raise invalid(f"{next(iter(of_memory))} is given, but cross is False")
+    for name in of_memory:
+        del options[name]
     request = attention(options, kind.attention, *dropout)
     memory = None
     if kind.cross is not None:
         # Other weights than those of self-attention are to be dropped.
         probability, seed = dropout
         seed = (1 << 63) - 1 - (seed & ((1 << 63) - 1))
-        what = "memory_attention"
-        memory = attention(memory_options or {}, kind.cross, probability, seed, what)
-    elif memory_options is not None:
-        raise invalid("memory_attention is given, but cross is False")
+        of_memory = {name.removeprefix(MEMORY): x for name, x in of_memory.items()}
+        memory = attention(of_memory, kind.cross, probability, seed, MEMORY)
     return layer_request(kind, given, positions, request, memory)

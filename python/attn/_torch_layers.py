@@ -176,7 +176,6 @@ class TransformerStack(_Layer):
         input: Any,
         memory: Any = None,
         *,
-        memory_attention: dict[str, Any] | None = None,
         dropout_seed: int | None = None,
         return_weights: bool = False,
         return_mean_weights: bool = False,
@@ -203,7 +202,6 @@ class TransformerStack(_Layer):
                 for name, array in sequences.items()
             },
             options,
-            memory_attention,
             self._drop(dropout_seed),
         )
         results = self._run(request, tuple(name for name in asked if asked[name]))
