@@ -27,6 +27,15 @@ struct layer_sizes layer_sizes(const attn_multihead_options *o) {
     return n;
 }
 
+int64_t layer_rows(const struct layer_problem *problem) {
+    return problem->self.options.targets ? problem->targets : problem->q_length;
+}
+
+int64_t layer_keys(const struct layer_problem *problem) {
+    return problem->layers > 0 || problem->inputs == 1 ? problem->q_length
+                                                       : problem->kv_length;
+}
+
 void layer_need(const struct layer_call *call, attn_status status, const char *what) {
     if (status != ATTN_OK) {
         fail_msg("layer problem %" PRIu64 ": %s: %s: %s", call->problem.seed, what,
@@ -52,7 +61,7 @@ static void add_sequences(struct layer_call *call, struct random *random) {
     const struct layer_problem *p = &call->problem;
     const struct layer_sizes n =
         layer_sizes(p->cross ? &p->memory.options : &p->self.options);
-    layer_add(call, random, "", "input", 3, p->batch, p->q_length,
+    layer_add(call, random, "", "input", 3, p->batch, layer_rows(p),
               p->self.options.embed_dim, 0, 1);
     if (p->cross || p->inputs > 1) {
         layer_add(call, random, "", "key", 3, p->batch, p->kv_length, n.key_embed, 0,
@@ -97,6 +106,15 @@ static void add_rotations(struct layer_call *call, struct random *random,
         layer_add(call, random, "", "cosines", 3, batch, rows, pairs, 0, 1);
         layer_add(call, random, "", "sines", 3, batch, rows, pairs, 0, 1);
     }
+}
+
+static void add_targets(struct layer_call *call, struct random *random) {
+    const struct layer_problem *p = &call->problem;
+    const int32_t dtype = random_percent(random, 50) ? ATTN_I32 : ATTN_I64;
+    const int64_t of = random_percent(random, 50) ? p->batch : 1;
+    const int shared = random_percent(random, 30);
+    layer_add_integers(call, random, "", "targets", dtype, shared ? 1 : 2,
+                       shared ? p->targets : of, p->targets, 0, 0, 0, p->q_length - 1);
 }
 
 /* A gradient beside each float tensor, but for some. */
@@ -155,7 +173,7 @@ static void add_weights(struct layer_call *call, struct random *random, int whic
 static void add_outputs(struct layer_call *call, struct random *random, int64_t keys) {
     const struct layer_problem *p = &call->problem;
     const struct layer_sizes n = layer_sizes(&p->self.options);
-    const int64_t rows[] = {p->batch, p->q_length, n.embed};
+    const int64_t rows[] = {p->batch, layer_rows(p), n.embed};
     add_output(call, random, 0, &call->output, 3, rows, 0);
     add_output(call, random, 1, &call->grad_output, 3, rows, 1);
     if (!p->outputs) {
@@ -185,9 +203,7 @@ static void add_outputs(struct layer_call *call, struct random *random, int64_t 
 void layer_open_data(struct layer_call *call, const struct layer_problem *problem) {
     struct random random = random_stream(81, problem->seed);
     *call = (struct layer_call){.problem = *problem};
-    const int64_t keys = problem->layers > 0 || problem->inputs == 1
-                             ? problem->q_length
-                             : problem->kv_length;
+    const int64_t keys = layer_keys(problem);
     add_sequences(call, &random);
     layer_add_parameters(call, &random);
     layer_add_inputs(call, &random, &problem->self, "self.", keys);
@@ -201,6 +217,9 @@ void layer_open_data(struct layer_call *call, const struct layer_problem *proble
     }
     if (problem->self.options.rotary_dim > 0) {
         add_rotations(call, &random, keys);
+    }
+    if (problem->self.options.targets) {
+        add_targets(call, &random);
     }
     call->dropout_seed = (int64_t)random_bits(&random);
     for (int which = 0; which < 2; which++) {
@@ -238,8 +257,7 @@ void layer_open(struct layer_call *call, const struct layer_problem *problem) {
     layer_give(call->layer, call);
     const size_t bytes = attn_layer_state_size(
         call->layer, problem->batch, problem->q_length,
-        problem->inputs == 1 && problem->layers == 0 ? problem->q_length
-                                                     : problem->kv_length);
+        problem->layers == 0 ? layer_keys(problem) : problem->kv_length);
     /* of no use to a forward call that no backward call follows */
     call->state = aligned_alloc(64, bytes + 64);
     assert_non_null(call->state);

@@ -52,9 +52,10 @@ struct layer_problem {
     attn_stack_options stack; /* but for layers and the attentions */
     int cross;                /* a stack has cross attention */
     struct layer_attention self, memory;
-    int inputs;  /* of a multi-head layer: 1 to 3 of input, key, value */
-    int plain;   /* contiguous tensors, no stride 0 */
-    int outputs; /* the call asks for all outputs there are */
+    int inputs;      /* of a multi-head layer: 1 to 3 of input, key, value */
+    int64_t targets; /* rows of input, with options.targets */
+    int plain;       /* contiguous tensors, no stride 0 */
+    int outputs;     /* the call asks for all outputs there are */
     int isa;
     int threads;
     uint64_t seed;
@@ -106,6 +107,10 @@ struct layer_sizes {
     int64_t extras; /* keys that are added */
 };
 struct layer_sizes layer_sizes(const attn_multihead_options *options);
+
+/* Rows of input and output, and keys of the first attention. */
+int64_t layer_rows(const struct layer_problem *problem);
+int64_t layer_keys(const struct layer_problem *problem);
 
 /* Problem number n of an endless list over all options. */
 struct layer_problem layer_compose(uint64_t number);

@@ -104,6 +104,8 @@ void layer_point(struct layer_call *call) {
     args->key_position_ids = given(call, "", "key_position_ids");
     args->key_offsets = given(call, "", "key_offsets");
     args->positions = given(call, "", "positions");
+    args->targets = given(call, "", "targets");
+    args->query_length = args->targets != NULL ? call->problem.q_length : 0;
     args->relative_zero = args->positions != NULL ? call->problem.self.zero_row : 0;
     point_outputs(call);
     back->forward = args;

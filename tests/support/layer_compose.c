@@ -128,6 +128,10 @@ static void compose_multihead(struct layer_problem *p, struct random *random) {
         o->value_embed_dim =
             p->inputs == 2 ? o->key_embed_dim : one_of(random, dims, COUNT_OF(dims));
     }
+    if (p->inputs > 1 && p->q_length > 0 && random_percent(random, 20)) {
+        o->targets = 1;
+        p->targets = random_between(random, 0, p->q_length);
+    }
     compose_masks(&p->self, random);
     compose_scores(&p->self, random);
     const int64_t keys = p->inputs == 1 ? p->q_length : p->kv_length;

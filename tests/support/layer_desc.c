@@ -49,8 +49,7 @@ attn_status layer_create(attn_layer **layer, attn_context *context,
     options.size = memory.size = sizeof options;
     attn_status status;
     if (problem->layers == 0) {
-        bounds.kv_length =
-            problem->inputs == 1 ? problem->q_length : problem->kv_length;
+        bounds.kv_length = layer_keys(problem);
         status = attn_layer_create_multihead(layer, context, &options, self, &bounds);
     } else {
         attn_stack_options stack = problem->stack;

@@ -207,12 +207,54 @@ static node *combine(const struct attending *a) {
     return mean;
 }
 
+static int64_t target_of(const struct attending *a, int64_t b, int64_t t) {
+    return element_int(&layer_find(a->call, "", "targets")->tensor, b, t);
+}
+
+/* From queries of the targets alone to all: those of the same target are added. */
+static node *scatter(const struct attending *a, const node *rows, int64_t width) {
+    const int64_t count = a->call->problem.targets;
+    struct tape *tape = &a->oracle->tape;
+    node *all = layer_nodes(a->batch * a->rows * width);
+    for (int64_t n = 0; n < a->batch * a->rows * width; n++) {
+        const int64_t b = n / width / a->rows, row = n / width % a->rows;
+        struct tape_sum sum = tape_start(tape);
+        for (int64_t t = 0; t < count; t++) {
+            if (target_of(a, b, t) == row) {
+                tape_add(tape, &sum, rows[(b * count + t) * width + n % width], 1);
+            }
+        }
+        all[n] = tape_finish(tape, sum, 0);
+    }
+    return all;
+}
+
+static node *gather(const struct attending *a, const node *all, int64_t width) {
+    const int64_t count = a->call->problem.targets;
+    node *rows = layer_nodes(a->batch * count * width);
+    for (int64_t n = 0; n < a->batch * count * width; n++) {
+        const int64_t b = n / width / count, t = n / width % count;
+        rows[n] = all[(b * a->rows + target_of(a, b, t)) * width + n % width];
+    }
+    return rows;
+}
+
+/* Replaces an array. */
+static node *instead(node *old, node *other) {
+    free(old);
+    return other;
+}
+
 node *layer_multihead(struct attending *a, const node *input, const node *key,
                       const node *value, const node *residual) {
     const attn_multihead_options *o = &a->attention->options;
     key = key != NULL ? key : input;
     value = value != NULL ? value : key;
-    a->query = project(a, 0, input, a->rows);
+    const int64_t rows = o->targets ? a->call->problem.targets : a->rows;
+    a->query = project(a, 0, input, rows);
+    if (o->targets) {
+        a->query = instead(a->query, scatter(a, a->query, a->n.heads * a->n.key_dim));
+    }
     a->key = project(a, 1, key, a->keys);
     a->value = project(a, 2, value, a->keys);
     if (o->rotary_dim > 0) {
@@ -224,19 +266,21 @@ node *layer_multihead(struct attending *a, const node *input, const node *key,
     layer_attend(a);
     const int mean = o->combine == ATTN_COMBINE_MEAN;
     const int64_t inputs = mean ? a->n.value_dim : a->n.heads * a->n.value_dim;
-    node *combined = mean ? combine(a) : a->heads;
-    node *output = layer_nodes(a->batch * a->rows * a->n.embed);
+    if (mean) {
+        a->heads = instead(a->heads, combine(a));
+    }
+    if (o->targets) {
+        a->heads = instead(a->heads, gather(a, a->heads, inputs));
+    }
+    node *output = layer_nodes(a->batch * rows * a->n.embed);
     const struct linear_map map = {
         .weight = layer_leaves(a->call, a->parameters, "out_proj.weight"),
         .bias = layer_leaves(a->call, a->parameters, "out_proj.bias"),
         .outputs = a->n.embed,
         .inputs = inputs};
-    layer_linear(&a->oracle->tape, &map, a->batch * a->rows,
-                 (struct matrix){output, a->n.embed}, (struct matrix){combined, inputs},
+    layer_linear(&a->oracle->tape, &map, a->batch * rows,
+                 (struct matrix){output, a->n.embed}, (struct matrix){a->heads, inputs},
                  residual);
-    if (mean) {
-        free(combined);
-    }
     free(a->query);
     free(a->key);
     free(a->value);
@@ -273,7 +317,7 @@ static void run_multihead(struct layer_oracle *oracle, struct layer_call *call) 
         .inputs = "self.",
         .batch = p->batch,
         .rows = p->q_length,
-        .keys = p->inputs == 1 ? p->q_length : p->kv_length,
+        .keys = layer_keys(p),
     };
     oracle->keys[0] = a.keys + a.n.extras;
     oracle->weights[0] =
