@@ -8,12 +8,39 @@
 #include "tests/support/layer_check.h"
 #include "tests/support/run.h"
 
-static uint64_t first_number = 0, count_of_numbers = 600;
+static uint64_t first_number = 0, count_of_numbers = 1000;
 
 static void all_options(void **state) {
     (void)state;
     for (uint64_t n = 0; n < count_of_numbers; n += TEST_SHARE) {
         const struct layer_problem problem = layer_compose(first_number + n);
+        layer_run_and_check(&problem);
+    }
+}
+
+static void samples(void **state) {
+    (void)state;
+    for (int n = 0; n < LAYER_SAMPLES; n++) {
+        struct layer_problem problem = layer_sample(n);
+        layer_run_and_check(&problem);
+        problem.plain = 0;
+        layer_run_and_check(&problem);
+    }
+}
+
+/* Rows and features beyond the widths of vectors, tiles and ranges, on threads. */
+static void larger_sizes(void **state) {
+    (void)state;
+    static const int64_t sizes[][3] = {{1, 37, 40}, {3, 19, 65}};
+    for (int n = 0; n < LAYER_SAMPLES; n++) {
+        const int64_t *size = sizes[n % 2];
+        struct layer_problem problem = layer_sample(n);
+        problem.batch = size[0];
+        problem.q_length = size[1];
+        problem.kv_length = problem.inputs > 1 || problem.cross ? size[2] : 0;
+        problem.stack.feed_forward_dim += 7;
+        problem.threads = 3;
+        problem.plain = 0;
         layer_run_and_check(&problem);
     }
 }
@@ -29,6 +56,8 @@ int main(int argc, char **argv) {
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_options),
+        cmocka_unit_test(samples),
+        cmocka_unit_test(larger_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,6 +115,11 @@ int64_t layer_keys(const struct layer_problem *problem);
 /* Problem number n of an endless list over all options. */
 struct layer_problem layer_compose(uint64_t number);
 
+/* A few that have everything together, on contiguous tensors of sizes that are
+ * multiples of 16; the first LAYER_STACK are multi-head layers. */
+enum { LAYER_SAMPLES = 8, LAYER_STACK = 5 };
+struct layer_problem layer_sample(int n);
+
 /* Makes data, context, layer and arguments. Outputs, gradients of inputs, and the gaps
  * of all tensors are NaN; gradients of parameters hold something. */
 void layer_open(struct layer_call *call, const struct layer_problem *problem);
@@ -144,15 +149,20 @@ void layer_reset(struct layer_call *call);
 struct layer_tensor *layer_find(const struct layer_call *call, const char *prefix,
                                 const char *name);
 
-/* Fails the test unless two tensors, in whatever strides, have the same bits. */
-void layer_need_same(const attn_tensor *a, const attn_tensor *b, const char *what);
+/* What a call wrote, element by element. */
+enum { LAYER_OUTPUT = 1, LAYER_OTHERS = 2, LAYER_GRADIENTS = 4, LAYER_ALL = 7 };
+struct layer_snapshot {
+    int64_t count;
+    float *values;
+};
+struct layer_snapshot layer_take(const struct layer_call *call, int what);
 
-/* The same for output and all others, and for all gradients, of two calls. */
-void layer_need_same_outputs(const struct layer_call *a, const struct layer_call *b);
-void layer_need_same_gradients(const struct layer_call *a, const struct layer_call *b);
+/* Fails the test unless both have the same bits; frees the first. */
+void layer_need_same(struct layer_snapshot *expected, const struct layer_call *call,
+                     int what, const char *title);
 
-/* Whether no output, or no gradient, was written. */
-int layer_untouched(const struct layer_call *call);
+/* Fails the test unless all outputs and gradients are as layer_reset() left them. */
+void layer_need_untouched(const struct layer_call *call);
 
 /* Fails the test, with the problem's number. */
 void layer_need(const struct layer_call *call, attn_status status, const char *what);

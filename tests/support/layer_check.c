@@ -25,6 +25,13 @@ static void compare(const struct layer_call *call, const char *what, int64_t n,
     }
 }
 
+/* Errors take a sweep over the tape each: of many elements, every so many-th is looked
+ * at. */
+static int64_t step_over(const struct layer_oracle *oracle, int64_t count) {
+    const double sweeps = 4e7 / (double)(oracle->tape.edges + 1);
+    return 1 + (int64_t)((double)count / (sweeps + 8));
+}
+
 /* A node, or what stands for none. */
 static void compare_node(struct layer_oracle *oracle, const struct layer_call *call,
                          const char *what, int64_t n, double got, node right,
@@ -101,12 +108,14 @@ static void check_weights(struct layer_oracle *oracle, const struct layer_call *
         const attn_tensor mean = block_of(call, &call->extra[which + 1], l);
         const node *first =
             oracle->weights[cross] + l * p->batch * n.heads * rows * keys;
-        for (int64_t e = 0; e < element_count(&all); e++) {
+        const int64_t step = step_over(oracle, element_count(&all));
+        const int64_t step_of_mean = step_over(oracle, n.heads * element_count(&mean));
+        for (int64_t e = 0; e < element_count(&all); e += step) {
             compare_node(oracle, call, "weights", e, *(float *)element_nth(&all, e),
                          first[e], 0);
         }
         for (int64_t e = 0; call->extra[which + 1].rank > 0 && e < element_count(&mean);
-             e++) {
+             e += step_of_mean) {
             double value = 0, error = 0;
             for (int64_t h = 0; h < n.heads; h++) {
                 const int64_t b = e / keys / rows, rest = e % (keys * rows);
@@ -124,7 +133,8 @@ static void check_weights(struct layer_oracle *oracle, const struct layer_call *
 static void check_key_sums(struct layer_oracle *oracle, const struct layer_call *call) {
     const attn_tensor *sums = &call->extra[LAYER_KEY_SUMS];
     const int64_t keys = oracle->keys[0], rows = call->problem.q_length;
-    for (int64_t e = 0; e < element_count(sums); e++) {
+    const int64_t step = step_over(oracle, rows * element_count(sums));
+    for (int64_t e = 0; e < element_count(sums); e += step) {
         double value = 0, error = 0;
         for (int64_t i = 0; i < rows; i++) {
             const node x = oracle->weights[0][(e / keys * rows + i) * keys + e % keys];
@@ -137,7 +147,8 @@ static void check_key_sums(struct layer_oracle *oracle, const struct layer_call 
 }
 
 void layer_check(struct layer_oracle *oracle, const struct layer_call *call) {
-    for (int64_t n = 0; n < element_count(&call->output); n++) {
+    const int64_t step = step_over(oracle, element_count(&call->output));
+    for (int64_t n = 0; n < element_count(&call->output); n += step) {
         compare_node(oracle, call, "output", n, *(float *)element_nth(&call->output, n),
                      oracle->output[n], 0);
     }
