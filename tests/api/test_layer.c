@@ -31,7 +31,7 @@ static void samples(void **state) {
 /* Rows and features beyond the widths of vectors, tiles and ranges, on threads. */
 static void larger_sizes(void **state) {
     (void)state;
-    static const int64_t sizes[][3] = {{1, 37, 40}, {3, 19, 65}};
+    static const int64_t sizes[][3] = {{1, 33, 40}, {2, 18, 33}};
     for (int n = 0; n < LAYER_SAMPLES; n++) {
         const int64_t *size = sizes[n % 2];
         struct layer_problem problem = layer_sample(n);
