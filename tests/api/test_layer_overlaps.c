@@ -1,0 +1,264 @@
+/*
+ * Memory that calls on layers refuse: too small, misplaced, or in each other's way.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/support/layer_refuse.h"
+
+static void lent_memory(void **state) {
+    (void)state;
+    for (int n = 0; n < LAYER_SAMPLES; n += 5) {
+        refuse_reopen(n);
+        const attn_layer_args args = refuse_call.args;
+        const size_t bytes = attn_layer_workspace_size(refuse_call.layer);
+        char *memory = aligned_alloc(64, bytes + 64);
+        assert_non_null(memory);
+        refuse_call.args.workspace = memory + 32;
+        refuse_call.args.workspace_size = (int64_t)bytes;
+        refuse_forward(ATTN_ERR_INVALID, "workspace is 32 bytes past|64");
+        refuse_call.args.workspace = memory;
+        static const int64_t less[] = {1, 64};
+        for (size_t l = 0; l < COUNT_OF(less); l++) {
+            refuse_call.args.workspace_size = (int64_t)bytes - less[l];
+            refuse_forward(ATTN_ERR_INVALID, "workspace has|needs");
+            refuse_call.backward.workspace = memory;
+            refuse_call.backward.workspace_size = (int64_t)bytes - less[l];
+            refuse_backward(ATTN_ERR_INVALID, "workspace has|needs");
+        }
+        refuse_call.args.workspace_size = -1;
+        refuse_forward(ATTN_ERR_INVALID, "workspace has -1");
+        refuse_call.args.workspace = NULL;
+        refuse_call.args.workspace_size = 64;
+        refuse_forward(ATTN_ERR_INVALID, "workspace_size is 64|NULL");
+        refuse_call.args = args;
+        refuse_call.backward.workspace = NULL;
+        refuse_backward(ATTN_ERR_INVALID, "workspace_size|NULL");
+        refuse_call.backward.workspace_size = 0;
+        refuse_call.args.state = (char *)args.state + 4;
+        refuse_both(ATTN_ERR_INVALID, "state is 4 bytes past|64");
+        refuse_call.args = args;
+        refuse_call.args.state_size--;
+        refuse_both(ATTN_ERR_INVALID, "state has|needs");
+        refuse_call.args = args;
+        refuse_call.args.state = NULL;
+        refuse_forward(ATTN_ERR_INVALID, "state_size|NULL");
+        refuse_call.args = args;
+        /* the workspace of the forward refuse_call is not looked at backwards */
+        refuse_call.args.workspace = memory + 1;
+        refuse_call.args.workspace_size = 3;
+        layer_backward(&refuse_call);
+        free(memory);
+    }
+}
+
+/* --------------------------------------------------------------------- overlaps */
+
+/* What one refuse_call writes, moved into each of what it reads or writes elsewhere. */
+struct region {
+    const char *name;
+    void *at;
+};
+
+static void moved_into(const struct refuse_member *written,
+                       const struct region *regions, size_t count) {
+    const attn_tensor *before = *written->tensor;
+    attn_tensor t = *before;
+    *written->tensor = &t;
+    for (size_t r = 0; r < count; r++) {
+        char says[128];
+        if (regions[r].at != NULL && regions[r].at != before->data) {
+            t.data = regions[r].at;
+            snprintf(says, sizeof says, "overlaps|%s", regions[r].name);
+            refuse_member(written, ATTN_ERR_INVALID, says);
+        }
+    }
+    *written->tensor = before;
+}
+
+static void *data_of(const attn_tensor *tensor) {
+    return tensor != NULL ? tensor->data : NULL;
+}
+
+/* A parameter of the last group. */
+static const struct layer_tensor *some_parameter(void) {
+    return layer_find(&refuse_call,
+                      refuse_problem.layers == 0   ? ""
+                      : refuse_problem.layers == 2 ? "layers.1.multihead_attn."
+                                                   : "layers.0.self_attn.",
+                      "out_proj.weight");
+}
+
+/* Each tensor of the layer that is written, into these. */
+static void all_moved_into(const struct region *regions, size_t count) {
+    for (size_t m = 0; m < REFUSE_MEMBERS; m++) {
+        if (refuse_members[m].written && *refuse_members[m].tensor != NULL) {
+            moved_into(&refuse_members[m], regions, count);
+        }
+    }
+}
+
+static void overlaps(void **state) {
+    (void)state;
+    for (int n = 0; n < LAYER_SAMPLES; n++) {
+        refuse_reopen(n);
+        const size_t bytes = attn_layer_workspace_size(refuse_call.layer);
+        char *memory = aligned_alloc(64, bytes + 64);
+        assert_non_null(memory);
+        refuse_call.args.workspace = refuse_call.backward.workspace = memory;
+        refuse_call.args.workspace_size = refuse_call.backward.workspace_size =
+            (int64_t)bytes;
+        const struct region regions[] = {
+            {"input", data_of(refuse_call.args.input)},
+            {"key", data_of(refuse_call.args.key)},
+            {"value", data_of(refuse_call.args.value)},
+            {"positions", data_of(refuse_call.args.positions)},
+            {"targets", data_of(refuse_call.args.targets)},
+            {"workspace", memory + bytes / 64 * 64 - 64},
+            {"state", refuse_call.args.state},
+            {"parameter ", some_parameter()->tensor.data},
+            {"the gradient of ", some_parameter()->gradient.data},
+        };
+        all_moved_into(regions, COUNT_OF(regions));
+        const struct region incoming[] = {
+            {"grad_output", refuse_call.grad_output.data}};
+        const struct region other[] = {
+            {"grad_", data_of(refuse_call.backward.grad_input)}};
+        for (size_t m = 0; m < REFUSE_MEMBERS; m++) {
+            if (refuse_members[m].backward && refuse_members[m].written &&
+                *refuse_members[m].tensor != NULL) {
+                moved_into(&refuse_members[m], incoming, 1);
+                moved_into(&refuse_members[m], other, 1);
+            }
+        }
+        free(memory);
+    }
+}
+
+/* What is written meets no input of the attention either. Some are so small that the
+ * tensor moved there meets others too. */
+static void overlaps_of_inputs(void **state) {
+    (void)state;
+    for (int n = 0; n < LAYER_SAMPLES; n++) {
+        refuse_reopen(n);
+        const struct region regions[] = {
+            {"", data_of(refuse_call.args.position_ids)},
+            {"", data_of(refuse_call.attention[0].mask)},
+            {"", data_of(refuse_call.attention[0].bias)},
+            {"", data_of(refuse_call.attention[0].alibi_slopes)},
+            {"", data_of(refuse_call.attention[0].sinks)},
+            {"", data_of(refuse_call.attention[0].relative_bias)},
+            {"", data_of(refuse_call.attention[0].kv_lengths)},
+            {"", data_of(refuse_call.attention[0].k_segments)},
+            {"", data_of(refuse_call.attention[1].kv_lengths)},
+        };
+        all_moved_into(regions, COUNT_OF(regions));
+    }
+}
+
+/* Weights meet nothing of the layer. */
+static void overlaps_of_weights(void **state) {
+    (void)state;
+    for (int n = 0; n < LAYER_SAMPLES; n++) {
+        refuse_reopen(n);
+        const size_t bytes = attn_layer_workspace_size(refuse_call.layer);
+        char *memory = aligned_alloc(64, bytes + 64);
+        assert_non_null(memory);
+        refuse_call.args.workspace = memory;
+        refuse_call.args.workspace_size = (int64_t)bytes;
+        const struct region regions[] = {
+            {"input", data_of(refuse_call.args.input)},
+            {"output", refuse_call.output.data},
+            {"", refuse_call.args.state},
+            {"", memory},
+            {"", some_parameter()->tensor.data},
+            {"", some_parameter()->gradient.data},
+        };
+        const struct refuse_member weights = {"weights",
+                                              refuse_problem.layers > 0
+                                                  ? &refuse_call.args.weights
+                                                  : &refuse_call.attention[0].weights,
+                                              0, 1, 1};
+        moved_into(&weights, regions, COUNT_OF(regions));
+        free(memory);
+    }
+}
+
+/* Gradients that are added to are in nobody's way. */
+static void overlaps_of_gradients(void **state) {
+    (void)state;
+    for (int n = 0; n < LAYER_SAMPLES; n += LAYER_STACK) {
+        refuse_reopen(n);
+        const char *name =
+            refuse_problem.layers == 0 ? "out_proj.bias" : "layers.0.linear2.bias";
+        const attn_tensor before = layer_find(&refuse_call, "", name)->gradient;
+        const struct region regions[] = {
+            {"input", data_of(refuse_call.args.input)},
+            {"grad_output", refuse_call.grad_output.data},
+            {"grad_input", data_of(refuse_call.backward.grad_input)},
+            {"state", refuse_call.args.state},
+        };
+        for (size_t r = 0; r < COUNT_OF(regions); r++) {
+            char says[128];
+            attn_tensor t = before;
+            t.data = regions[r].at;
+            layer_need(&refuse_call,
+                       attn_layer_set_gradient(refuse_call.layer, name, &t), name);
+            snprintf(says, sizeof says, "overlaps|%s", regions[r].name);
+            refuse_backward(ATTN_ERR_INVALID, says);
+        }
+        layer_need(&refuse_call,
+                   attn_layer_set_gradient(refuse_call.layer, name, &before), name);
+    }
+    /* those of the attention's inputs */
+    refuse_reopen(4);
+    const attn_tensor before = *refuse_call.gradients[0].grad_bias;
+    attn_tensor t = before;
+    refuse_call.gradients[0].grad_bias = &t;
+    const struct region regions[] = {
+        {"input", data_of(refuse_call.args.input)},
+        {"grad_output", refuse_call.grad_output.data},
+        {"grad_input", data_of(refuse_call.backward.grad_input)},
+        {"state", refuse_call.args.state},
+        {"", layer_find(&refuse_call, "", "q_proj_weight")->tensor.data},
+        {"", layer_find(&refuse_call, "", "q_proj_weight")->gradient.data},
+    };
+    for (size_t r = 0; r < COUNT_OF(regions); r++) {
+        char says[128];
+        t.data = regions[r].at;
+        snprintf(says, sizeof says, "overlaps|%s", regions[r].name);
+        refuse_backward(ATTN_ERR_INVALID, says);
+    }
+}
+
+/* Outputs do not meet themselves. */
+static void repeated_outputs(void **state) {
+    (void)state;
+    for (size_t m = 0; m < REFUSE_MEMBERS; m++) {
+        refuse_reopen(1);
+        if (!refuse_members[m].written || *refuse_members[m].tensor == NULL) {
+            continue;
+        }
+        const attn_tensor *before = *refuse_members[m].tensor;
+        for (int d = 0; d < 2; d++) {
+            char says[64];
+            attn_tensor t = *before;
+            t.stride[d] = 0;
+            *refuse_members[m].tensor = &t;
+            snprintf(says, sizeof says, "%s|overlap", refuse_members[m].name);
+            refuse_member(&refuse_members[m], ATTN_ERR_INVALID, says);
+        }
+        *refuse_members[m].tensor = before;
+    }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, refuse_setup, refuse_teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(lent_memory),           TEST(overlaps),
+        TEST(overlaps_of_inputs),    TEST(overlaps_of_weights),
+        TEST(overlaps_of_gradients), TEST(repeated_outputs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
