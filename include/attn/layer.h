@@ -224,9 +224,9 @@ ATTN_API attn_status attn_layer_parameter(const attn_layer *layer, int64_t index
 
 /**
  * Gives the layer a view of a parameter: F32 of its shape. The tensor is copied, the
- * data must live as long as calls use it. A weight of two dimensions may be stored
- * transposed, with the first stride 1 instead of the last. ATTN_ERR_INVALID: no such
- * name, another shape. Since 0.1.
+ * data must live as long as calls use it. What is called weight and has two dimensions
+ * may be stored transposed, with the first stride 1 instead of the last.
+ * ATTN_ERR_INVALID: no such name, another shape. Since 0.1.
  */
 ATTN_API attn_status attn_layer_set_parameter(attn_layer *layer, const char *name,
                                               const attn_tensor *tensor);
@@ -417,7 +417,7 @@ ATTN_API attn_status attn_layer_backward(const attn_layer *layer,
  * part in each of the last layer, R = A_N ... A_1 with A_l half the weights of layer l,
  * averaged over heads, and half the identity, for what goes past attention.
  *
- *     mean_weights F32 (N, B, S, S), rollout F32 (B, S, S), written
+ *     mean_weights F32 (N, B, S, S), rows not repeated; rollout F32 (B, S, S), written
  *
  * A row of weights that is all 0 passes on half: 2^-N of itself after N layers.
  *

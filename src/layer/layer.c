@@ -120,6 +120,7 @@ attn_status attn_layer_run_multihead(struct layer_call *call, void *workspace) {
     struct ledger state = {.memory = call->args.state};
     place(&multihead, call->args.state != NULL ? &state : NULL, &scratch);
     TRY(attn_multihead_bind(&bound, &multihead));
+    TRY(attn_layer_check_inputs(call));
     return attn_multihead_forward(&multihead, &bound, &call->output, false);
 }
 
@@ -142,6 +143,7 @@ attn_status attn_layer_run_multihead_backward(struct layer_backward_call *call,
     attn_multihead_backward_scratch(&multihead, &gradients, &scratch);
     TRY(attn_multihead_bind(&bound, &multihead));
     TRY(attn_multihead_bind_backward(&backward, &multihead, &bound, &gradients));
+    TRY(attn_layer_check_inputs(&call->forward));
     attn_layer_clear_gradients(&call->attention);
     return attn_multihead_backward(&multihead, &backward, &gradients);
 }

@@ -74,12 +74,20 @@ struct layer_call {
     struct integers targets;
     struct sequences input, key, value, output;
     struct extent extent[OTHERS_MAX];
+    uint32_t written; /* a bit for each of these */
     struct others others;
+    bool backward;
 };
 
 /* Takes and checks the arguments that both kinds have; workspace is not looked at. */
 attn_status attn_layer_bind(struct layer_call *call, const struct attn_layer *layer,
                             const attn_layer_args *args);
+
+/*
+ * Checks what attn_layer_bind() could not, once calls of attention were bound: that
+ * nothing written meets the inputs of those, nor a gradient of a parameter any input.
+ */
+attn_status attn_layer_check_inputs(const struct layer_call *call);
 
 /* Checks the output, which only forward calls have. */
 attn_status attn_layer_bind_output(struct layer_call *call);

@@ -160,6 +160,7 @@ attn_status attn_layer_bind_backward(struct layer_backward_call *call,
     forward.should_stop_user = call->args.should_stop_user;
     struct layer_call *f = &call->forward;
     TRY(attn_layer_bind(f, layer, &forward));
+    f->backward = true;
     REQUIRE(f->args.state != NULL, ATTN_ERR_INVALID,
             "forward.state is NULL: the forward call kept nothing");
     REQUIRE(call->args.grad_output != NULL, ATTN_ERR_INVALID, "grad_output is missing");

@@ -27,6 +27,6 @@ attn_status attn_layer_bind_sequences(struct layer_call *call);
 
 /* The last bytes that were noted are written: they must not meet any others, nor a
  * parameter. */
-attn_status attn_layer_apart(const struct layer_call *call);
+attn_status attn_layer_apart(struct layer_call *call);
 
 #endif

@@ -35,17 +35,6 @@ static attn_status check_shape(const struct sequence_row *row) {
     return ATTN_OK;
 }
 
-attn_status attn_layer_apart(const struct layer_call *call) {
-    const struct extent *last = &call->extent[call->others.count - 1];
-    for (int i = 0; i < call->others.count - 1; i++) {
-        REQUIRE(last->begin >= call->extent[i].end ||
-                    call->extent[i].begin >= last->end,
-                ATTN_ERR_INVALID, "%s overlaps %s: their byte ranges meet", last->name,
-                call->extent[i].name);
-    }
-    return attn_parameters_apart(&call->layer->parameters, last);
-}
-
 attn_status attn_layer_bind_row(struct layer_call *call, const struct sequence_row *row,
                                 struct sequences *sequences) {
     if (row->tensor == NULL) {
@@ -191,7 +180,7 @@ static attn_status bind_positions(struct layer_call *call) {
     const int64_t keys =
         call->layer->kind == LAYER_STACK ? call->q_length : call->kv_length;
     const int64_t rows = args->positions->shape[0];
-    REQUIRE(rows >= 1 && rows <= call->q_length + keys, ATTN_ERR_INVALID,
+    REQUIRE(rows >= 1 && rows <= max_i64(1, call->q_length + keys), ATTN_ERR_INVALID,
             "positions has %lld rows, not within 1 to queries and keys together, %lld",
             (long long)rows, (long long)(call->q_length + keys));
     return attn_layer_bind_encoding(call, "positions", args->positions, rows);

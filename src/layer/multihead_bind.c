@@ -49,7 +49,7 @@ bool attn_multihead_with_next(const struct multihead_call *call, int part) {
 
 int64_t attn_multihead_relative_rows(const struct multihead_call *call) {
     return call->args != NULL ? call->args->positions->shape[0]
-                              : call->q_length + call->kv_length;
+                              : max_i64(1, call->q_length + call->kv_length);
 }
 
 void attn_multihead_keep(struct multihead_call *call, struct ledger *ledger) {
@@ -131,7 +131,10 @@ attn_status attn_multihead_bind_rotary(const struct multihead_call *call,
         args.position_ids = from->key_position_ids;
         args.offsets = from->key_offsets;
     }
-    return attn_rotary_bind(rotary, &args);
+    const attn_status status = attn_rotary_bind(rotary, &args);
+    return status == ATTN_OK
+               ? ATTN_OK
+               : attn_fail_in(status, key ? "rotation of keys" : "rotation of queries");
 }
 
 static attn_status bind_rotations(struct multihead_bound *bound,

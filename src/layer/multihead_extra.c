@@ -52,9 +52,25 @@ static attn_tensor columns_of(const attn_tensor *weights, int64_t first,
     return columns;
 }
 
+/* The two parts of weights pass for tensors of the layer's own: here is the whole. */
+static attn_status check_weights(const attn_tensor *weights,
+                                 const struct others *others) {
+    struct extent extent;
+    TRY(attn_tensor_check_distinct(weights, "weights"));
+    TRY(attn_tensor_extent(weights, "weights", &extent));
+    for (int i = 0; i < others->count; i++) {
+        REQUIRE(extent.begin >= others->extent[i].end ||
+                    others->extent[i].begin >= extent.end,
+                ATTN_ERR_INVALID, "weights overlaps %s: their byte ranges meet",
+                others->extent[i].name);
+    }
+    return ATTN_OK;
+}
+
 /* Weights have columns for the extra keys after the others. */
 static attn_status bind_weights(const struct multihead_call *call,
-                                struct multihead_bound *bound) {
+                                struct multihead_bound *bound,
+                                const struct others *others) {
     const attn_tensor *weights = call->attention->weights;
     const int64_t extras = call->multihead->extras, keys = call->kv_length;
     REQUIRE(call->attention->mean_weights == NULL &&
@@ -73,6 +89,7 @@ static attn_status bind_weights(const struct multihead_call *call,
         "weights should be f32 and have %lld columns, for %lld keys and %lld that the "
         "layer adds, with a last stride of 1",
         (long long)(keys + extras), (long long)keys, (long long)extras);
+    TRY(check_weights(weights, others));
     bound->extra.weights = columns_of(weights, 0, keys);
     bound->extra.extra_weights = columns_of(weights, keys, extras);
     bound->args.weights = &bound->extra.weights;
@@ -96,7 +113,7 @@ attn_status attn_multihead_bind_extra(const struct multihead_call *call,
     extra->lse = statistic(call->extra.lse, call);
     extra->own_lse = statistic(call->extra.own_lse, call);
     TRY(attn_forward_args_init(&extra->args, sizeof extra->args));
-    TRY(bind_weights(call, bound));
+    TRY(bind_weights(call, bound, others));
     extra->args.query = &bound->query;
     extra->args.key = &extra->key;
     extra->args.value = &extra->value;

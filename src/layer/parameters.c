@@ -12,7 +12,10 @@
 void attn_parameters_add(struct parameters *parameters, const char *prefix,
                          const char *name, int32_t rank, const int64_t *shape) {
     struct parameter *parameter = &parameters->list[parameters->count++];
-    *parameter = (struct parameter){.rank = rank};
+    *parameter = (struct parameter){
+        .rank = rank,
+        .may_turn = rank == 2 && strstr(name, "weight") != NULL,
+    };
     snprintf(parameter->name, sizeof parameter->name, "%s%s", prefix, name);
     for (int i = 0; i < rank; i++) {
         parameter->shape[i] = shape[i];
@@ -60,7 +63,7 @@ static attn_status check(const struct parameter *parameter, const char *what,
     char name[PARAMETER_NAME + 16];
     snprintf(name, sizeof name, "%s%s", what, parameter->name);
     attn_tensor plain = *tensor;
-    if (is_transposed(tensor)) {
+    if (parameter->may_turn && is_transposed(tensor)) {
         for (int i = 0; i < 2; i++) {
             plain.shape[i] = tensor->shape[1 - i];
             plain.stride[i] = tensor->stride[1 - i];
@@ -102,11 +105,7 @@ attn_status attn_parameters_set(struct parameters *parameters, const char *name,
     TRY(check_shape(parameter, "", tensor));
     struct extent extent;
     TRY(check(parameter, "", tensor, &extent));
-    for (int64_t i = 0; i < parameters->count; i++) {
-        REQUIRE(!meet(&extent, &parameters->list[i].gradient_bytes), ATTN_ERR_INVALID,
-                "%s overlaps the gradient of %s: their byte ranges meet",
-                parameter->name, parameters->list[i].name);
-    }
+    TRY(attn_parameters_gradients_apart(parameters, &extent));
     parameter->value = *tensor;
     parameter->bytes = extent;
     return ATTN_OK;
@@ -126,6 +125,7 @@ attn_status attn_parameters_set_gradient(struct parameters *parameters,
     TRY(check_shape(parameter, "the gradient of ", tensor));
     struct extent extent;
     TRY(check(parameter, "the gradient of ", tensor, &extent));
+    TRY(attn_tensor_check_distinct(tensor, parameter->name));
     for (int64_t i = 0; i < parameters->count; i++) {
         const struct parameter *other = &parameters->list[i];
         REQUIRE(!meet(&extent, &other->bytes), ATTN_ERR_INVALID,
@@ -149,6 +149,17 @@ attn_status attn_parameters_check(const struct parameters *parameters) {
     return ATTN_OK;
 }
 
+attn_status attn_parameters_gradients_apart(const struct parameters *parameters,
+                                            const struct extent *extent) {
+    for (int64_t i = 0; i < parameters->count; i++) {
+        const struct parameter *parameter = &parameters->list[i];
+        REQUIRE(!meet(extent, &parameter->gradient_bytes), ATTN_ERR_INVALID,
+                "%s overlaps the gradient of %s: their byte ranges meet", extent->name,
+                parameter->name);
+    }
+    return ATTN_OK;
+}
+
 attn_status attn_parameters_apart(const struct parameters *parameters,
                                   const struct extent *extent) {
     for (int64_t i = 0; i < parameters->count; i++) {
@@ -156,11 +167,8 @@ attn_status attn_parameters_apart(const struct parameters *parameters,
         REQUIRE(!meet(extent, &parameter->bytes), ATTN_ERR_INVALID,
                 "%s overlaps parameter %s: their byte ranges meet", extent->name,
                 parameter->name);
-        REQUIRE(!meet(extent, &parameter->gradient_bytes), ATTN_ERR_INVALID,
-                "%s overlaps the gradient of %s: their byte ranges meet", extent->name,
-                parameter->name);
     }
-    return ATTN_OK;
+    return attn_parameters_gradients_apart(parameters, extent);
 }
 
 struct weight attn_parameter_weight(const attn_tensor *tensor, int64_t index) {

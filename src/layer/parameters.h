@@ -13,6 +13,7 @@ enum { PARAMETER_NAME = 64, PARAMETER_RANK = 3 };
 struct parameter {
     char name[PARAMETER_NAME];
     int32_t rank;
+    bool may_turn; /* it may be stored transposed */
     int64_t shape[PARAMETER_RANK];
     attn_tensor value, gradient; /* rank 0: not given */
     struct extent bytes, gradient_bytes;
@@ -40,6 +41,10 @@ attn_status attn_parameters_check(const struct parameters *parameters);
 /* Fails if this memory, which is written, meets a parameter or a gradient. */
 attn_status attn_parameters_apart(const struct parameters *parameters,
                                   const struct extent *extent);
+
+/* Fails if this memory, which is read, meets a gradient. */
+attn_status attn_parameters_gradients_apart(const struct parameters *parameters,
+                                            const struct extent *extent);
 
 /* A parameter, or its gradient, as a matrix; of rank 3, the matrix with this index. */
 struct weight attn_parameter_weight(const attn_tensor *tensor, int64_t index);

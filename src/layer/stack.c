@@ -175,6 +175,7 @@ static attn_status check_outputs(const struct stack_call *stack) {
         {"cross_weights", call->args.cross_weights, 5, true},
         {"cross_mean_weights", call->args.cross_mean_weights, 4, true},
     };
+    struct extent extent[COUNT_OF(all)] = {{0}};
     for (size_t i = 0; i < COUNT_OF(all); i++) {
         const attn_tensor *t = all[i].tensor;
         if (t == NULL) {
@@ -189,6 +190,13 @@ static attn_status check_outputs(const struct stack_call *stack) {
                 all[i].name, all[i].rank, (long long)stack->layer->stack.layers,
                 (int)t->rank, (long long)t->shape[0]);
         TRY(attn_tensor_check_distinct(t, all[i].name));
+        TRY(attn_tensor_extent(t, all[i].name, &extent[i]));
+        for (size_t j = 0; j < i; j++) {
+            REQUIRE(extent[i].begin >= extent[j].end ||
+                        extent[j].begin >= extent[i].end,
+                    ATTN_ERR_INVALID, "%s overlaps %s: their byte ranges meet",
+                    all[i].name, all[j].name);
+        }
     }
     return ATTN_OK;
 }
@@ -227,6 +235,7 @@ attn_status attn_layer_run_stack(struct layer_call *call, void *workspace) {
         attn_stack_block(&stack, l, &block);
         TRY(attn_block_bind(&stack, &block));
     }
+    TRY(attn_layer_check_inputs(call));
     const struct sequences stream = sequences_at(stack.stream, stack.size, embed);
     attn_rows_copy(layer->context, stack.size, &stream, &call->input, embed);
     for (int64_t l = 0; l < layer->stack.layers; l++) {

@@ -179,6 +179,7 @@ attn_status attn_layer_run_stack_backward(struct layer_backward_call *call,
         attn_stack_block(&backward.stack, l, &block);
         TRY(bind(&backward, &block));
     }
+    TRY(attn_layer_check_inputs(&call->forward));
     attn_layer_clear_gradients(&call->attention);
     attn_layer_clear_gradients(&call->cross_attention);
     start(&backward);
