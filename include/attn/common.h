@@ -85,7 +85,8 @@ enum {
  *     byte range, first to last element, must not meet that of an input, even if no
  *     element is shared, nor that of another output, except that outputs may share
  *     rows: the same strides from row to row and beyond, and ranges within a row that
- *     do not meet (gradients of query, key and value in one packed array);
+ *     do not meet (gradients of query, key and value in one packed array); not those
+ *     of layers;
  *   - data is aligned to its element; NULL only if some dimension is 0;
  *   - the reserved words are 0.
  */
@@ -208,8 +209,9 @@ ATTN_API attn_status attn_context_set_isa(attn_context *context, int32_t isa);
 
 /** What libattn may assume of the BLAS library. The values never change. */
 enum {
-    ATTN_BLAS_SAFE = 0,      /* nothing: products stay so small that the BLAS
-                                library computes them in the calling thread */
+    ATTN_BLAS_SAFE = 0,      /* nothing: products of attention stay so small that
+                                the BLAS library computes them in the calling
+                                thread; layers make large ones, see attn/layer.h */
     ATTN_BLAS_SINGLE = 1,    /* the caller promises that BLAS runs with one
                                 thread as long as the context lives */
     ATTN_BLAS_SET_SINGLE = 2 /* libattn may set BLAS to one thread, for the

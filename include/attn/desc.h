@@ -75,8 +75,8 @@ enum {
 };
 
 /**
- * Position of the queries, for causal, window and ALiBi alike. Default TOP_LEFT.
- * Since 0.1.
+ * Position of the queries, for causal, window, ALiBi and relative positions alike.
+ * Default TOP_LEFT. Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_alignment(attn_desc *desc, int32_t alignment);
 

@@ -118,7 +118,8 @@ ATTN_API attn_status attn_multihead_options_init(attn_multihead_options *options
  * key_value_bias or zero_attention the keys that are added count in no mask, length,
  * position or bound, take part in the scale and the softcap, but not in other terms;
  * weights of a call have columns for them after the others (no other output has), and
- * there are no mean_weights, key_sums, lse, row_max and row_sum.
+ * there are no mean_weights, key_sums, lse, row_max and row_sum. Dropout counts them
+ * from 0 again, with the seed ~dropout_seed. Rows beyond q_lengths attend them alone.
  *
  * ATTN_ERR_INVALID, ATTN_ERR_UNSUPPORTED, ATTN_ERR_NO_MEMORY; *layer is NULL then.
  * Since 0.1.
@@ -197,7 +198,8 @@ ATTN_API attn_status attn_stack_options_init(attn_stack_options *options, size_t
  * key_embed_dim and value_embed_dim are the features of the memory. Rotary and relative
  * positions are for self_attention, targets for multi-head layers. Nothing is dropped
  * but weights of attention. bounds: q_length the longest sequence, kv_length the
- * longest memory, 0 without cross attention. Errors as there. Since 0.1.
+ * longest memory; without cross attention it is not looked at. Errors as there. Since
+ * 0.1.
  */
 ATTN_API attn_status attn_layer_create_stack(attn_layer **layer, attn_context *context,
                                              const attn_stack_options *options,
@@ -226,7 +228,8 @@ ATTN_API attn_status attn_layer_parameter(const attn_layer *layer, int64_t index
  * Gives the layer a view of a parameter: F32 of its shape. The tensor is copied, the
  * data must live as long as calls use it. What is called weight and has two dimensions
  * may be stored transposed, with the first stride 1 instead of the last.
- * ATTN_ERR_INVALID: no such name, another shape. Since 0.1.
+ * ATTN_ERR_INVALID: no such name, another shape. ATTN_ERR_UNSUPPORTED: a stride beyond
+ * what BLAS takes, 2^31 - 1; a 16-bit type. Since 0.1.
  */
 ATTN_API attn_status attn_layer_set_parameter(attn_layer *layer, const char *name,
                                               const attn_tensor *tensor);
@@ -321,14 +324,15 @@ typedef struct attn_layer_args {
     int64_t query_length; /* 0 without targets */
 
     /* how to run */
-    void *state; /* at a multiple of 64: what a backward call needs is kept here; NULL:
-                    no backward call will follow */
+    void
+        *state; /* at a multiple of 64: what a backward call needs is kept here, but for
+                   row_max and row_sum if attention has them; NULL: none will follow */
     ATTN_PAD_POINTER(18)
     int64_t state_size; /* attn_layer_state_size() or more */
     void *workspace;    /* as in attn_forward_args */
     ATTN_PAD_POINTER(19)
-    int64_t workspace_size; /* attn_layer_workspace_size() or more */
-    attn_should_stop *should_stop;
+    int64_t workspace_size;        /* attn_layer_workspace_size() or more */
+    attn_should_stop *should_stop; /* polled before products, and by attention */
     ATTN_PAD_POINTER(20)
     void *should_stop_user;
     ATTN_PAD_POINTER(21)
@@ -405,7 +409,8 @@ ATTN_API attn_status attn_layer_backward_args_init(attn_layer_backward_args *arg
 /**
  * Computes gradients: those of input, key and value are overwritten, those that
  * attention and cross_attention bring as their accumulate says, those of parameters and
- * positions are added to. Errors as of attn_plan_backward(). Since 0.1.
+ * positions are added to, which after ATTN_ERR_CANCELLED may have been done in part.
+ * Errors as of attn_plan_backward(). Since 0.1.
  */
 ATTN_API attn_status attn_layer_backward(const attn_layer *layer,
                                          const attn_layer_backward_args *args);

@@ -140,7 +140,8 @@ size_t attn_layer_state_size(const attn_layer *layer, int64_t batch, int64_t q_l
         q_length <= bounds->q_length && kv_length >= 0 &&
         kv_length <= bounds->kv_length &&
         attn_layer_measure_state(layer, batch, q_length, kv_length, &bytes);
-    return fits ? bytes : 0;
+    /* a size that is valid is not 0 */
+    return !fits ? 0 : bytes > 0 ? bytes : MEM_ALIGNMENT;
 }
 
 attn_status attn_layer_args_init(attn_layer_args *args, size_t size) {

@@ -18,6 +18,7 @@ attn_status attn_plan_create(attn_plan **plan, attn_context *context,
     REQUIRE(made != NULL, ATTN_ERR_NO_MEMORY, "no memory for a plan");
     attn_status status = attn_plan_setup(made, context, desc, &taken);
     if (status != ATTN_OK) {
+        attn_plan_clear(made);
         attn_mem_release(&context->allocator, made);
         return status;
     }
@@ -30,6 +31,7 @@ attn_status attn_plan_create(attn_plan **plan, attn_context *context,
 void attn_plan_destroy(attn_plan *plan) {
     if (plan != NULL) {
         struct attn_context *context = plan->context;
+        attn_plan_clear(plan);
         attn_mem_release(&context->allocator, plan);
         attn_context_release(context);
     }

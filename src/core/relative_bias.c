@@ -24,9 +24,7 @@ static int side(const struct problem *problem) {
 
 static bool book(struct layout *layout, const struct toolbox *tools) {
     const int64_t band = (int64_t)tools->recipe.tile_q + tools->recipe.tile_k;
-    return attn_layout_book(layout, REGION_BUCKETS, side(tools->problem), 1,
-                            sizeof(int64_t)) &&
-           attn_layout_book(layout, REGION_BAND, band, 1, sizeof(float));
+    return attn_layout_book(layout, REGION_BAND, band, 1, sizeof(float));
 }
 
 /*
@@ -65,13 +63,11 @@ static int64_t start_of_bucket(const struct problem *problem, int64_t bucket) {
     return distance;
 }
 
-static int64_t *starts_of(const struct work *work) {
-    return layout_at(&work->tools->layout, work->memory, REGION_BUCKETS);
+int64_t attn_relative_bias_buckets(const struct problem *problem) {
+    return problem->relative_buckets > 0 ? side(problem) : 0;
 }
 
-static void prepare(struct work *work) {
-    const struct problem *problem = work->tools->problem;
-    int64_t *starts = starts_of(work);
+void attn_relative_bias_starts(const struct problem *problem, int64_t *starts) {
     for (int k = 0; k < side(problem); k++) {
         starts[k] = start_of_bucket(problem, k);
     }
@@ -87,7 +83,7 @@ struct finder {
 static struct finder finder_of(const struct work *work) {
     const struct problem *problem = work->tools->problem;
     const int buckets = side(problem);
-    return (struct finder){starts_of(work), buckets, buckets - 1,
+    return (struct finder){work->tools->bucket_starts, buckets, buckets - 1,
                            problem->relative_both};
 }
 
@@ -149,7 +145,6 @@ const struct term attn_term_relative_bias = {
     .name = "relative bias",
     .present = present,
     .book = book,
-    .prepare = prepare,
     .apply = apply,
     .gradient = gradient,
 };

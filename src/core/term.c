@@ -33,15 +33,6 @@ bool attn_terms_book(const struct term_list *list, struct layout *layout,
     return true;
 }
 
-void attn_terms_prepare(struct work *work) {
-    const struct term_list *list = &work->tools->terms;
-    for (int i = 0; i < list->count; i++) {
-        if (list->term[i]->prepare != NULL) {
-            list->term[i]->prepare(work);
-        }
-    }
-}
-
 void attn_terms_apply(struct work *work, const struct head *head,
                       const struct tile *tile, float *scores, int64_t ld) {
     const struct term_list *list = &work->tools->terms;

@@ -16,8 +16,6 @@ struct term {
     bool (*present)(const struct problem *problem);
     /* Books scratch for one thread; false if a size overflows. NULL: needs none. */
     bool (*book)(struct layout *layout, const struct toolbox *tools);
-    /* Fills in scratch that stays the same for a call. NULL: has none. */
-    void (*prepare)(struct work *work);
     /* NULL: the product has it already. */
     void (*apply)(struct work *work, const struct head *head, const struct tile *tile,
                   float *scores, int64_t ld);
@@ -44,14 +42,17 @@ void attn_terms_select(struct term_list *list, const struct problem *problem);
 bool attn_terms_book(const struct term_list *list, struct layout *layout,
                      const struct toolbox *tools);
 
-void attn_terms_prepare(struct work *work);
-
 void attn_terms_apply(struct work *work, const struct head *head,
                       const struct tile *tile, float *scores, int64_t ld);
 
 /* The gradients of all terms, last first. */
 void attn_terms_gradient(struct work *work, const struct head *head,
                          const struct tile *tile, float *gradients, int64_t ld);
+
+/* How many buckets the relative bias has for one side, 0 without; and fills in where
+ * each starts. */
+int64_t attn_relative_bias_buckets(const struct problem *problem);
+void attn_relative_bias_starts(const struct problem *problem, int64_t *starts);
 
 extern const struct term attn_term_content_bias;
 extern const struct term attn_term_softcap;

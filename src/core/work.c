@@ -22,7 +22,6 @@ void attn_work_setup(struct work *work, const struct toolbox *tools, void *memor
         .slot = layout_at(&tools->layout, memory, REGION_PANEL_SLOTS),
         .length = -1,
     };
-    attn_terms_prepare(work);
 }
 
 bool attn_work_stopped(struct work *work, const struct call *call) {

@@ -26,8 +26,9 @@ struct toolbox {
     struct term_list terms;
     struct layout layout;
     struct recipe recipe;
-    int block_rows;  /* rows whose softmax is kept open at a time */
-    int panel_slots; /* tiles of keys kept packed */
+    const int64_t *bucket_starts; /* of the relative bias; NULL without */
+    int block_rows;               /* rows whose softmax is kept open at a time */
+    int panel_slots;              /* tiles of keys kept packed */
 };
 
 struct work {

@@ -22,7 +22,6 @@ enum region {
     REGION_COVER,         /* how much the masks leave of each tile of keys */
     REGION_KEEP,          /* a tile of dropout: bytes, 0 where a weight is dropped */
     /* of relative positions and segments; a band is the distances of a tile */
-    REGION_BUCKETS,        /* where the buckets of distances start */
     REGION_BAND,           /* a number for each distance of a band */
     REGION_SHIFTED_QUERY,  /* a query tile plus a bias */
     REGION_BAND_KEYS,      /* relative keys of a band, made contiguous */

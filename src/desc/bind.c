@@ -174,7 +174,8 @@ static attn_status take_relative_rows(struct call *call,
             "relative_keys has rank %d, should be 2 or 3", (int)keys->rank);
     call->relative_rows = keys->shape[keys->rank - 2];
     call->relative_zero = zero;
-    REQUIRE(call->relative_rows > 0, ATTN_ERR_INVALID, "relative_keys has %lld rows",
+    REQUIRE(call->relative_rows > 0 && call->relative_rows <= OFFSET_MAX,
+            ATTN_ERR_INVALID, "relative_keys has %lld rows, not within 1 to 2^53",
             (long long)call->relative_rows);
     REQUIRE(zero >= 0 && zero < call->relative_rows, ATTN_ERR_INVALID,
             "relative_zero is %lld, which is no row of relative_keys: it has %lld",

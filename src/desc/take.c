@@ -11,7 +11,7 @@ enum { SIZE_LIMIT = 1 << 16 };
 
 attn_status attn_struct_init(void *theirs, size_t size, const char *type) {
     const int64_t noted = (int64_t)size;
-    REQUIRE(theirs != NULL, ATTN_ERR_INVALID, "args is NULL");
+    REQUIRE(theirs != NULL, ATTN_ERR_INVALID, "%s is NULL", type);
     REQUIRE(size >= sizeof noted && size % 8 == 0, ATTN_ERR_INVALID,
             "size is %zu, should be sizeof(%s): a multiple of 8", size, type);
     memset(theirs, 0, size);

@@ -31,8 +31,9 @@ const char *attn_dtype_name(int32_t dtype) {
 
 const char *attn_shape_text(char text[SHAPE_TEXT], const int64_t *shape, int rank) {
     struct text t = attn_text_start(text, SHAPE_TEXT);
+    attn_text_add(&t, "(");
     for (int i = 0; i < rank; i++) {
-        attn_text_add(&t, "%s%lld", i == 0 ? "(" : ", ", (long long)shape[i]);
+        attn_text_add(&t, "%s%lld", i == 0 ? "" : ", ", (long long)shape[i]);
     }
     attn_text_add(&t, ")");
     return text;

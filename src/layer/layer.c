@@ -3,8 +3,6 @@
  */
 #include "layer/layer.h"
 
-#include <string.h>
-
 #include "base/status.h"
 
 attn_status attn_layer_allocate_parameters(struct attn_layer *layer, int64_t room) {
@@ -20,6 +18,8 @@ attn_status attn_layer_allocate_parameters(struct attn_layer *layer, int64_t roo
 }
 
 void attn_layer_clear(struct attn_layer *layer) {
+    attn_plan_clear(&layer->self.plan);
+    attn_plan_clear(&layer->cross.plan);
     attn_mem_release(&layer->context->allocator, layer->parameters.list);
 }
 
@@ -146,62 +146,4 @@ attn_status attn_layer_run_multihead_backward(struct layer_backward_call *call,
     TRY(attn_layer_check_inputs(&call->forward));
     attn_layer_clear_gradients(&call->attention);
     return attn_multihead_backward(&multihead, &backward, &gradients);
-}
-
-/* Sets a tensor to 0. Its last stride is 1. */
-static void clear(const attn_tensor *tensor) {
-    attn_tensor t = *tensor;
-    while (t.rank < 4) {
-        memmove(t.shape + 1, t.shape, 3 * sizeof *t.shape);
-        memmove(t.stride + 1, t.stride, 3 * sizeof *t.stride);
-        t.shape[0] = 1;
-        t.rank++;
-    }
-    const int64_t step = t.shape[3] > 1 ? t.stride[3] : 0;
-    for (int64_t i = 0; i < t.shape[0]; i++) {
-        for (int64_t j = 0; j < t.shape[1]; j++) {
-            for (int64_t k = 0; k < t.shape[2]; k++) {
-                float *row = (float *)t.data + i * (t.shape[0] > 1 ? t.stride[0] : 0) +
-                             j * (t.shape[1] > 1 ? t.stride[1] : 0) +
-                             k * (t.shape[2] > 1 ? t.stride[2] : 0);
-                for (int64_t l = 0; l < t.shape[3]; l++) {
-                    row[l * step] = 0.0f;
-                }
-            }
-        }
-    }
-}
-
-enum { TABLE_GRADIENTS = 9 };
-
-/* The gradients of what attention brings. */
-static void list_gradients(const attn_tensor *list[TABLE_GRADIENTS],
-                           const attn_backward_args *args) {
-    const attn_tensor *const gradients[TABLE_GRADIENTS] = {
-        args->grad_bias,          args->grad_alibi_slopes,  args->grad_sinks,
-        args->grad_relative_bias, args->grad_relative_keys, args->grad_content_bias,
-        args->grad_position_bias, args->grad_segment_keys,  args->grad_segment_bias,
-    };
-    memcpy(list, gradients, sizeof gradients);
-}
-
-bool attn_layer_wants_gradients(const attn_backward_args *args) {
-    const attn_tensor *list[TABLE_GRADIENTS];
-    list_gradients(list, args);
-    for (int i = 0; i < TABLE_GRADIENTS; i++) {
-        if (list[i] != NULL) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void attn_layer_clear_gradients(const attn_backward_args *args) {
-    const attn_tensor *list[TABLE_GRADIENTS];
-    list_gradients(list, args);
-    for (int i = 0; i < TABLE_GRADIENTS; i++) {
-        if (list[i] != NULL && args->accumulate == 0) {
-            clear(list[i]);
-        }
-    }
 }

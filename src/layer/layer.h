@@ -107,6 +107,10 @@ attn_status attn_layer_bind_backward(struct layer_backward_call *call,
 /* True if a gradient of what attention brings is asked for. */
 bool attn_layer_wants_gradients(const attn_backward_args *args);
 
+/* Fails if one of the first meets one of the second. */
+attn_status attn_layer_gradients_apart(const attn_backward_args *a,
+                                       const attn_backward_args *b);
+
 /* Those start from 0, unless the caller adds to them. */
 void attn_layer_clear_gradients(const attn_backward_args *args);
 

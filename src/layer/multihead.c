@@ -148,12 +148,19 @@ struct sequences attn_multihead_combined(const struct multihead_call *call) {
                         multihead->combined);
 }
 
+attn_status attn_layer_poll(attn_should_stop *should_stop, void *user) {
+    REQUIRE(should_stop == NULL || should_stop(user) == 0, ATTN_ERR_CANCELLED,
+            "should_stop asked to stop");
+    return ATTN_OK;
+}
+
 attn_status attn_multihead_forward(const struct multihead_call *call,
                                    const struct multihead_bound *bound,
                                    const struct sequences *output, bool add) {
     const struct multihead *multihead = call->multihead;
     const struct linear *linear = &call->linear;
     const struct size size = {call->batch, call->rows};
+    TRY(attn_layer_poll(call->should_stop, call->should_stop_user));
     project(call);
     if (multihead->facts.rotary_dim > 0) {
         attn_rotary_run(&bound->rotate_query, linear->context, linear->kernels);

@@ -89,7 +89,7 @@ struct multihead_call {
     const struct others *others;
     attn_should_stop *should_stop;
     void *should_stop_user;
-    /* made by attn_multihead_place(), from here on */
+    /* made by attn_multihead_keep() and attn_multihead_scratch(), from here on */
     struct sequences part[PARTS];
     float *heads; /* outputs of the heads */
     float *row_max, *row_sum;
@@ -100,7 +100,8 @@ struct multihead_call {
     struct multihead_extra extra;
 };
 
-/* The memory that a backward call needs: kept; and the rest. */
+/* Book, or find, what a backward call needs of a forward call; and the rest of what a
+ * forward call needs. */
 void attn_multihead_keep(struct multihead_call *call, struct ledger *ledger);
 void attn_multihead_scratch(struct multihead_call *call, struct ledger *ledger);
 
@@ -127,6 +128,9 @@ attn_status attn_multihead_bind(struct multihead_bound *bound,
 attn_status attn_multihead_forward(const struct multihead_call *call,
                                    const struct multihead_bound *bound,
                                    const struct sequences *output, bool add);
+
+/* Asks the caller whether to stop, between the parts of a call. */
+attn_status attn_layer_poll(attn_should_stop *should_stop, void *user);
 
 /* The gradients of one call. */
 struct multihead_gradients {

@@ -8,24 +8,36 @@
 #include "base/status.h"
 #include "layer/multihead_parts.h"
 
+struct clearing {
+    struct sequences rows;
+    int64_t n;
+};
+
+static void clear_task(const void *argument, int64_t b, int64_t row, int64_t end) {
+    const struct clearing *clearing = argument;
+    for (int64_t r = row; r < end; r++) {
+        memset(sequence_row(&clearing->rows, b, r), 0,
+               (size_t)clearing->n * sizeof(float));
+    }
+}
+
 /* Gradients that attention adds to start from 0. */
 static void clear(const struct multihead_call *call,
                   const struct multihead_gradients *gradients) {
     const struct multihead *multihead = call->multihead;
+    struct attn_context *context = call->linear.context;
     for (int i = 0; i < PARTS; i++) {
-        const struct sequences *part = &gradients->part[i];
-        const int64_t rows = i == PART_QUERY ? call->q_length : call->kv_length;
-        for (int64_t b = 0; b < call->batch; b++) {
-            for (int64_t r = 0; r < rows; r++) {
-                memset(sequence_row(part, b, r), 0,
-                       (size_t)multihead->width[i] * sizeof(float));
-            }
-        }
+        const struct clearing part = {gradients->part[i], multihead->width[i]};
+        const struct size size = {call->batch,
+                                  i == PART_QUERY ? call->q_length : call->kv_length};
+        attn_rows_run(context, size, part.n, clear_task, &part);
     }
     if (multihead->facts.relative == 1) {
-        memset(gradients->relative_keys, 0,
-               (size_t)attn_multihead_relative_rows(call) *
-                   (size_t)multihead->width[PART_QUERY] * sizeof(float));
+        const int64_t n = multihead->width[PART_QUERY];
+        const struct size size = {1, attn_multihead_relative_rows(call)};
+        const struct clearing keys = {sequences_at(gradients->relative_keys, size, n),
+                                      n};
+        attn_rows_run(context, size, n, clear_task, &keys);
     }
 }
 
@@ -182,6 +194,7 @@ attn_status attn_multihead_backward(const struct multihead_call *call,
                                     const struct multihead_gradients *gradients) {
     const struct multihead *multihead = call->multihead;
     const struct linear *linear = &call->linear;
+    TRY(attn_layer_poll(call->should_stop, call->should_stop_user));
     output_gradients(call, gradients);
     clear(call, gradients);
     TRY(attn_plan_run_backward(&multihead->plan, &bound->call,
@@ -196,6 +209,7 @@ attn_status attn_multihead_backward(const struct multihead_call *call,
     if (multihead->facts.relative == 1) {
         relative_gradients(call, gradients);
     }
+    TRY(attn_layer_poll(call->should_stop, call->should_stop_user));
     input_gradients(call, gradients);
     return ATTN_OK;
 }

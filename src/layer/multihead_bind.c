@@ -101,8 +101,7 @@ attn_tensor attn_heads_of(const struct sequences *rows, int64_t batch, int64_t h
     };
 }
 
-/* A number for each row of each head. */
-static attn_tensor statistic(float *data, const struct multihead_call *call) {
+attn_tensor attn_multihead_statistic(const struct multihead_call *call, float *data) {
     attn_tensor tensor;
     const int64_t shape[] = {call->batch, call->multihead->facts.heads, call->q_length};
     attn_tensor_init(&tensor, ATTN_F32, 3, shape, data);
@@ -266,8 +265,8 @@ attn_status attn_multihead_bind(struct multihead_bound *bound,
             ATTN_ERR_INVALID,
             "%s has one of row_max and row_sum: with a state both or none", call->name);
     if (call->training && bound->args.row_max == NULL && multihead->extras == 0) {
-        bound->row_max = statistic(call->row_max, call);
-        bound->row_sum = statistic(call->row_sum, call);
+        bound->row_max = attn_multihead_statistic(call, call->row_max);
+        bound->row_sum = attn_multihead_statistic(call, call->row_sum);
         bound->args.row_max = &bound->row_max;
         bound->args.row_sum = &bound->row_sum;
     }

@@ -36,13 +36,6 @@ static attn_tensor extra_rows(const struct multihead_call *call, float *data,
     return attn_heads_of(&rows, call->batch, heads, call->multihead->extras, dim);
 }
 
-static attn_tensor statistic(float *data, const struct multihead_call *call) {
-    attn_tensor tensor;
-    const int64_t shape[] = {call->batch, call->multihead->facts.heads, call->q_length};
-    attn_tensor_init(&tensor, ATTN_F32, 3, shape, data);
-    return tensor;
-}
-
 /* The columns [first, first + count) of weights that the caller asked for. */
 static attn_tensor columns_of(const attn_tensor *weights, int64_t first,
                               int64_t count) {
@@ -110,8 +103,8 @@ attn_status attn_multihead_bind_extra(const struct multihead_call *call,
     extra->value = extra_rows(call, call->extra.values, facts->value_dim);
     extra->out = attn_heads_of(&heads, call->batch, facts->heads, call->q_length,
                                facts->value_dim);
-    extra->lse = statistic(call->extra.lse, call);
-    extra->own_lse = statistic(call->extra.own_lse, call);
+    extra->lse = attn_multihead_statistic(call, call->extra.lse);
+    extra->own_lse = attn_multihead_statistic(call, call->extra.own_lse);
     TRY(attn_forward_args_init(&extra->args, sizeof extra->args));
     TRY(bind_weights(call, bound, others));
     extra->args.query = &bound->query;
@@ -171,10 +164,18 @@ static void merge_row(const struct merge *merge, int64_t b, int64_t h, int64_t r
         call->extra.heads + ((b * call->q_length + r) * facts->heads + h) * dim;
     float *lse = &call->extra.lse[at];
     const float own = call->extra.own_lse[at];
-    /* the extra keys are attended always: their LSE is finite, or NaN */
-    const float top = *lse > own ? *lse : own;
-    const float sum = expf(*lse - top) + expf(own - top);
-    const float share = expf(*lse - top) / sum, own_share = expf(own - top) / sum;
+    /* rows beyond the lengths attend the extra keys alone, whatever sink there is */
+    const bool within = r < attn_call_rows(&merge->bound->call, b);
+    const float other_lse = within ? *lse : -INFINITY;
+    const float top = other_lse > own ? other_lse : own;
+    float share = 0.0f, own_share = 0.0f;
+    *lse = top;
+    if (top != -INFINITY) {
+        const float sum = expf(other_lse - top) + expf(own - top);
+        share = expf(other_lse - top) / sum;
+        own_share = expf(own - top) / sum;
+        *lse = top + logf(sum);
+    }
     for (int64_t c = 0; c < dim; c++) {
         out[c] = share * out[c] + own_share * other[c];
     }
@@ -182,7 +183,6 @@ static void merge_row(const struct merge *merge, int64_t b, int64_t h, int64_t r
         scale_weights(&merge->bound->extra.weights, b, h, r, share);
         scale_weights(&merge->bound->extra.extra_weights, b, h, r, own_share);
     }
-    *lse = top + logf(sum);
 }
 
 static void merge_task(const void *argument, int64_t b, int64_t row, int64_t end) {

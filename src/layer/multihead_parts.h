@@ -43,6 +43,9 @@ struct sequences attn_multihead_positions(const attn_tensor *positions);
 attn_tensor attn_heads_of(const struct sequences *rows, int64_t batch, int64_t heads,
                           int64_t length, int64_t dim);
 
+/* A number for each row of each head as a tensor. */
+attn_tensor attn_multihead_statistic(const struct multihead_call *call, float *data);
+
 /* Fails if one of these, which were checked but for that, meets a parameter. */
 attn_status attn_multihead_apart(const struct multihead_call *call,
                                  const struct named_tensor *list, size_t count);

@@ -114,6 +114,8 @@ static attn_status run_step(struct stack_call *stack, struct stack_block *block,
         return attn_multihead_forward(&block->cross, &stack->cross_bound, &stream,
                                       true);
     default:
+        TRY(attn_layer_poll(stack->call->args.should_stop,
+                            stack->call->args.should_stop_user));
         attn_feed_forward(stack, block, x);
         return ATTN_OK;
     }

@@ -58,6 +58,8 @@ static attn_status step_back(struct backward *backward, struct stack_block *bloc
     const struct sequences grad =
         sequences_at(gradients->grad, stack->size, stack->layer->self.facts.embed_dim);
     if (step == STEP_FEED) {
+        TRY(attn_layer_poll(stack->call->args.should_stop,
+                            stack->call->args.should_stop_user));
         attn_feed_backward(stack, block, &gradients->feed, &grad, x, grad_x, add);
         return ATTN_OK;
     }
@@ -179,6 +181,7 @@ attn_status attn_layer_run_stack_backward(struct layer_backward_call *call,
         attn_stack_block(&backward.stack, l, &block);
         TRY(bind(&backward, &block));
     }
+    TRY(attn_layer_gradients_apart(&call->attention, &call->cross_attention));
     TRY(attn_layer_check_inputs(&call->forward));
     attn_layer_clear_gradients(&call->attention);
     attn_layer_clear_gradients(&call->cross_attention);

@@ -1,8 +1,8 @@
 /*
  * From the options of a stack to its parameters and memory.
  */
+#include <float.h>
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,8 +37,9 @@ static attn_status check_options(const attn_stack_options *o) {
                 sizes[i].name, (long long)sizes[i].value, (long long)sizes[i].least,
                 (long long)sizes[i].most);
     }
-    REQUIRE(o->epsilon >= 0 && isfinite(o->epsilon), ATTN_ERR_INVALID,
-            "options: epsilon is %g, should be finite and 0 or more", o->epsilon);
+    REQUIRE(o->epsilon == 0 || (o->epsilon >= FLT_MIN && o->epsilon <= FLT_MAX),
+            ATTN_ERR_INVALID, "options: epsilon is %g, should be 0 or within %g to %g",
+            o->epsilon, (double)FLT_MIN, (double)FLT_MAX);
     REQUIRE(o->self_attention != NULL, ATTN_ERR_INVALID,
             "options: self_attention is NULL");
     return ATTN_OK;
@@ -162,9 +163,7 @@ static attn_status setup_attention(struct attn_layer *layer, const attn_desc *se
     if (o->cross_attention == NULL) {
         REQUIRE(cross_desc == NULL, ATTN_ERR_INVALID,
                 "cross_desc is given, but options.cross_attention is not");
-        REQUIRE(layer->bounds.kv_length == 0, ATTN_ERR_INVALID,
-                "bounds: kv_length is %lld, should be 0: there is no cross attention",
-                (long long)layer->bounds.kv_length);
+        layer->bounds.kv_length = 0;
         return ATTN_OK;
     }
     TRY(attn_multihead_setup(&layer->cross, layer->context, o->cross_attention,

@@ -17,11 +17,17 @@ struct attn_plan {
     int32_t forced; /* ATTN_ENGINE_... */
     struct toolbox tools, backward;
     size_t workspace, backward_workspace; /* bytes, all threads */
+    int64_t *bucket_starts;               /* of tools; NULL: none */
 };
 
-/* Prepares *plan. Takes no hold on the context and allocates nothing. */
+/*
+ * Prepares *plan. Takes no hold on the context, and allocates nothing but for a
+ * relative bias; attn_plan_clear() frees it, also after a failure.
+ */
 attn_status attn_plan_setup(struct attn_plan *plan, struct attn_context *context,
                             const struct attn_desc *desc, const attn_bounds *bounds);
+
+void attn_plan_clear(struct attn_plan *plan);
 
 /* Runs a call that was bound to plan->problem. */
 attn_status attn_plan_run(const struct attn_plan *plan, const struct call *call,

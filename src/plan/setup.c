@@ -63,6 +63,27 @@ static attn_status book(struct attn_plan *plan) {
     return ATTN_OK;
 }
 
+/* Where the buckets of a relative bias start. */
+static attn_status make_buckets(struct attn_plan *plan) {
+    const int64_t count = attn_relative_bias_buckets(&plan->problem);
+    if (count == 0) {
+        return ATTN_OK;
+    }
+    plan->bucket_starts = attn_mem_allocate(
+        &plan->context->allocator, (size_t)count * sizeof *plan->bucket_starts);
+    REQUIRE(plan->bucket_starts != NULL, ATTN_ERR_NO_MEMORY,
+            "no memory for %lld buckets of the relative bias", (long long)count);
+    attn_relative_bias_starts(&plan->problem, plan->bucket_starts);
+    plan->tools.bucket_starts = plan->bucket_starts;
+    return ATTN_OK;
+}
+
+void attn_plan_clear(struct attn_plan *plan) {
+    if (plan->bucket_starts != NULL) {
+        attn_mem_release(&plan->context->allocator, plan->bucket_starts);
+    }
+}
+
 attn_status attn_plan_setup(struct attn_plan *plan, struct attn_context *context,
                             const struct attn_desc *desc, const attn_bounds *bounds) {
     *plan = (struct attn_plan){
@@ -89,6 +110,7 @@ attn_status attn_plan_setup(struct attn_plan *plan, struct attn_context *context
     tools->kernels = attn_kernels(context->isa);
     attn_masks_select(&tools->masks, &plan->problem);
     attn_terms_select(&tools->terms, &plan->problem);
+    TRY(make_buckets(plan));
     attn_plan_choose_tiles(plan);
     return book(plan);
 }
