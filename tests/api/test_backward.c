@@ -81,6 +81,23 @@ static void layouts_and_groups(void **state) {
     assert_int_equal(wrong, 0);
 }
 
+/* Thousands of keys that share a row of relative_keys, a bucket or a segment, with
+ * gradients of one sign: the sums of their products must not be formed one by one. */
+static void sums_of_many_pairs(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "q2 k12000 d2 align=br relkeys seed=7",
+        "q2 k12000 d2 align=br relkeys ubias vbias segments relbias=2,2 seed=11",
+        "q12000 k2 d2 relkeys ubias vbias segments relbias=2,2 seed=7"};
+    int wrong = 0;
+    for (size_t n = 0; n < COUNT_OF(texts) * DATA_KINDS; n += TEST_SHARE) {
+        struct test_problem problem = run_parse(texts[n / DATA_KINDS]);
+        wrong += backward_run_and_check(&problem, (int)(n % DATA_KINDS), 1 << OF_LSE,
+                                        ALL_GRADIENTS);
+    }
+    assert_int_equal(wrong, 0);
+}
+
 static void sizes_of_zero(void **state) {
     (void)state;
     static const char *const texts[] = {
@@ -142,8 +159,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_head_dim),     cmocka_unit_test(value_dim_of_its_own),
         cmocka_unit_test(every_length),       cmocka_unit_test(long_calls),
-        cmocka_unit_test(layouts_and_groups), cmocka_unit_test(sizes_of_zero),
-        cmocka_unit_test(hard_data),          cmocka_unit_test(every_engine),
+        cmocka_unit_test(layouts_and_groups), cmocka_unit_test(sums_of_many_pairs),
+        cmocka_unit_test(sizes_of_zero),      cmocka_unit_test(hard_data),
+        cmocka_unit_test(every_engine),
     };
     int skip = run_skip_isa();
     return skip != 0 ? skip : cmocka_run_group_tests(tests, NULL, NULL);
