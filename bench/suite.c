@@ -53,6 +53,11 @@ void suite_add(struct suite *suite, const char *text, const char *where) {
 
     struct suite_entry entry = {.backward = take_word(problem, "backward")};
     const char *wrong = problem_parse(&entry.problem, problem);
+    const struct test_problem *p = &entry.problem;
+    if (wrong == NULL && (p->buckets > 0 || p->relative_keys || p->content_bias ||
+                          p->position_bias || p->segments || p->ranks != 0)) {
+        wrong = "relative positions, segments and ranks are not measured here";
+    }
     if (wrong != NULL) {
         fail(MISUSED, "%s: \"%s\": %s", where, text, wrong);
     }

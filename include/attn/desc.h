@@ -167,8 +167,9 @@ ATTN_API attn_status attn_desc_set_dropout(attn_desc *desc, float probability);
  *
  * but none beyond n - 1. Keys after p fall into bucket 0, or if bidirectional into n
  * plus the bucket of j - p. buckets is 2 to 65536, or 4 and even if bidirectional;
- * max_distance more than e, up to 2^31 - 1. buckets 0: off. T5 itself does not scale
- * its scores: attn_desc_set_scale(desc, 1). Since 0.1.
+ * max_distance more than e, up to 2^31 - 1. buckets 0: off. Minus infinity is no mask
+ * here, but a score. T5 itself does not scale its scores: attn_desc_set_scale(desc, 1).
+ * Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_relative_bias(attn_desc *desc, int32_t buckets,
                                                  int64_t max_distance,

@@ -111,8 +111,8 @@ ATTN_API void attn_plan_destroy(attn_plan *plan);
 /**
  * Bytes of workspace that the largest call needs. It grows with threads and dims, and
  * stays the same however long the sequences (but for the dense engine forced on long
- * ones): up to 3 MiB a thread for dims up to 512 with ATTN_BLAS_SAFE, up to 10 where
- * larger products are allowed. 0 for NULL. Since 0.1.
+ * ones): up to 3 MiB a thread for dims up to 512 with ATTN_BLAS_SAFE, 4 with relative
+ * keys, up to 10 and 16 where larger products are allowed. 0 for NULL. Since 0.1.
  */
 ATTN_API size_t attn_plan_workspace_size(const attn_plan *plan);
 
@@ -234,7 +234,7 @@ typedef struct attn_forward_args {
     ATTN_PAD_POINTER(29)
     const attn_tensor *relative_keys; /* F32 (Hq, R, D), (1, R, D) or (R, D), R >= 1 */
     ATTN_PAD_POINTER(30)
-    int64_t relative_zero;           /* row of relative_keys for j = p: 0 to R - 1 */
+    int64_t relative_zero; /* row of relative_keys for j = p: 0 to R - 1; else 0 */
     const attn_tensor *content_bias; /* F32 (Hq, D) */
     ATTN_PAD_POINTER(31)
     const attn_tensor *position_bias; /* F32 (Hq, D) */

@@ -123,10 +123,14 @@ static void add_to_table(struct work *work, const struct head *head,
     attn_product_add_nonzero(work, band->count, dim, tile->rows, head->problem->scale,
                              (struct operand){spread, band_room(work->tools), true},
                              query.data, sums);
+    /* distances beyond the table share a row: they are summed before they meet it */
     for (int t = 0; t < band->count; t++) {
-        work->tools->kernels->add_columns(
-            view_at(total, 0, head->h, row_at(band, t), 0), sums + (int64_t)t * dim,
-            dim, 1, dim);
+        float *from = sums + (int64_t)t * dim;
+        const bool shared =
+            t + 1 < band->count && row_at(band, t + 1) == row_at(band, t);
+        float *to =
+            shared ? from + dim : view_at(total, 0, head->h, row_at(band, t), 0);
+        work->tools->kernels->add_columns(to, from, dim, 1, dim);
     }
 }
 
