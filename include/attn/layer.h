@@ -342,10 +342,11 @@ typedef struct attn_layer_args {
 ATTN_API attn_status attn_layer_args_init(attn_layer_args *args, size_t size);
 
 /**
- * Bytes of workspace that the largest call needs, forward or backward. It does not grow
- * with the number of blocks. 0 for NULL. Since 0.1.
+ * Bytes of workspace that the largest forward call needs, or the largest backward call.
+ * They do not grow with the number of blocks. 0 for NULL. Since 0.1.
  */
 ATTN_API size_t attn_layer_workspace_size(const attn_layer *layer);
+ATTN_API size_t attn_layer_backward_workspace_size(const attn_layer *layer);
 
 /**
  * Bytes of state that a forward call of these sizes keeps; 0 for NULL and for sizes
@@ -395,7 +396,7 @@ typedef struct attn_layer_backward_args {
 
     void *workspace;
     ATTN_PAD_POINTER(8)
-    int64_t workspace_size;
+    int64_t workspace_size; /* attn_layer_backward_workspace_size() or more */
     attn_should_stop *should_stop;
     ATTN_PAD_POINTER(9)
     void *should_stop_user;

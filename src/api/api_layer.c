@@ -125,6 +125,10 @@ size_t attn_layer_workspace_size(const attn_layer *layer) {
     return layer != NULL ? layer->workspace : 0;
 }
 
+size_t attn_layer_backward_workspace_size(const attn_layer *layer) {
+    return layer != NULL ? layer->backward_workspace : 0;
+}
+
 size_t attn_layer_state_size(const attn_layer *layer, int64_t batch, int64_t q_length,
                              int64_t kv_length) {
     size_t bytes = 0;
@@ -156,13 +160,13 @@ typedef attn_status run_call(void *call, void *workspace);
 
 /* Runs a bound call in the caller's workspace or, if that is NULL, a borrowed one. */
 static attn_status run_with(const attn_layer *layer, run_call *run, void *call,
-                            void *workspace) {
+                            void *workspace, size_t needed) {
     if (workspace != NULL) {
         return run(call, workspace);
     }
-    workspace = attn_context_borrow(layer->context, layer->workspace);
+    workspace = attn_context_borrow(layer->context, needed);
     REQUIRE(workspace != NULL, ATTN_ERR_NO_MEMORY,
-            "no memory for %zu bytes of workspace", layer->workspace);
+            "no memory for %zu bytes of workspace", needed);
     attn_status status = run(call, workspace);
     attn_context_give_back(layer->context, workspace);
     return status;
@@ -185,9 +189,9 @@ static attn_status run_backward(void *call, void *workspace) {
 attn_status attn_layer_forward(const attn_layer *layer, const attn_layer_args *args) {
     REQUIRE_POINTER(layer);
     struct layer_call call;
-    TRY(attn_layer_bind(&call, layer, args));
+    TRY(attn_layer_bind(&call, layer, args, layer->workspace));
     TRY(attn_layer_bind_output(&call));
-    return run_with(layer, run_forward, &call, call.args.workspace);
+    return run_with(layer, run_forward, &call, call.args.workspace, layer->workspace);
 }
 
 attn_status attn_layer_backward(const attn_layer *layer,
@@ -195,7 +199,8 @@ attn_status attn_layer_backward(const attn_layer *layer,
     REQUIRE_POINTER(layer);
     struct layer_backward_call call;
     TRY(attn_layer_bind_backward(&call, layer, args));
-    return run_with(layer, run_backward, &call, call.forward.args.workspace);
+    return run_with(layer, run_backward, &call, call.forward.args.workspace,
+                    layer->backward_workspace);
 }
 
 attn_status attn_rollout(attn_context *context, const attn_tensor *mean_weights,

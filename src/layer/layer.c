@@ -49,14 +49,17 @@ static attn_status measure_workspace(struct attn_layer *layer) {
     struct multihead_call call =
         measured(layer, bounds->batch, bounds->q_length, bounds->kv_length);
     struct multihead_gradients gradients = {.args = {0}};
-    struct ledger ledger = {0};
+    struct ledger ledger = {0}, backward = {0};
     place(&call, NULL, &ledger);
-    attn_multihead_backward_scratch(&call, &gradients, &ledger);
-    REQUIRE(!ledger.overflowed, ATTN_ERR_INVALID,
+    /* what is kept lies in the state then */
+    attn_multihead_scratch(&call, &backward);
+    attn_multihead_backward_scratch(&call, &gradients, &backward);
+    REQUIRE(!ledger.overflowed && !backward.overflowed, ATTN_ERR_INVALID,
             "the workspace overflows: batch %lld, %lld queries, %lld keys",
             (long long)bounds->batch, (long long)bounds->q_length,
             (long long)bounds->kv_length);
     layer->workspace = (size_t)ledger.bytes;
+    layer->backward_workspace = (size_t)backward.bytes;
     return ATTN_OK;
 }
 

@@ -27,7 +27,7 @@ struct attn_layer {
     bool reproducible;
     attn_bounds bounds;
     struct parameters parameters;
-    size_t workspace;
+    size_t workspace, backward_workspace;
     struct multihead self, cross;
     /* of a stack */
     attn_stack_options stack;        /* with defaults filled in */
@@ -79,9 +79,10 @@ struct layer_call {
     bool backward;
 };
 
-/* Takes and checks the arguments that both kinds have; workspace is not looked at. */
+/* Takes and checks the arguments that both kinds have. workspace: bytes that are
+ * needed. */
 attn_status attn_layer_bind(struct layer_call *call, const struct attn_layer *layer,
-                            const attn_layer_args *args);
+                            const attn_layer_args *args, size_t workspace);
 
 /*
  * Checks what attn_layer_bind() could not, once calls of attention were bound: that
@@ -114,7 +115,8 @@ attn_status attn_layer_gradients_apart(const attn_backward_args *a,
 /* Those start from 0, unless the caller adds to them. */
 void attn_layer_clear_gradients(const attn_backward_args *args);
 
-/* Runs a call, with workspace of layer->workspace bytes. */
+/* Runs a call, with workspace of layer->workspace or layer->backward_workspace bytes.
+ */
 attn_status attn_layer_run_multihead(struct layer_call *call, void *workspace);
 attn_status attn_layer_run_multihead_backward(struct layer_backward_call *call,
                                               void *workspace);

@@ -70,7 +70,7 @@ static attn_status check_kind(const struct layer_call *call) {
 }
 
 attn_status attn_layer_bind(struct layer_call *call, const struct attn_layer *layer,
-                            const attn_layer_args *args) {
+                            const attn_layer_args *args, size_t workspace) {
     *call = (struct layer_call){.layer = layer};
     call->others.extent = call->extent;
     call->linear = (struct linear){layer->context, attn_kernels(layer->context->isa),
@@ -88,7 +88,7 @@ attn_status attn_layer_bind(struct layer_call *call, const struct attn_layer *la
                                          call->kv_length, &state),
             ATTN_ERR_INVALID, "the state of the call does not fit memory");
     TRY(bind_memory(call, "workspace", call->args.workspace, call->args.workspace_size,
-                    layer->workspace));
+                    workspace));
     TRY(bind_memory(call, "state", call->args.state, call->args.state_size, state));
     return ATTN_OK;
 }
@@ -159,7 +159,7 @@ attn_status attn_layer_bind_backward(struct layer_backward_call *call,
     forward.should_stop = call->args.should_stop;
     forward.should_stop_user = call->args.should_stop_user;
     struct layer_call *f = &call->forward;
-    TRY(attn_layer_bind(f, layer, &forward));
+    TRY(attn_layer_bind(f, layer, &forward, layer->backward_workspace));
     f->backward = true;
     REQUIRE(f->args.state != NULL, ATTN_ERR_INVALID,
             "forward.state is NULL: the forward call kept nothing");

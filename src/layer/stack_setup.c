@@ -121,27 +121,35 @@ bool attn_stack_measure_state(const struct attn_layer *layer, int64_t batch,
     return true;
 }
 
-static attn_status measure_workspace(struct attn_layer *layer) {
+/* What a call needs; backward: a backward call, else a forward call of either kind. */
+static bool measure(const struct attn_layer *layer, bool backward, size_t *bytes) {
     const attn_bounds *bounds = &layer->bounds;
-    int64_t bytes = 0;
-    bool fits = true;
-    for (int backward = 0; backward < 2; backward++) {
-        struct stack_call stack = attn_stack_measured(
-            layer, bounds->batch, bounds->q_length, bounds->kv_length, backward != 0);
+    struct ledger all = {0};
+    for (int kept = 0; kept < 2; kept++) {
+        struct stack_call stack =
+            attn_stack_measured(layer, bounds->batch, bounds->q_length,
+                                bounds->kv_length, kept != 0 || backward);
         struct ledger ledger = {0};
-        attn_stack_place(&stack, backward != 0, &ledger);
-        if (backward != 0) {
+        attn_stack_place(&stack, backward, &ledger);
+        if (backward) {
             struct stack_gradients gradients = {0};
             attn_stack_place_gradients(&stack, &gradients, &ledger);
         }
-        fits = fits && !ledger.overflowed;
-        bytes = max_i64(bytes, ledger.bytes);
+        all.bytes = max_i64(all.bytes, ledger.bytes);
+        all.overflowed |= ledger.overflowed;
     }
-    REQUIRE(fits, ATTN_ERR_INVALID,
+    *bytes = (size_t)all.bytes;
+    return !all.overflowed;
+}
+
+static attn_status measure_workspace(struct attn_layer *layer) {
+    const attn_bounds *bounds = &layer->bounds;
+    REQUIRE(measure(layer, false, &layer->workspace) &&
+                measure(layer, true, &layer->backward_workspace),
+            ATTN_ERR_INVALID,
             "the workspace overflows: batch %lld, sequences of %lld, memories of %lld",
             (long long)bounds->batch, (long long)bounds->q_length,
             (long long)bounds->kv_length);
-    layer->workspace = (size_t)bytes;
     return ATTN_OK;
 }
 
