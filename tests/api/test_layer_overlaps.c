@@ -120,8 +120,7 @@ static void overlaps(void **state) {
             {"the gradient of ", some_parameter()->gradient.data},
         };
         all_moved_into(regions, COUNT_OF(regions));
-        const struct region incoming[] = {
-            {"grad_output", refuse_call.grad_output.data}};
+        const struct region incoming[] = {{"", refuse_call.grad_output.data}};
         const struct region other[] = {
             {"grad_", data_of(refuse_call.backward.grad_input)}};
         for (size_t m = 0; m < REFUSE_MEMBERS; m++) {
