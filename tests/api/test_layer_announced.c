@@ -159,7 +159,7 @@ static void what_a_stack_has_not(void **state) {
     attn_backward_args_init(&gradients, sizeof gradients);
     const attn_layer_args args = refuse_call.args;
     refuse_call.args.key = &key;
-    refuse_both(ATTN_ERR_INVALID, "key|given|none");
+    refuse_both(ATTN_ERR_INVALID, "key|given|no cross attention");
     refuse_call.args = args;
     refuse_call.args.cross_attention = &cross;
     refuse_both(ATTN_ERR_INVALID, "cross_attention is given");
@@ -263,7 +263,7 @@ static void extra_keys(void **state) {
     attn_tensor weights = before;
     refuse_call.attention[0].weights = &weights;
     weights.shape[3] = 8; /* without columns for the extra keys */
-    refuse_forward(ATTN_ERR_INVALID, "weights|10|8 keys|2 extra");
+    refuse_forward(ATTN_ERR_INVALID, "weights|10 columns|8 keys");
     weights = before;
     weights.rank = 3;
     refuse_forward(ATTN_ERR_INVALID, "weights");
@@ -301,43 +301,44 @@ static void relative_positions(void **state) {
     layer_forward(&refuse_call);
 }
 
-/* Tables that are parameters are no inputs of a refuse_call. */
+/* Tables that are parameters are no inputs of a call, and their gradients go where
+ * attn_layer_set_gradient() says. */
 static void tables_that_are_parameters(void **state) {
     (void)state;
     refuse_reopen(2);
     attn_tensor table = refuse_spare(ATTN_F32, 2, 2, 16, 0);
     attn_tensor keys = refuse_spare(ATTN_F32, 3, 2, 8, 16);
+    attn_forward_args *args = &refuse_call.attention[0];
+    attn_backward_args *back = &refuse_call.gradients[0];
     const struct {
+        const char *name;
         const attn_tensor **member, *tensor;
-    } inputs[] = {
-        {&refuse_call.attention[0].relative_keys, &keys},
-        {&refuse_call.attention[0].content_bias, &table},
-        {&refuse_call.attention[0].position_bias, &table},
-        {&refuse_call.attention[0].segment_keys, &keys},
-        {&refuse_call.attention[0].segment_bias, &table},
+        int backward;
+    } cases[] = {
+        {"relative_keys", &args->relative_keys, &keys, 0},
+        {"content_bias", &args->content_bias, &table, 0},
+        {"position_bias", &args->position_bias, &table, 0},
+        {"segment_keys", &args->segment_keys, &keys, 0},
+        {"segment_bias", &args->segment_bias, &table, 0},
+        {"grad_relative_keys", &back->grad_relative_keys, &keys, 1},
+        {"grad_content_bias", &back->grad_content_bias, &table, 1},
+        {"grad_position_bias", &back->grad_position_bias, &table, 1},
+        {"grad_segment_keys", &back->grad_segment_keys, &keys, 1},
+        {"grad_segment_bias", &back->grad_segment_bias, &table, 1},
     };
-    for (size_t i = 0; i < COUNT_OF(inputs); i++) {
-        *inputs[i].member = inputs[i].tensor;
-        refuse_both(ATTN_ERR_INVALID, "parameter");
-        *inputs[i].member = NULL;
+    for (size_t c = 0; c < COUNT_OF(cases); c++) {
+        char says[64];
+        *cases[c].member = cases[c].tensor;
+        snprintf(says, sizeof says, "attention: %s is given", cases[c].name);
+        if (cases[c].backward) {
+            refuse_backward(ATTN_ERR_INVALID, says);
+        } else {
+            refuse_both(ATTN_ERR_INVALID, says);
+        }
+        *cases[c].member = NULL;
     }
-    refuse_call.attention[0].relative_zero = 1;
+    args->relative_zero = 1;
     refuse_both(ATTN_ERR_INVALID, "relative_zero");
-    refuse_call.attention[0].relative_zero = 0;
-    const struct {
-        const attn_tensor **member, *tensor;
-    } gradients[] = {
-        {&refuse_call.gradients[0].grad_relative_keys, &keys},
-        {&refuse_call.gradients[0].grad_content_bias, &table},
-        {&refuse_call.gradients[0].grad_position_bias, &table},
-        {&refuse_call.gradients[0].grad_segment_keys, &keys},
-        {&refuse_call.gradients[0].grad_segment_bias, &table},
-    };
-    for (size_t i = 0; i < COUNT_OF(gradients); i++) {
-        *gradients[i].member = gradients[i].tensor;
-        refuse_backward(ATTN_ERR_INVALID, "parameter");
-        *gradients[i].member = NULL;
-    }
 }
 
 static void targets(void **state) {
@@ -365,7 +366,7 @@ static void targets(void **state) {
     const int64_t last = args.targets->rank == 2 ? args.targets->shape[0] - 1 : 0;
     const int64_t before = element_int(args.targets, last, 3);
     element_set_int(args.targets, last, 3, 8);
-    refuse_both(ATTN_ERR_INVALID, "[3] is 8|query_length, 8");
+    refuse_both(ATTN_ERR_INVALID, "targets[|][3] is 8|7");
     element_set_int(args.targets, last, 3, -1);
     refuse_both(ATTN_ERR_INVALID, "[3] is -1");
     element_set_int(args.targets, last, 3, before);
@@ -397,7 +398,7 @@ static void rotations(void **state) {
     layer_forward(&refuse_call);
 }
 
-/* One of what a state keeps: the backward refuse_call would miss the other. */
+/* One of what a state keeps: the backward call would miss the other. */
 static void half_of_the_statistics(void **state) {
     (void)state;
     attn_tensor t = refuse_spare(ATTN_F32, 3, 2, 2, 8);

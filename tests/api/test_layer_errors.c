@@ -103,13 +103,18 @@ static void inner_arguments(void **state) {
             const char *name = which == 0 ? "attention" : "cross_attention";
             char memory[64], says[128];
             attn_forward_args *args = &refuse_call.attention[which];
-            const attn_tensor **tensors[] = {&args->query, &args->key, &args->value,
-                                             &args->out};
-            for (size_t t = 0; t < COUNT_OF(tensors); t++) {
-                *tensors[t] = &refuse_call.output;
-                snprintf(says, sizeof says, "%s: query, key, value and out", name);
+            const struct {
+                const char *name;
+                const attn_tensor **member;
+            } own[] = {{"query", &args->query},
+                       {"key", &args->key},
+                       {"value", &args->value},
+                       {"out", &args->out}};
+            for (size_t t = 0; t < COUNT_OF(own); t++) {
+                *own[t].member = &refuse_call.output;
+                snprintf(says, sizeof says, "%s: %s is given", name, own[t].name);
                 refuse_both(ATTN_ERR_INVALID, says);
-                *tensors[t] = NULL;
+                *own[t].member = NULL;
             }
             snprintf(says, sizeof says, "%s: workspace and should_stop", name);
             args->workspace = memory;

@@ -267,10 +267,10 @@ static void descriptors(void **state) {
         int32_t heads, kv_heads, key_dim, value_dim;
         const char *says;
     } cases[] = {
-        {8, 2, 3, 3, "heads 8|layer 4"},
-        {4, 4, 3, 3, "kv heads 4|layer 2"},
-        {4, 2, 6, 3, "key dim 6|layer 3"},
-        {4, 2, 3, 6, "value dim 6|layer 3"},
+        {8, 2, 3, 3, "heads 4|descriptor 8"},
+        {4, 4, 3, 3, "kv heads 2|descriptor 4"},
+        {4, 2, 6, 3, "key dim 3|descriptor 6"},
+        {4, 2, 3, 6, "value dim 3|descriptor 6"},
     };
     for (size_t c = 0; c < COUNT_OF(cases); c++) {
         attn_desc *desc = NULL;

@@ -44,7 +44,7 @@ static void lent_memory(void **state) {
         refuse_call.args.state = NULL;
         refuse_forward(ATTN_ERR_INVALID, "state_size|NULL");
         refuse_call.args = args;
-        /* the workspace of the forward refuse_call is not looked at backwards */
+        /* the workspace of the forward call is not looked at backwards */
         refuse_call.args.workspace = memory + 1;
         refuse_call.args.workspace_size = 3;
         layer_backward(&refuse_call);
@@ -54,7 +54,7 @@ static void lent_memory(void **state) {
 
 /* --------------------------------------------------------------------- overlaps */
 
-/* What one refuse_call writes, moved into each of what it reads or writes elsewhere. */
+/* What one call writes, moved into each of what it reads or writes elsewhere. */
 struct region {
     const char *name;
     void *at;
