@@ -91,9 +91,10 @@ def as_parameter(value: Any, name: str, shape: tuple[int, ...]) -> Any:
     there = view(facts)
     if there.shape != shape:
         raise invalid(f"{name} has shape {there.shape}: expected {shape}")
-    if there.dtype not in ("float32", "float64", "float16", "bfloat16"):
+    dtype = there.dtype.removeprefix("byte-swapped ")
+    if dtype not in ("float32", "float64", "float16", "bfloat16"):
         raise unsupported(f"{name} is {there.dtype}: expected float32")
-    if there.dtype == "bfloat16" and hasattr(array, "float"):  # unknown to numpy
+    if dtype == "bfloat16" and hasattr(array, "float"):  # unknown to numpy
         array = array.float()
     array = as_numpy(array)
     if there.dtype == "float32" and _suits(there):
