@@ -12,6 +12,9 @@ tensor goes out as one.
 
 For training there is ``scaled_dot_product_attention_backward``, and for torch's
 autograd the module ``attn.torch``, which is imported by itself.
+
+``MultiheadAttention`` and ``TransformerStack`` are layers, with parameters by torch's
+names.
 """
 
 from ._backward import scaled_dot_product_attention_backward

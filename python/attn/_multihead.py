@@ -161,7 +161,9 @@ class MultiheadAttention(Layer):
         weights before dropout (torch: after it), averaged over heads, (N, L, S), or
         with average_attn_weights=False (N, H, L, S). Added keys have columns at the
         end. The output does not depend on whether weights are asked for. A query that
-        may attend nothing gets weights of 0 (torch: NaN).
+        may attend nothing gets weights of 0 (torch: NaN), and out_proj.bias. Lengths
+        and masks say who is attended; what lies beyond is projected all the same, and
+        in training must be finite.
 
         In training, what backward() needs is kept until the next call: arrays must not
         be written to before it.

@@ -7,7 +7,8 @@
     >>> q.grad.shape
     torch.Size([2, 8, 10, 64])
 
-This module imports torch; ``import attn`` alone does not.
+``MultiheadAttention`` and ``TransformerStack`` are modules of torch. This module
+imports torch; ``import attn`` alone does not.
 """
 
 from __future__ import annotations
