@@ -97,7 +97,7 @@ def as_parameter(value: Any, name: str, shape: tuple[int, ...]) -> Any:
     if dtype == "bfloat16" and hasattr(array, "float"):  # unknown to numpy
         array = array.float()
     array = as_numpy(array)
-    if there.dtype == "float32" and _suits(there):
+    if there.dtype == "float32" and suits(there):
         return array
     return np.ascontiguousarray(array, np.float32)
 
@@ -112,7 +112,7 @@ def locate(arrays: Mapping[str, Any]) -> Parameters:
     )
 
 
-def _suits(array: View) -> bool:
+def suits(array: View) -> bool:
     """Whether rows lie apart and their elements side by side, or the transpose's do."""
     _, shape, strides = array
     if len(shape) == 2 and strides[0] == 1 and min(shape) > 1:

@@ -31,8 +31,8 @@ class _Layer(torch.nn.Module):
         self._kind = kind
         self._dropout = dropout
         self._shapes = shapes_of(kind)
-        for name, shape in self._shapes.items():
-            *path, last = name.split(".")
+        self._paths = [name.split(".") for name in self._shapes]
+        for (*path, last), shape in zip(self._paths, self._shapes.values()):
             module = functools.reduce(_child, path, self)
             module.register_parameter(last, torch.nn.Parameter(torch.empty(shape)))
         self.reset_parameters()
@@ -59,9 +59,7 @@ class _Layer(torch.nn.Module):
 
     def _run(self, request: LayerRequest, asked: tuple[str, ...]) -> dict[str, Any]:
         """The outputs of a call, by name."""
-        parameters = [
-            functools.reduce(getattr, name.split("."), self) for name in self._shapes
-        ]
+        parameters = [functools.reduce(getattr, path, self) for path in self._paths]
         return run(request, self._shapes, parameters, asked)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from ._layer_call import backward, forward
-from ._layer_handle import Parameters
-from ._layer_parameters import as_parameter, locate
+from ._layer_handle import Parameter, Parameters
+from ._layer_parameters import as_parameter, locate, suits
 from ._layer_request import LayerRequest
 from ._layout import view
 from ._shapes import check_float32
@@ -98,7 +99,10 @@ class _Run(torch.autograd.Function):
             state,
             given,
             wanted,
-            _locate(of_parameters),
+            tuple(
+                Parameter(name, tensor.data_ptr(), tensor.stride())
+                for name, tensor in of_parameters.items()
+            ),
         )
         del held
         of_arrays = (found.get(name) for name in names)
@@ -106,15 +110,31 @@ class _Run(torch.autograd.Function):
 
 
 def _held(
-    parameters: Sequence[torch.Tensor], shapes: dict[str, tuple[int, ...]]
-) -> tuple[dict[str, Any], Parameters]:
+    parameters: Sequence[torch.Tensor], shapes: Shapes
+) -> tuple[list[Any], Parameters]:
     """The parameters' memory, to be held on to during the call, and where it is."""
-    held = {}
-    for (name, shape), parameter in zip(shapes.items(), parameters):
-        check_float32(name, view((parameter.dtype, parameter.shape, (1,))))
-        held[name] = as_parameter(parameter, name, shape)
-    return held, locate(held)
+    held: list[Any] = []
+    where = []
+    for (name, shape), tensor in zip(shapes.items(), parameters):
+        plain = tensor.is_cpu and tensor.layout is torch.strided
+        if plain and _usable(name, shape, tensor.dtype, tensor.shape, tensor.stride()):
+            held.append(tensor)
+            where.append(Parameter(name, tensor.data_ptr(), tensor.stride()))
+        else:
+            held.append(as_parameter(tensor, name, shape))
+            where += locate({name: held[-1]})
+    return held, tuple(where)
 
 
-def _locate(tensors: dict[str, torch.Tensor]) -> Parameters:
-    return locate({name: x.numpy() for name, x in tensors.items()})
+@functools.lru_cache(maxsize=4096)
+def _usable(
+    name: str,
+    shape: tuple[int, ...],
+    dtype: Any,
+    has_shape: tuple[int, ...],
+    strides: tuple[int, ...],
+) -> bool:
+    """Whether the library can use a tensor as it lies; an error for other types."""
+    there = view((dtype, has_shape, strides))
+    check_float32(name, there)
+    return there.shape == shape and suits(there)
