@@ -151,6 +151,7 @@ PROTOTYPES = {
     "attn_layer_set_reproducible": (_i32, [_handle, _i32]),
     "attn_layer_args_init": (_i32, [ctypes.POINTER(LayerArgs), _size]),
     "attn_layer_workspace_size": (_size, [_handle]),
+    "attn_layer_backward_workspace_size": (_size, [_handle]),
     "attn_layer_state_size": (_size, [_handle, _i64, _i64, _i64]),
     "attn_layer_forward": (_i32, [_handle, ctypes.POINTER(LayerArgs)]),
     "attn_layer_backward_args_init": (

@@ -6,13 +6,22 @@
 
 #include "tests/support/layer_refuse.h"
 
+/* Enough for a forward and for a backward call. */
+static size_t workspace_bytes(void) {
+    const size_t forward = attn_layer_workspace_size(refuse_call.layer);
+    const size_t backward = attn_layer_backward_workspace_size(refuse_call.layer);
+    return forward > backward ? forward : backward;
+}
+
 static void lent_memory(void **state) {
     (void)state;
     for (int n = 0; n < LAYER_SAMPLES; n += 5) {
         refuse_reopen(n);
         const attn_layer_args args = refuse_call.args;
         const size_t bytes = attn_layer_workspace_size(refuse_call.layer);
-        char *memory = aligned_alloc(64, bytes + 64);
+        const size_t backward_bytes =
+            attn_layer_backward_workspace_size(refuse_call.layer);
+        char *memory = aligned_alloc(64, workspace_bytes() + 64);
         assert_non_null(memory);
         refuse_call.args.workspace = memory + 32;
         refuse_call.args.workspace_size = (int64_t)bytes;
@@ -23,7 +32,7 @@ static void lent_memory(void **state) {
             refuse_call.args.workspace_size = (int64_t)bytes - less[l];
             refuse_forward(ATTN_ERR_INVALID, "workspace has|needs");
             refuse_call.backward.workspace = memory;
-            refuse_call.backward.workspace_size = (int64_t)bytes - less[l];
+            refuse_call.backward.workspace_size = (int64_t)backward_bytes - less[l];
             refuse_backward(ATTN_ERR_INVALID, "workspace has|needs");
         }
         refuse_call.args.workspace_size = -1;
@@ -102,7 +111,7 @@ static void overlaps(void **state) {
     (void)state;
     for (int n = 0; n < LAYER_SAMPLES; n++) {
         refuse_reopen(n);
-        const size_t bytes = attn_layer_workspace_size(refuse_call.layer);
+        const size_t bytes = workspace_bytes();
         char *memory = aligned_alloc(64, bytes + 64);
         assert_non_null(memory);
         refuse_call.args.workspace = refuse_call.backward.workspace = memory;
@@ -114,7 +123,7 @@ static void overlaps(void **state) {
             {"value", data_of(refuse_call.args.value)},
             {"positions", data_of(refuse_call.args.positions)},
             {"targets", data_of(refuse_call.args.targets)},
-            {"workspace", memory + bytes / 64 * 64 - 64},
+            {"workspace", memory},
             {"state", refuse_call.args.state},
             {"parameter ", some_parameter()->tensor.data},
             {"the gradient of ", some_parameter()->gradient.data},
@@ -160,7 +169,7 @@ static void overlaps_of_weights(void **state) {
     (void)state;
     for (int n = 0; n < LAYER_SAMPLES; n++) {
         refuse_reopen(n);
-        const size_t bytes = attn_layer_workspace_size(refuse_call.layer);
+        const size_t bytes = workspace_bytes();
         char *memory = aligned_alloc(64, bytes + 64);
         assert_non_null(memory);
         refuse_call.args.workspace = memory;
