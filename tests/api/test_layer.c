@@ -45,6 +45,28 @@ static void larger_sizes(void **state) {
     }
 }
 
+/* More rows than are summed at once, and more columns than one range has. */
+static void long_and_wide_sums(void **state) {
+    (void)state;
+    static const int64_t sizes[][3] = {{1, 150, 4}, {90, 2, 4}, {1, 2, 270}};
+    for (size_t s = 0; s < COUNT_OF(sizes); s++) {
+        for (int layers = 0; layers < 2; layers++) {
+            struct layer_problem problem = layer_sample(layers ? LAYER_STACK : 0);
+            problem.batch = sizes[s][0];
+            problem.q_length = sizes[s][1];
+            problem.layers = layers;
+            problem.stack.groups = 1;
+            problem.stack.feed_forward_dim = 3;
+            problem.outputs = 0;
+            problem.plain = 0;
+            problem.self.options.embed_dim = sizes[s][2];
+            problem.self.options.heads = 1;
+            problem.self.options.key_dim = 3;
+            layer_run_and_check(&problem);
+        }
+    }
+}
+
 int main(int argc, char **argv) {
     const int skipped = run_skip_isa();
     if (skipped != 0) {
@@ -58,6 +80,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(all_options),
         cmocka_unit_test(samples),
         cmocka_unit_test(larger_sizes),
+        cmocka_unit_test(long_and_wide_sums),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -256,6 +256,52 @@ static void everything_dropped(void **state) {
     }
 }
 
+/* Sets all of a parameter's elements from one on. */
+static void set_from(struct layer_call *call, const char *name, int64_t first,
+                     float value) {
+    const attn_tensor *t = &layer_find(call, "", name)->tensor;
+    for (int64_t n = first; n < element_count(t); n++) {
+        *(float *)element_nth(t, n) = value;
+    }
+}
+
+/* Extra keys are dropped by other random numbers than the first of the others: of two
+ * keys with weights, one of them extra, sometimes one is kept. */
+static void dropped_extra_keys(void **state) {
+    (void)state;
+    enum { ROWS = 64 };
+    struct layer_problem problem = {.batch = 1,
+                                    .q_length = ROWS,
+                                    .kv_length = 1,
+                                    .inputs = 2,
+                                    .plain = 1,
+                                    .threads = 1,
+                                    .self = {.options = {.embed_dim = 4,
+                                                         .heads = 1,
+                                                         .input_bias = 1,
+                                                         .key_value_bias = 1},
+                                             .desc = 1,
+                                             .dropout = 0.5f}};
+    int kept[2][ROWS], alone = 0, both = 0;
+    struct layer_call call;
+    layer_open(&call, &problem);
+    set_from(&call, "in_proj_weight", 32, 0);
+    for (int extra = 0; extra < 2; extra++) {
+        set_from(&call, "in_proj_bias", 8, extra ? 0 : 1);
+        set_from(&call, "bias_v", 0, extra ? 1 : 0);
+        layer_forward(&call);
+        for (int64_t i = 0; i < ROWS; i++) {
+            kept[extra][i] = element_float(&call.output, 0, 0, i, 0) != 0;
+        }
+    }
+    for (int i = 0; i < ROWS; i++) {
+        alone += kept[0][i] != kept[1][i];
+        both += kept[0][i] && kept[1][i];
+    }
+    assert_true(alone > ROWS / 4 && both > ROWS / 16);
+    layer_close(&call);
+}
+
 /* A stack of two blocks of one group is one whose blocks have equal parameters. */
 static void shared_parameters(void **state) {
     (void)state;
@@ -320,6 +366,7 @@ int main(void) {
         cmocka_unit_test(single_gradients),
         cmocka_unit_test(sizes_of_0),
         cmocka_unit_test(everything_dropped),
+        cmocka_unit_test(dropped_extra_keys),
         cmocka_unit_test(shared_parameters),
         cmocka_unit_test(parameters_that_change),
     };

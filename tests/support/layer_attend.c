@@ -318,7 +318,7 @@ static void sum_values(const struct row *r, const node *weight, int64_t count) {
     struct tape *tape = &a->oracle->tape;
     const int64_t dim = a->n.value_dim;
     node *out = a->heads + ((r->b * a->rows + r->i) * a->n.heads + r->h) * dim;
-    node factor[128];
+    node factor[512];
     assert_true(count <= (int64_t)COUNT_OF(factor));
     for (int64_t j = 0; j < count; j++) {
         factor[j] = weight[j] == NO_NODE || kept(r, j) == 0
@@ -326,7 +326,7 @@ static void sum_values(const struct row *r, const node *weight, int64_t count) {
                         : tape_scaled(tape, weight[j], kept(r, j), 2);
     }
     for (int64_t c = 0; c < dim; c++) {
-        node value[128];
+        node value[512];
         for (int64_t j = 0; j < count; j++) {
             value[j] = factor[j] != NO_NODE ? value_of(r, j, c) : NO_NODE;
         }
