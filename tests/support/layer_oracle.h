@@ -2,11 +2,12 @@
  * What layers are, by the formulas of attn/layer.h, attn/sdpa.h, attn/desc.h and
  * attn/rotary.h, on a tape: with the largest error of each number, and gradients.
  *
- * Roundings, in units u = 2^-24: a product of n terms (n + 4) of the sum of their
- * sizes; a score the same, and 2 |score| and the size of each term that is added; a
- * weight |score - maximum| + 8, and for the sum of weights n + 16 + 2 |LSE|; softcap 7;
- * a cosine what attn/rotary.h leaves open (support/rotary.c); a mean n + 4, the inverse
- * deviation 4, an activation 10, or 10 + 4 |w| where it is by tanh.
+ * Roundings, in units u = 2^-24 of the result, or of the sum of the sizes of n terms: a
+ * product of n terms n + 4, a score 3 more for its scale and as many as there are terms
+ * that are added; softcap 7; an exponential |score - maximum| + 8, their sum n + 12, its
+ * inverse 4 + 2 |LSE|, a weight 2, a sum of values n + 20; a cosine what attn/rotary.h
+ * leaves open (support/rotary.c); a mean n + 4, a difference from it 2, the inverse
+ * deviation 8; an activation what kernel/kernel.h promises.
  */
 #ifndef TEST_LAYER_ORACLE_H
 #define TEST_LAYER_ORACLE_H
