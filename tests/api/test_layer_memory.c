@@ -145,6 +145,7 @@ static void sizes(void **state) {
     struct layer_problem problem = layer_sample(0);
     assert_int_equal(attn_layer_workspace_size(NULL), 0);
     assert_int_equal(attn_layer_backward_workspace_size(NULL), 0);
+    assert_int_equal(attn_layer_backward_workspace_size(NULL), 0);
     assert_int_equal(attn_layer_state_size(NULL, 1, 1, 1), 0);
     layer_open(&call, &problem);
     assert_true(attn_layer_state_size(call.layer, 2, 8, 8) > 0);
@@ -154,6 +155,8 @@ static void sizes(void **state) {
     assert_int_equal(attn_layer_state_size(call.layer, -1, 8, 8), 0);
     assert_int_equal(attn_layer_state_size(call.layer, 2, -1, 8), 0);
     assert_int_equal(attn_layer_state_size(call.layer, 2, 8, -1), 0);
+    /* nothing to keep is not the same as beyond the bounds */
+    assert_true(attn_layer_state_size(call.layer, 0, 0, 0) > 0);
     layer_close(&call);
     /* keys shorter than queries have a bound of their own */
     problem = layer_sample(1);

@@ -213,7 +213,7 @@ static void fields_of_stacks(void **state) {
         refused(1, NULL, ATTN_ERR_INVALID, stack_fields[f].says);
     }
     stack = before;
-    static const double epsilons[] = {-1, NAN, INFINITY};
+    static const double epsilons[] = {-1, NAN, INFINITY, 1e-38, 1e39};
     for (size_t e = 0; e < COUNT_OF(epsilons); e++) {
         stack.epsilon = epsilons[e];
         refused(1, NULL, ATTN_ERR_INVALID, "epsilon");

@@ -175,8 +175,8 @@ static void overlaps_of_weights(void **state) {
         refuse_call.args.workspace = memory;
         refuse_call.args.workspace_size = (int64_t)bytes;
         const struct region regions[] = {
-            {"input", data_of(refuse_call.args.input)},
-            {"output", refuse_call.output.data},
+            {"", data_of(refuse_call.args.input)},
+            {"", refuse_call.output.data},
             {"", refuse_call.args.state},
             {"", memory},
             {"", some_parameter()->tensor.data},

@@ -290,13 +290,15 @@ static void weigh(const struct row *r, int64_t count, const struct softmax *soft
     }
 }
 
-/* The factor of dropout. */
+/* The factor of dropout. Extra keys count from 0 again, with a seed of their own. */
 static double kept(const struct row *r, int64_t j) {
     const double probability = r->a->attention->dropout;
     if (probability == 0) {
         return 1;
     }
-    const uint64_t seed = (uint64_t)r->a->call->dropout_seed + (uint64_t)r->a->block;
+    const uint64_t plain = (uint64_t)r->a->call->dropout_seed + (uint64_t)r->a->block;
+    const uint64_t seed = j < r->a->keys ? plain : ~plain;
+    j -= j < r->a->keys ? 0 : r->a->keys;
     const struct philox random =
         philox((struct philox){{(uint32_t)r->b, (uint32_t)r->h, (uint32_t)r->i,
                                 (uint32_t)(j / 4)}},

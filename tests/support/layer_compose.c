@@ -64,7 +64,7 @@ static void compose_scores(struct layer_attention *a, struct random *random) {
     a->sinks = !(extras && a->q_lengths) && random_percent(random, 15);
     a->scale = random_percent(random, 20) ? 0.7f : 0;
     a->softcap = random_percent(random, 20) ? softcaps[random_bits(random) % 3] : 0;
-    if (!extras && random_percent(random, 20)) {
+    if (random_percent(random, 20)) {
         a->dropout = dropouts[random_bits(random) % 3];
     }
     if (random_percent(random, 15)) {
