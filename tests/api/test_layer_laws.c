@@ -212,13 +212,8 @@ static void sizes_of_0(void **state) {
             if (which == 1) {
                 problem.targets = 0;
             }
-            if (which < 2 && problem.self.options.relative) {
-                problem.self.zero_row = problem.self.rows_after = 0;
-                if (which == 1 && layer_keys(&problem) == 0) {
-                    continue; /* positions have a row at least, of no distance */
-                }
-            }
-            if (which == 2 && problem.self.options.relative) {
+            if (problem.self.options.relative) {
+                /* positions have a row at least */
                 problem.self.zero_row = problem.self.rows_after = 0;
             }
             layer_open(&call, &problem);

@@ -145,7 +145,6 @@ static void sizes(void **state) {
     struct layer_problem problem = layer_sample(0);
     assert_int_equal(attn_layer_workspace_size(NULL), 0);
     assert_int_equal(attn_layer_backward_workspace_size(NULL), 0);
-    assert_int_equal(attn_layer_backward_workspace_size(NULL), 0);
     assert_int_equal(attn_layer_state_size(NULL, 1, 1, 1), 0);
     layer_open(&call, &problem);
     assert_true(attn_layer_state_size(call.layer, 2, 8, 8) > 0);
