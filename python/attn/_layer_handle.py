@@ -1,8 +1,6 @@
-"""C layers: made for a kind, its attention and bounds, kept, and lent to calls.
+"""A C layer, and which parameters it has.
 
-A C layer holds views of parameters, which calls of other threads must not change under
-way. So each call borrows one of its own: whoever finds none free makes another. It
-keeps no array alive and trusts no address: what it was given last is compared with
+It keeps no array alive and trusts no address: what it was given last is compared with
 what the next call brings.
 """
 
@@ -10,20 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from ._context import Context, forget, owned
+from ._context import Context, owned
 from ._layer_kinds import Kind, Multihead
 from ._layer_structs import MultiheadOptions, StackOptions
 from ._layout import contiguous
 from ._library import check, lib
-from ._plan import Facts, describe, round_up
+from ._plan import Facts, describe
 from ._structs import F32, Bounds, Tensor
-
-# Combinations of a kind, its attention and bounds that are kept.
-_POOLS = 64
 
 
 class Parameter(NamedTuple):
@@ -117,60 +111,6 @@ class Handle:
         tensor.data = address
         tensor.stride[: len(strides)] = list(strides)
         check(setter(self.handle, name.encode(), ctypes.byref(tensor)))
-
-
-class Pool:
-    """The C layers of one kind, attention and bounds."""
-
-    def __init__(
-        self,
-        context: Context,
-        kind: Kind,
-        attention: Facts,
-        cross: Facts | None,
-        bounds: tuple[int, int, int],
-    ) -> None:
-        self._recipe = (context, kind, attention, cross)
-        self._bounds = bounds
-        # Those not in use. Appending and popping are atomic, so this needs no lock.
-        self._free: list[Handle] = []
-
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[Handle]:
-        """One for the caller alone. After an error it is not used again."""
-        try:
-            handle = self._free.pop()
-        except IndexError:
-            bounds = Bounds(ctypes.sizeof(Bounds), *self._bounds)
-            handle = Handle(*self._recipe, bounds)
-        yield handle
-        self._free.append(handle)
-
-
-def pool_for(
-    context: Context,
-    kind: Kind,
-    attention: Facts,
-    cross: Facts | None,
-    sizes: tuple[int, int, int],
-) -> Pool:
-    """A pool, new or kept, for calls of (batch, q_length, kv_length) up to these."""
-    batch, q_length, kv_length = map(round_up, sizes)
-    return _pool_for(context, kind, attention, cross, (batch, q_length, kv_length))
-
-
-@functools.lru_cache(maxsize=_POOLS)
-def _pool_for(
-    context: Context,
-    kind: Kind,
-    attention: Facts,
-    cross: Facts | None,
-    bounds: tuple[int, int, int],
-) -> Pool:
-    return Pool(context, kind, attention, cross, bounds)
-
-
-forget.append(_pool_for.cache_clear)
 
 
 def _multihead_options(options: Multihead) -> ctypes._Pointer[MultiheadOptions]:

@@ -15,9 +15,10 @@ import numpy as np
 from ._arrays import address, as_numpy, look
 from ._context import current
 from ._errors import invalid, unsupported
-from ._layer_handle import Parameter, Parameters, pool_for
+from ._layer_handle import Parameter, Parameters
 from ._layer_inputs import LayerSizes
 from ._layer_kinds import Kind
+from ._layer_pool import pool_for
 from ._layer_request import attention
 from ._layout import View, view
 from ._options import Options

@@ -13,7 +13,6 @@ from ._call import Output
 from ._context import Context, forget
 from ._errors import AttnError, Status, invalid
 from ._inputs import Input
-from ._layer_handle import Pool, pool_for
 from ._layer_inputs import (
     SEQUENCES,
     LayerSizes,
@@ -24,6 +23,7 @@ from ._layer_inputs import (
     sequence,
 )
 from ._layer_kinds import Kind
+from ._layer_pool import Pool, pool_for
 from ._layer_request import MEMORY, Form
 from ._layout import Slot, View, contiguous, fit, new, view
 from ._options import Options

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ._arrays import look
-from ._errors import invalid
+from ._errors import unsupported
 from ._layer import Layer
-from ._layer_inputs import layer_sizes
-from ._layer_kinds import Kind, multihead_kind
-from ._layer_request import LayerRequest, attention, layer_request, split_positions
-from ._layout import View, contiguous
-from ._multihead_masks import attention_masks, dtype_of
-
-_SEQUENCES = ("query", "key", "value")
-_MASKS = ("attn_mask", "key_padding_mask")
+from ._layer_kinds import multihead_kind
+from ._multihead_request import (
+    MASKS,
+    SEQUENCES,
+    asked_weights,
+    inputs_of,
+    multihead_request,
+    weights_of,
+)
 
 
 class MultiheadAttention(Layer):
@@ -191,72 +192,11 @@ class MultiheadAttention(Layer):
 
         Returns a named tuple (grad_query, grad_key, grad_value), None for what was the
         same object as one before, whose gradient is the sum; and then those of wanted,
-        names of arguments that are float32, "relative_bias" say: grad_relative_bias.
+        names of arguments that are float32 but for masks, "relative_bias" say:
+        grad_relative_bias.
         """
-        return self._run_back(_SEQUENCES, grad_output, grad_weights, wanted)
-
-
-def inputs_of(
-    given: tuple[Any, ...], import_array: Callable[[Any, str], Any]
-) -> dict[str, Any]:
-    """What is given of query, key, value and the masks, by name.
-
-    A key or value that is the same object as the one before is left out.
-    """
-    named = dict(zip((*_SEQUENCES, *_MASKS), given))
-    if named["value"] is named["key"]:
-        del named["value"]
-        if named["key"] is named["query"]:
-            del named["key"]
-    return {
-        name: import_array(array, name)
-        for name, array in named.items()
-        if array is not None or name in _SEQUENCES
-    }
-
-
-def multihead_request(
-    kind: Kind,
-    batch_first: bool,
-    given: dict[str, Any],
-    options: dict[str, Any],
-    dropout: tuple[float, int],
-) -> LayerRequest:
-    """A call on numpy arrays or tensors, as ``inputs_of`` returns them.
-
-    options are positions and what goes on to the attention; dropout is its probability
-    and seed.
-    """
-    positions, options = split_positions(options)
-    sequences = {name: given[name] for name in _SEQUENCES if name in given}
-    views = {
-        name: View(dtype_of(array), tuple(array.shape), contiguous(array.shape))
-        for name, array in sequences.items()
-    }
-    query_length = positions.get("query_length")
-    sizes = layer_sizes(kind, views, not batch_first, query_length)
-    masks = [given.get(name) for name in _MASKS]
-    found = attention_masks(masks[0], masks[1], kind.attention.heads, sizes)
-    for name in found:
-        if options.get(name) is not None:
-            raise invalid(f"{name} cannot go together with two bool masks")
-    if "key_padding_mask" in found:
-        sequences["key_padding_mask"] = found.pop("key_padding_mask")
-    request = attention({**options, **found}, kind.attention, *dropout)
-    return layer_request(kind, sequences, positions, request, seq_first=not batch_first)
-
-
-def asked_weights(kind: Kind, need: bool, average: bool) -> tuple[str, ...]:
-    """The outputs to ask for where a caller needs weights."""
-    if not need:
-        return ()
-    # With extra keys the library does not average.
-    averaged = average and kind.attention.extra_keys == 0
-    return ("mean_weights",) if averaged else ("weights",)
-
-
-def weights_of(results: dict[str, Any], average: bool) -> Any:
-    """The weights that the caller gets, or None."""
-    if "weights" in results and average:
-        return results["weights"].mean(-3)
-    return results.get("weights", results.get("mean_weights"))
+        wanted = tuple(wanted)
+        for name in wanted:
+            if name in MASKS:
+                raise unsupported(f"the gradient of {name} is for attn.torch to give")
+        return self._run_back(SEQUENCES, grad_output, grad_weights, wanted)

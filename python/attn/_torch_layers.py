@@ -11,11 +11,11 @@ from ._errors import invalid
 from ._layer_kinds import Kind, multihead_kind
 from ._layer_parameters import first_value, shapes_of
 from ._layer_request import LayerRequest
-from ._multihead import asked_weights, inputs_of, multihead_request, weights_of
+from ._multihead_request import asked_weights, inputs_of, multihead_request, weights_of
 from ._options import number
 from ._results import result_type
-from ._stack import stack_request
 from ._stack_kinds import stack_kind
+from ._stack_request import stack_request
 from ._torch_run import run
 from ._torch_tools import as_tensor, draw_seed
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import attn
-from attn import _context, _layer_handle, _layer_prepare
+from attn import _context, _layer_handle, _layer_pool, _layer_prepare
 
 E, H = 32, 4
 
@@ -60,7 +60,7 @@ def test_threads_share_a_layer(normal, layer):
 def test_layers_of_one_kind_share_c_layers(normal):
     """One thread needs one C layer, whatever the parameters and the lengths."""
     made = []
-    real = _layer_handle.Handle
+    real = _layer_pool.Handle
 
     class Counted(real):
         def __init__(self, *args):
@@ -68,11 +68,11 @@ def test_layers_of_one_kind_share_c_layers(normal):
             super().__init__(*args)
 
     layers = [attn.MultiheadAttention(E, H, batch_first=True, seed=s) for s in (1, 2)]
-    _layer_handle._pool_for.cache_clear()
+    _layer_pool._pool_for.cache_clear()
     _layer_prepare.ready.cache_clear()
     x = normal(4, 16, E)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_layer_handle, "Handle", Counted)
+        patch.setattr(_layer_pool, "Handle", Counted)
         for length in (9, 16, 12):
             for layer in layers:
                 for part in (x[:3, :length], x[:, :length]):
@@ -161,10 +161,10 @@ def test_a_layer_keeps_no_array_alive(normal, layer):
 
 def test_the_number_of_kept_c_layers_is_bounded(normal):
     layer = attn.MultiheadAttention(4, 1)
-    for window in range(_layer_handle._POOLS + 10):
+    for window in range(_layer_pool._POOLS + 10):
         x = normal(2, 1, 4)
         layer(x, x, x, window=(window, 0))
-    assert _layer_handle._pool_for.cache_info().currsize <= _layer_handle._POOLS
+    assert _layer_pool._pool_for.cache_info().currsize <= _layer_pool._POOLS
     assert _layer_prepare.ready.cache_info().currsize <= _layer_prepare._CALLS
 
 
