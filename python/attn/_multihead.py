@@ -62,6 +62,9 @@ class MultiheadAttention(Layer):
     batch, for the price of smaller matrix products.
     seed: decides first values and what is dropped; None: they differ each time.
 
+    Products with parameters are calls of BLAS, which has its own number of threads: set
+    it to that of attn.set_num_threads().
+
     Beside forward and backward there are state_dict, load_state_dict, train and eval,
     which do what they do in torch, and the parameters and their gradients by name in
     ``layer.parameters`` and ``layer.grads``. A new layer is in training.
@@ -115,6 +118,7 @@ class MultiheadAttention(Layer):
             reproducible=reproducible,
         )
         super().__init__(kind, dropout, seed)
+        self.embed_dim, self.num_heads = kind.attention[:2]
         self.batch_first = bool(batch_first)
 
     def forward(

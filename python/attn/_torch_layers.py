@@ -109,6 +109,7 @@ class MultiheadAttention(_Layer):
             **options,
         )
         super().__init__(kind, dropout)
+        self.embed_dim, self.num_heads = kind.attention[:2]
         self.batch_first = bool(batch_first)
 
     def forward(

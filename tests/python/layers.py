@@ -195,6 +195,15 @@ def stack(
     return x, weights, of_memory
 
 
+def with_a_say(layer):
+    """The layer with values that all count, and its parameters in float64."""
+    rng = np.random.default_rng(2)
+    for name, array in layer.parameters.items():
+        middle = 1.0 if ".norm" in f".{name}" and name.endswith("weight") else 0.0
+        array[...] = middle + 0.3 * rng.standard_normal(array.shape)
+    return layer, {name: np.float64(a) for name, a in layer.parameters.items()}
+
+
 def check_gradients(function, leaves, grads, grad_output, rng):
     """Compares gradients with the slope of function along random directions.
 

@@ -69,11 +69,9 @@ CALLS = {
 
 def made(options, **more):
     """A layer whose every parameter has a say, and its parameters in float64."""
-    layer = attn.MultiheadAttention(E, H, batch_first=True, seed=1, **options, **more)
-    rng = np.random.default_rng(2)
-    for array in layer.parameters.values():
-        array[...] = 0.4 * rng.standard_normal(array.shape)
-    return layer, wide(layer.parameters)
+    return layers.with_a_say(
+        attn.MultiheadAttention(E, H, batch_first=True, seed=1, **options, **more)
+    )
 
 
 def wide(arrays):

@@ -46,12 +46,9 @@ PADDING = np.arange(S) < np.array([[9], [5]])
 
 def made(options, **more):
     """A stack whose every parameter has a say, and its parameters in float64."""
-    stack = attn.TransformerStack(BLOCKS, E, H, F, seed=1, **options, **more)
-    rng = np.random.default_rng(2)
-    for name, array in stack.parameters.items():
-        middle = 1.0 if ".norm" in name and name.endswith("weight") else 0.0
-        array[...] = middle + 0.3 * rng.standard_normal(array.shape)
-    return stack, {name: np.float64(a) for name, a in stack.parameters.items()}
+    return layers.with_a_say(
+        attn.TransformerStack(BLOCKS, E, H, F, seed=1, **options, **more)
+    )
 
 
 def exact(state, x, memory, options, own=None, memory_options=None):
