@@ -18,13 +18,16 @@ from compare.problem import Problem
 _BLAS = ("libblas.so.3", "libopenblas.so.0")
 
 
-def layer_calls(problem: Problem, ours: str, theirs: str) -> dict[str, Callable[[], Any]]:
+def layer_calls(
+    problem: Problem, ours: str, theirs: str
+) -> dict[str, Callable[[], Any]]:
     """The calls by library; with backward they return gradients too."""
     torch.manual_seed(problem.seed)
     features = problem.q_heads * problem.key_dim
+    heads = problem.q_heads
     layers: dict[str, Any] = {
-        theirs: torch.nn.MultiheadAttention(features, problem.q_heads, batch_first=True),
-        ours: attn.torch.MultiheadAttention(features, problem.q_heads, batch_first=True),
+        theirs: torch.nn.MultiheadAttention(features, heads, batch_first=True),
+        ours: attn.torch.MultiheadAttention(features, heads, batch_first=True),
     }
     layers[ours].load_state_dict(layers[theirs].state_dict())
     x = torch.randn(problem.batch, problem.q_length, features)

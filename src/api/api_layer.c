@@ -13,10 +13,14 @@ static attn_status allocate(attn_layer **layer, attn_context *context) {
     *layer = NULL;
     REQUIRE(context != NULL, ATTN_ERR_INVALID,
             "context is NULL: a layer needs one of attn_context_create()");
-    *layer = attn_mem_allocate(&context->allocator, sizeof **layer);
-    REQUIRE(*layer != NULL, ATTN_ERR_NO_MEMORY, "no memory for a layer");
-    memset(*layer, 0, sizeof **layer);
-    (*layer)->context = context;
+    struct attn_layer *made = attn_mem_allocate(&context->allocator, sizeof *made);
+    if (made == NULL) {
+        attn_fail(ATTN_ERR_NO_MEMORY, "no memory for a layer");
+        return ATTN_ERR_NO_MEMORY;
+    }
+    memset(made, 0, sizeof *made);
+    made->context = context;
+    *layer = made;
     return ATTN_OK;
 }
 

@@ -51,7 +51,8 @@ static inline struct moments row_moments(const float *row, int n, float center) 
         int i = 0;
         for (; i + CHAINED <= size; i += CHAINED) {
             for (int v = 0; v < CHAINS; v++) {
-                add_moments(&sum[v], &squares[v], vec_load(x + i + v * WIDTH), c);
+                add_moments(&sum[v], &squares[v],
+                            vec_load(x + i + (ptrdiff_t)v * WIDTH), c);
             }
         }
         for (; i + WIDTH <= size; i += WIDTH) {

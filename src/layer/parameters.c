@@ -103,7 +103,7 @@ attn_status attn_parameters_set(struct parameters *parameters, const char *name,
     REQUIRE(tensor != NULL, ATTN_ERR_INVALID, "the tensor of %s is NULL",
             parameter->name);
     TRY(check_shape(parameter, "", tensor));
-    struct extent extent;
+    struct extent extent = {0};
     TRY(check(parameter, "", tensor, &extent));
     TRY(attn_parameters_gradients_apart(parameters, &extent));
     parameter->value = *tensor;
@@ -123,7 +123,7 @@ attn_status attn_parameters_set_gradient(struct parameters *parameters,
         return ATTN_OK;
     }
     TRY(check_shape(parameter, "the gradient of ", tensor));
-    struct extent extent;
+    struct extent extent = {0};
     TRY(check(parameter, "the gradient of ", tensor, &extent));
     TRY(attn_tensor_check_distinct(tensor, parameter->name));
     for (int64_t i = 0; i < parameters->count; i++) {

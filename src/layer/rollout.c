@@ -44,7 +44,7 @@ attn_status attn_rollout_bind(struct rollout *rollout, const attn_tensor *mean_w
     REQUIRE(mean_weights != NULL, ATTN_ERR_INVALID, "mean_weights is NULL");
     REQUIRE(mean_weights->rank == 4, ATTN_ERR_INVALID,
             "mean_weights has rank %d, should be 4", (int)mean_weights->rank);
-    struct extent from, to;
+    struct extent from = {0}, to = {0};
     *rollout = (struct rollout){
         .layers = mean_weights->shape[0],
         .batch = mean_weights->shape[1],

@@ -57,7 +57,7 @@ void attn_stack_norm(const struct stack_call *stack, const struct sequences *to,
 }
 
 int64_t attn_stack_norm_parts(int64_t embed_dim) {
-    return 2 * PARTS_OF_ROWS * embed_dim;
+    return (int64_t)2 * PARTS_OF_ROWS * embed_dim;
 }
 
 struct norm_gradient {

@@ -77,7 +77,8 @@ static void packed_gradients_of_wide_values(void **state) {
     need_equal(&packed[1], &key);
     need_equal(&packed[2], &value);
 
-    /* a key's head reaches into the values, then a value's into the next row's queries */
+    /* a key's head reaches into the values, then a value's into the next row's queries
+     */
     packed[1].stride[1] = 9;
     expect_refusal(attn_plan_backward(call.forward.plan, &call.args), ATTN_ERR_INVALID,
                    "grad_value|grad_key|meet");

@@ -256,7 +256,7 @@ static void many_callers_of_one_layer(void **state) {
     struct layer_problem problem = large_sample(LAYER_STACK);
     problem.threads = 3;
     for (int c = 0; c < CALLERS; c++) {
-        problem.seed = (uint64_t)(100 + c);
+        problem.seed = 100 + (uint64_t)c;
         layer_open(&callers[c].call, &problem);
     }
     attn_layer *own[CALLERS];

@@ -166,7 +166,8 @@ static void overlapping_gradients(void **state) {
     expect_refusal(attn_layer_set_gradient(layer, "in_proj_weight", &in),
                    ATTN_ERR_INVALID,
                    "gradient of in_proj_weight overlaps in_proj_weight");
-    attn_tensor_init(&t, ATTN_F32, 2, (int64_t[]){12, 12}, weights + 24 * 12 - 1);
+    attn_tensor_init(&t, ATTN_F32, 2, (int64_t[]){12, 12},
+                     weights + (ptrdiff_t)24 * 12 - 1);
     expect_refusal(attn_layer_set_gradient(layer, "out_proj.weight", &t),
                    ATTN_ERR_INVALID,
                    "gradient of out_proj.weight overlaps in_proj_weight");

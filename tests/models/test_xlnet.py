@@ -81,7 +81,6 @@ class Streams:
         )[:2]
 
     def layer(self, targets):
-        m = self.module
         layer = attn.torch.MultiheadAttention(
             DIM,
             HEADS,
@@ -123,9 +122,7 @@ def test_a_stream(stream):
 
     layer = streams.layer(is_query)
     queries = streams.query if is_query else streams.content
-    ours_in, memory, content = map(
-        ours_of, (queries, streams.memory, streams.content)
-    )
+    ours_in, memory, content = map(ours_of, (queries, streams.memory, streams.content))
     encodings = ours_of(streams.encodings[:, 0])
     keys = torch.cat([memory, content if is_query else ours_in])
     more = {}

@@ -38,7 +38,7 @@ class Parameter:
 
 
 def linear(*modules: Any, turned: bool = False) -> dict[str, Parameter]:
-    """The weight and the bias of one or more linear modules or norms, if there is one."""
+    """The weight and, if there is one, the bias of linear modules or norms."""
     found = {}
     for name in ("weight", "bias"):
         parts = tuple(getattr(module, name, None) for module in modules)

@@ -28,6 +28,10 @@ const node *layer_leaves(const struct layer_call *call, const char *prefix,
 
 void layer_linear(struct tape *tape, const struct linear_map *map, int64_t rows,
                   struct matrix y, struct matrix x, const node *residual) {
+    if (map->weight == NULL || x.at == NULL) {
+        fail_msg("a product without its factors");
+        return;
+    }
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < map->outputs; c++) {
             const int64_t output = map->first + c;

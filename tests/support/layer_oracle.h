@@ -4,10 +4,10 @@
  *
  * Roundings, in units u = 2^-24 of the result, or of the sum of the sizes of n terms: a
  * product of n terms n + 4, a score 3 more for its scale and as many as there are terms
- * that are added; softcap 7; an exponential |score - maximum| + 8, their sum n + 12, its
- * inverse 4 + 2 |LSE|, a weight 2, a sum of values n + 20; a cosine what attn/rotary.h
- * leaves open (support/rotary.c); a mean n + 4, a difference from it 2, the inverse
- * deviation 8; an activation what kernel/kernel.h promises.
+ * that are added; softcap 7; an exponential |score - maximum| + 8, their sum n + 12,
+ * its inverse 4 + 2 |LSE|, a weight 2, a sum of values n + 20; a cosine what
+ * attn/rotary.h leaves open (support/rotary.c); a mean n + 4, a difference from it 2,
+ * the inverse deviation 8; an activation what kernel/kernel.h promises.
  */
 #ifndef TEST_LAYER_ORACLE_H
 #define TEST_LAYER_ORACLE_H

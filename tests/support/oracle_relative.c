@@ -88,9 +88,9 @@ struct oracle_product oracle_product(const struct test_problem *problem,
         size += fabs(factor * row[c]);
     }
     double roundings = (problem->key_dim + (bias != NULL ? 3 : 2)) * unit;
-    return (struct oracle_product){scale * dot,
-                                   roundings / (1 - roundings) * fabs(scale) * size +
-                                       (problem->key_dim * fabs(scale) + 1) * smallest};
+    double error = roundings / (1 - roundings) * fabs(scale) * size;
+    error += (problem->key_dim * fabs(scale) + 1) * smallest;
+    return (struct oracle_product){scale * dot, error};
 }
 
 static void add_term(struct oracle_terms *terms, struct oracle_product term) {
