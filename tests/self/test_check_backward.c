@@ -43,8 +43,9 @@ static void close_problem(void) {
 static const char *const texts[] = {
     "b2 h4/2 q5 k9 d8/3 causal align=br softcap=2 bias alibi sinks seed=1",
     "b3 h2 q9 k7 d4 layout=bshd qlens kvlens docs bias alibi sinks dropout=0.2 seed=2",
-    "b2 h2 q9 k12 d4 qlens kvlens dropout=0.1 relbias=8,9 relkeys ubias vbias segments "
-    "ranks=below seed=3"};
+    ("b2 h2 q9 k12 d4 qlens kvlens dropout=0.1 relbias=8,9 relkeys ubias vbias "
+     "segments ranks=below seed=3"),
+};
 
 static void wrong_elements_are_noticed(void **state) {
     (void)state;
