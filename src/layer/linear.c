@@ -1,11 +1,12 @@
 /*
  * Products of rows with a parameter.
  *
- * Rows of all batch elements that lie at even steps make one product; otherwise each
- * batch element makes one. BLAS takes its int for the number of rows, which longer
- * calls are cut for. Where the bits of a sequence must not depend on the others, rows
- * are cut at multiples of PANEL within their sequence: BLAS may compute a product of
- * many rows in another way than one of few.
+ * Rows of all batch elements that lie at even steps, those of a batch element together
+ * or those of a place in the sequence, make one product; otherwise each batch element
+ * makes one. BLAS takes its int for the number of rows, which longer calls are cut for.
+ * Where the bits of a sequence must not depend on the others, rows are cut at multiples
+ * of PANEL within their sequence: BLAS may compute a product of many rows in another
+ * way than one of few.
  */
 #include "layer/linear.h"
 
@@ -33,6 +34,7 @@ static void for_panels(const struct linear *linear, struct size size,
                        const struct sequences *x, int width_x, product_of_rows *run,
                        const struct product *product) {
     int64_t most = ROWS_MAX;
+    struct sequences across_y = *y, across_x = *x;
     if (size.batch * size.rows > 1 &&
         (x->row_stride < width_x || y->row_stride < width_y)) {
         most = 1; /* rows that share memory, which BLAS does not take */
@@ -40,6 +42,12 @@ static void for_panels(const struct linear *linear, struct size size,
         most = PANEL;
     } else if (sequences_even(y, size) && sequences_even(x, size)) {
         size = (struct size){min_i64(1, size.batch), size.batch * size.rows};
+    } else if (sequences_even_across(y, size) && sequences_even_across(x, size)) {
+        size = (struct size){1, size.batch * size.rows};
+        across_y.row_stride = y->batch_stride;
+        across_x.row_stride = x->batch_stride;
+        y = &across_y;
+        x = &across_x;
     }
     for (int64_t b = 0; b < size.batch; b++) {
         for (int64_t row = 0; row < size.rows; row += most) {

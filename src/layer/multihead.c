@@ -138,8 +138,8 @@ struct sequences attn_multihead_combined(const struct multihead_call *call) {
                       (multihead->facts.heads + 1) * multihead->combined, average_task,
                       call);
     }
-    const struct sequences all =
-        sequences_at(mean ? call->average : call->heads, size, multihead->combined);
+    const struct sequences all = attn_multihead_rows(
+        call, mean ? call->average : call->heads, multihead->combined);
     if (multihead->facts.targets == 0) {
         return all;
     }

@@ -77,7 +77,7 @@ static void output_gradients(const struct multihead_call *call,
                            parameter_vector(attn_multihead_gradient(call, OUT_BIAS)),
                            &gradients->grad_output, &combined, outputs, inputs);
     const struct sequences of_queries =
-        sequences_at(mean ? gradients->average : gradients->heads, all, inputs);
+        attn_multihead_rows(call, mean ? gradients->average : gradients->heads, inputs);
     const struct sequences to =
         targets ? sequences_at(call->target_rows, size, inputs) : of_queries;
     attn_linear_input(linear, size, &to, &gradients->grad_output,

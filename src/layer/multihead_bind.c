@@ -21,10 +21,28 @@ const attn_tensor *attn_multihead_gradient(const struct multihead_call *call,
     return at < 0 ? &none : &call->parameters->list[call->first + at].gradient;
 }
 
+/* Rows in the order of an input, but for what is moved row by row. */
+static struct sequences rows_like(const struct multihead_call *call,
+                                  const struct sequences *input, float *data,
+                                  struct size size, int64_t features) {
+    const attn_multihead_options *facts = &call->multihead->facts;
+    const bool across = sequences_even_across(input, size) && facts->targets == 0 &&
+                        call->multihead->extras == 0;
+    return across ? sequences_across(data, size, features)
+                  : sequences_at(data, size, features);
+}
+
+struct sequences attn_multihead_rows(const struct multihead_call *call, float *data,
+                                     int64_t features) {
+    const struct size size = {call->batch, call->q_length};
+    return rows_like(call, &call->input, data, size, features);
+}
+
 void attn_multihead_place_parts(const struct multihead_call *call,
                                 struct sequences part[PARTS], struct ledger *ledger) {
     const struct multihead *multihead = call->multihead;
     const int64_t *width = multihead->width;
+    const struct sequences *inputs[] = {&call->input, &call->key, &call->value};
     for (int i = 0; i < PARTS; i++) {
         const struct size size = {call->batch,
                                   i == PART_QUERY ? call->q_length : call->kv_length};
@@ -35,7 +53,7 @@ void attn_multihead_place_parts(const struct multihead_call *call,
         }
         float *data = ledger_floats(ledger, size.batch, size.rows, features);
         for (int p = first; p <= i; p++) {
-            part[p] = sequences_at(data, size, features);
+            part[p] = rows_like(call, inputs[first], data, size, features);
             data = data != NULL ? data + width[p] : NULL;
         }
     }
@@ -244,9 +262,8 @@ attn_status attn_multihead_bind(struct multihead_bound *bound,
                                 const struct multihead_call *call) {
     const struct multihead *multihead = call->multihead;
     const attn_multihead_options *facts = &multihead->facts;
-    const struct size size = {call->batch, call->q_length};
     const struct sequences heads =
-        sequences_at(call->heads, size, facts->heads * facts->value_dim);
+        attn_multihead_rows(call, call->heads, facts->heads * facts->value_dim);
     bound->query = attn_heads_of(&call->part[PART_QUERY], call->batch, facts->heads,
                                  call->q_length, facts->key_dim);
     bound->key = attn_heads_of(&call->part[PART_KEY], call->batch, facts->kv_heads,

@@ -102,9 +102,8 @@ attn_status attn_multihead_bind_backward(struct multihead_backward_bound *bound,
                                          const struct multihead_gradients *gradients) {
     const struct multihead *multihead = call->multihead;
     const attn_multihead_options *facts = &multihead->facts;
-    const struct size size = {call->batch, call->q_length};
     const struct sequences heads =
-        sequences_at(gradients->heads, size, facts->heads * facts->value_dim);
+        attn_multihead_rows(call, gradients->heads, facts->heads * facts->value_dim);
     bound->grad_query = attn_heads_of(&gradients->part[PART_QUERY], call->batch,
                                       facts->heads, call->q_length, facts->key_dim);
     bound->grad_key = attn_heads_of(&gradients->part[PART_KEY], call->batch,

@@ -11,6 +11,11 @@
 void attn_multihead_place_parts(const struct multihead_call *call,
                                 struct sequences part[PARTS], struct ledger *ledger);
 
+/* Rows of the queries in `data`, of this many features, in the order in which the rows
+ * of input lie: so that one product takes all of them. */
+struct sequences attn_multihead_rows(const struct multihead_call *call, float *data,
+                                     int64_t features);
+
 /* True if this part and the next are made by one product. */
 bool attn_multihead_with_next(const struct multihead_call *call, int part);
 

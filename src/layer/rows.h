@@ -31,6 +31,12 @@ static inline struct sequences sequences_at(float *data, struct size size,
     return (struct sequences){data, size.rows * features, features};
 }
 
+/* The same where rows of the same number, of all batch elements, follow each other. */
+static inline struct sequences sequences_across(float *data, struct size size,
+                                                int64_t features) {
+    return (struct sequences){data, features, size.batch * features};
+}
+
 /* The same shifted by so many features. */
 static inline struct sequences sequences_from(struct sequences sequences,
                                               int64_t feature) {
@@ -43,6 +49,14 @@ static inline struct sequences sequences_from(struct sequences sequences,
 static inline bool sequences_even(const struct sequences *sequences, struct size size) {
     return size.batch <= 1 || size.rows == 0 ||
            sequences->batch_stride == size.rows * sequences->row_stride;
+}
+
+/* True if the batch elements of a row follow each other by the same stride, also from
+ * one row to the next. */
+static inline bool sequences_even_across(const struct sequences *sequences,
+                                         struct size size) {
+    return size.batch > 1 && size.rows > 1 &&
+           sequences->row_stride == size.batch * sequences->batch_stride;
 }
 
 /* Work on rows [row, end) of batch element b. */
