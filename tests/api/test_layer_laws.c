@@ -278,6 +278,25 @@ static void statistics_of_the_caller(void **state) {
     layer_close(&call);
 }
 
+/* A backward call neither reads nor writes what the forward call wrote beside the
+ * state. */
+static void outputs_of_the_forward_call(void **state) {
+    (void)state;
+    for (int n = 0; n < LAYER_SAMPLES; n++) {
+        const struct layer_problem problem = layer_sample(n);
+        struct layer_call call;
+        layer_open(&call, &problem);
+        run(&call);
+        struct layer_snapshot gradients = layer_take(&call, LAYER_GRADIENTS);
+        layer_reset(&call);
+        struct layer_snapshot nothing = layer_take(&call, LAYER_OUTPUT | LAYER_OTHERS);
+        layer_backward(&call);
+        layer_need_same(&gradients, &call, LAYER_GRADIENTS, "outputs gone");
+        layer_need_same(&nothing, &call, LAYER_OUTPUT | LAYER_OTHERS, "outputs");
+        layer_close(&call);
+    }
+}
+
 /* A stack of two blocks of one group is one whose blocks have equal parameters. */
 static void shared_parameters(void **state) {
     (void)state;
@@ -343,6 +362,7 @@ int main(void) {
         cmocka_unit_test(sizes_of_0),
         cmocka_unit_test(everything_dropped),
         cmocka_unit_test(statistics_of_the_caller),
+        cmocka_unit_test(outputs_of_the_forward_call),
         cmocka_unit_test(shared_parameters),
         cmocka_unit_test(parameters_that_change),
     };

@@ -60,6 +60,13 @@ static void check_lent(const struct layer_problem *problem, int at_end) {
     lend(&call, at_end, &lent);
     run(&call);
     layer_need_same(&plain, &call, LAYER_ALL, "lent memory");
+    /* a call that keeps nothing may need more of the workspace */
+    struct layer_snapshot outputs = layer_take(&call, LAYER_OUTPUT | LAYER_OTHERS);
+    call.args.state = NULL;
+    call.args.state_size = 0;
+    layer_reset(&call);
+    layer_forward(&call);
+    layer_need_same(&outputs, &call, LAYER_OUTPUT | LAYER_OTHERS, "no state");
     give_back(&lent);
     layer_close(&call);
 }

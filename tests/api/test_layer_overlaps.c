@@ -3,7 +3,9 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "tests/support/element.h"
 #include "tests/support/layer_refuse.h"
 
 /* Enough for a forward and for a backward call. */
@@ -143,24 +145,61 @@ static void overlaps(void **state) {
     }
 }
 
-/* What is written meets no input of the attention either. Some are so small that the
- * tensor moved there meets others too. */
+/* An input moved to the end of what is written, of the same contents as before. */
+static void share(const struct refuse_member *written, const char *name,
+                  const attn_tensor **input) {
+    const attn_tensor *before = *written->tensor, *from = *input;
+    const size_t bytes = (size_t)element_extent(before) * sizeof(float);
+    const size_t needed =
+        ((size_t)element_extent(from) * element_size(from->dtype) + 63) / 64 * 64;
+    char *memory = aligned_alloc(64, (bytes + needed + 63) / 64 * 64);
+    assert_non_null(memory);
+    attn_tensor to = *before, moved = *from;
+    to.data = memory;
+    moved.data = memory + (bytes - 1) / 64 * 64;
+    memcpy(moved.data, from->data,
+           (size_t)element_extent(from) * element_size(from->dtype));
+    *written->tensor = &to;
+    *input = &moved;
+    char says[64];
+    snprintf(says, sizeof says, "overlaps|%s", name);
+    refuse_member(written, ATTN_ERR_INVALID, says);
+    *written->tensor = before;
+    *input = from;
+    free(memory);
+}
+
+/* What is written meets no input of the attention or of rotations either. */
 static void overlaps_of_inputs(void **state) {
     (void)state;
     for (int n = 0; n < LAYER_SAMPLES; n++) {
         refuse_reopen(n);
-        const struct region regions[] = {
-            {"", data_of(refuse_call.args.position_ids)},
-            {"", data_of(refuse_call.attention[0].mask)},
-            {"", data_of(refuse_call.attention[0].bias)},
-            {"", data_of(refuse_call.attention[0].alibi_slopes)},
-            {"", data_of(refuse_call.attention[0].sinks)},
-            {"", data_of(refuse_call.attention[0].relative_bias)},
-            {"", data_of(refuse_call.attention[0].kv_lengths)},
-            {"", data_of(refuse_call.attention[0].k_segments)},
-            {"", data_of(refuse_call.attention[1].kv_lengths)},
+        attn_forward_args *self = &refuse_call.attention[0];
+        attn_forward_args *cross = &refuse_call.attention[1];
+        const struct {
+            const char *name;
+            const attn_tensor **input;
+        } inputs[] = {
+            {"position_ids", &refuse_call.args.position_ids},
+            {"q_lengths", &self->q_lengths},
+            {"kv_lengths", &self->kv_lengths},
+            {"mask", &self->mask},
+            {"bias", &self->bias},
+            {"alibi_slopes", &self->alibi_slopes},
+            {"sinks", &self->sinks},
+            {"relative_bias", &self->relative_bias},
+            {"q_segments", &self->q_segments},
+            {"k_segments", &self->k_segments},
+            {"kv_lengths", &cross->kv_lengths},
         };
-        all_moved_into(regions, COUNT_OF(regions));
+        for (size_t m = 0; m < REFUSE_MEMBERS; m++) {
+            for (size_t i = 0; i < COUNT_OF(inputs); i++) {
+                if (refuse_members[m].written && *refuse_members[m].tensor != NULL &&
+                    *inputs[i].input != NULL) {
+                    share(&refuse_members[m], inputs[i].name, inputs[i].input);
+                }
+            }
+        }
     }
 }
 
