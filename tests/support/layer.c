@@ -117,12 +117,12 @@ static void add_targets(struct layer_call *call, struct random *random) {
                        shared ? p->targets : of, p->targets, 0, 0, 0, p->q_length - 1);
 }
 
-/* A gradient beside each float tensor, but for some. */
+/* A gradient beside each float tensor, but for some; beside input always. */
 static void add_gradients(struct layer_call *call, struct random *random) {
     for (int t = 0; t < call->tensors; t++) {
         struct layer_tensor *to = &call->tensor[t];
         const char *name = to->name;
-        const int some = call->problem.plain || random_percent(random, 90);
+        const int some = call->problem.plain || random_percent(random, 90) || t == 0;
         if (to->tensor.dtype != ATTN_F32 || strcmp(name, "cosines") == 0 ||
             strcmp(name, "sines") == 0 || !some) {
             continue;
