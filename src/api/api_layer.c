@@ -11,8 +11,11 @@
 static attn_status allocate(attn_layer **layer, attn_context *context) {
     REQUIRE_POINTER(layer);
     *layer = NULL;
-    REQUIRE(context != NULL, ATTN_ERR_INVALID,
-            "context is NULL: a layer needs one of attn_context_create()");
+    if (context == NULL) {
+        attn_fail(ATTN_ERR_INVALID,
+                  "context is NULL: a layer needs one of attn_context_create()");
+        return ATTN_ERR_INVALID;
+    }
     struct attn_layer *made = attn_mem_allocate(&context->allocator, sizeof *made);
     if (made == NULL) {
         attn_fail(ATTN_ERR_NO_MEMORY, "no memory for a layer");
