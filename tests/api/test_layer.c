@@ -45,10 +45,12 @@ static void larger_sizes(void **state) {
     }
 }
 
-/* More rows than are summed at once, and more columns than one range has. */
+/* More rows than are summed at once, more columns than one range has, and so few rows
+ * that BLAS computes them in parts. */
 static void long_and_wide_sums(void **state) {
     (void)state;
-    static const int64_t sizes[][3] = {{1, 150, 4}, {90, 2, 4}, {1, 2, 270}};
+    static const int64_t sizes[][3] = {
+        {1, 150, 4}, {90, 2, 4}, {1, 2, 270}, {1, 7, 270}};
     for (size_t s = 0; s < COUNT_OF(sizes); s++) {
         for (int layers = 0; layers < 2; layers++) {
             struct layer_problem problem = layer_sample(layers ? LAYER_STACK : 0);

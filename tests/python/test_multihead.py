@@ -117,6 +117,30 @@ def test_kinds_of_layers(normal, rng, qkv, close, name, masked):
     layers.check_gradients(lambda x: exact(x)[0], {**state, **inputs}, grads, grad, rng)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 8, 9])
+def test_few_rows_of_many_features(normal, rng, close, rows):
+    """BLAS computes them in parts of the features."""
+    features = 1040
+    layer = attn.MultiheadAttention(features, H, kdim=50, vdim=20, seed=1)
+    inputs = {
+        "query": normal(rows, features),
+        "key": normal(S, 50),
+        "value": normal(S, 20),
+    }
+    leaves = {**wide(layer.parameters), **wide(inputs)}
+
+    def exact(given):
+        given = dict(given)
+        sequences = [given.pop(name)[None] for name in inputs]
+        return layers.multihead(given, *sequences, H)[0][0]
+
+    output, _ = layer(**inputs)
+    close(output, exact(leaves))
+    grad = normal(rows, features)
+    grads = {**dict(zip(inputs, layer.backward(grad))), **layer.grads}
+    layers.check_gradients(exact, leaves, grads, grad, rng)
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_options_of_attention(normal, rng, qkv, close, name):
     options = CALLS[name]
