@@ -88,8 +88,9 @@ def table(pairs: list[Pair], threads: list[int], rounds: int) -> str:
         "",
         f"Medians of {_many(rounds, 'round')}. GFLOP/s counts the products in full, "
         "whatever masks leave out:",
-        "2 forward and 5 backward, of 2 b h q k d each. faster: the time of PyTorch",
-        "over that of libattn, the median of the rounds and its range.",
+        "2 forward and 5 backward, of 2 b h q k d each, and those of a layer with its",
+        "parameters. faster: the time of PyTorch over that of libattn, the median of",
+        "the rounds and its range.",
     ]
     if len(threads) > 1:
         first = threads[0]
