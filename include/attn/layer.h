@@ -16,10 +16,11 @@
  * what lies beyond the lengths becomes rows of output of its own. For training it must
  * be finite, and grad_output 0 there, or it counts like any other row.
  *
- * Products with parameters are each one call of BLAS, made from the calling thread
- * under a lock of libattn's, with the BLAS settings of the application: give BLAS as
- * many threads as the context has. The bits of a result may depend on the batch and its
- * padding, unless attn_layer_set_reproducible() says otherwise.
+ * Products with parameters are each one call of BLAS, or several for up to 8 rows, made
+ * from the calling thread under a lock of libattn's, with the BLAS settings of the
+ * application: give BLAS as many threads as the context has. The bits of a result may
+ * depend on the batch and its padding, unless attn_layer_set_reproducible() says
+ * otherwise.
  */
 #ifndef ATTN_LAYER_H
 #define ATTN_LAYER_H

@@ -1,5 +1,5 @@
 /*
- * Products of rows with a parameter, forwards and backwards: each one call of BLAS
+ * Products of rows with a parameter, forwards and backwards: each one large product
  * where the strides allow it.
  */
 #ifndef ATTN_LAYER_LINEAR_H
