@@ -14,7 +14,7 @@ endfunction()
 
 attn_kernel_set(scalar "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
-  attn_kernel_set(avx2 HAVE_AVX2 -mavx2 -mfma)
+  attn_kernel_set(avx2 HAVE_AVX2 -mavx2 -mfma -mf16c)
   attn_kernel_set(avx512 HAVE_AVX512
     -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")

@@ -196,7 +196,7 @@ ATTN_API attn_status attn_context_set_allocator(attn_context *context,
 enum {
     ATTN_ISA_AUTO = 0,   /* the best that this processor runs */
     ATTN_ISA_SCALAR = 1, /* plain C */
-    ATTN_ISA_AVX2 = 2,   /* x86: AVX2 and FMA */
+    ATTN_ISA_AVX2 = 2,   /* x86: AVX2, FMA and F16C */
     ATTN_ISA_AVX512 = 3, /* x86: AVX-512 F, BW, DQ, VL */
     ATTN_ISA_NEON = 4    /* 64-bit ARM */
 };

@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 static const char *const names[] = {"auto", "scalar", "avx2", "avx512", "neon"};
 
@@ -21,13 +24,22 @@ const char *attn_cpu_isa_name(int32_t isa) {
     return isa >= 0 && isa < (int32_t)COUNT_OF(names) ? names[isa] : "unknown";
 }
 
+#if defined(__x86_64__)
+/* Not every compiler's check knows F16C, but the check for AVX2 covers the system. */
+static bool has_f16c(void) {
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 static bool cpu_has(int32_t isa) {
     switch (isa) {
     case ATTN_ISA_SCALAR:
         return true;
 #if defined(__x86_64__)
     case ATTN_ISA_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               has_f16c();
     case ATTN_ISA_AVX512:
         return __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") &&

@@ -1,6 +1,6 @@
 /*
- * The kernels for AVX2 and FMA. Compiled with the flags of that instruction set and
- * exporting one constant: nothing here may run on a processor without it.
+ * The kernels for AVX2, FMA and F16C. Compiled with the flags of that instruction set
+ * and exporting one constant: nothing here may run on a processor without it.
  */
 #include "kernel/vec_avx2.h"
 

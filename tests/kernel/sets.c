@@ -6,6 +6,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef HAVE_AVX2
+#include <cpuid.h>
+#endif
 
 #include "base/cpu.h"
 #include "tests/support/test.h"
@@ -40,6 +43,13 @@ const struct kernels *sets_begin(void) {
     return kernels;
 }
 
+#ifdef HAVE_AVX2
+static bool has_f16c(void) {
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 /* Whether the build says that it has a set and the compiler that it runs here. */
 static bool is_due(int32_t isa) {
     switch (isa) {
@@ -47,7 +57,8 @@ static bool is_due(int32_t isa) {
         return true;
 #ifdef HAVE_AVX2
     case ATTN_ISA_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               has_f16c();
 #endif
 #ifdef HAVE_AVX512
     case ATTN_ISA_AVX512:
