@@ -1,5 +1,5 @@
 /*
- * The vector vocabulary (see vec_scalar.h) for AVX2 and FMA: eight lanes.
+ * The vector vocabulary (see vec_scalar.h) for AVX2, FMA and F16C: eight lanes.
  */
 #ifndef ATTN_KERNEL_VEC_H
 #define ATTN_KERNEL_VEC_H
@@ -37,6 +37,81 @@ static inline vec vec_load_part(const float *p, int n, float fill) {
 }
 static inline void vec_store_part(float *p, int n, vec a) {
     _mm256_maskstore_ps(p, first_lanes(n), a);
+}
+static inline vec vec_from_bf16(__m128i halves) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+/* The upper halves, to nearest even; NaN quiet and never rounded to infinity */
+static inline __m128i vec_to_bf16(vec a) {
+    const __m256i bits = _mm256_castps_si256(a), upper = _mm256_srli_epi32(bits, 16);
+    const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+    __m256i near = _mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff));
+    near = _mm256_srli_epi32(_mm256_add_epi32(near, odd), 16);
+    const __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    const __m256i halves = _mm256_blendv_epi8(near, quiet, nan);
+    return _mm_packus_epi32(_mm256_castsi256_si128(halves),
+                            _mm256_extracti128_si256(halves, 1));
+}
+/* The instructions of F16C heed neither FTZ nor DAZ for halves. */
+static inline __m128i vec_to_f16(vec a) {
+    return _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT);
+}
+static inline vec vec_from_i8(__m128i bytes) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+}
+static inline __m128i vec_to_i8(vec a) {
+    const __m256i whole = _mm256_cvtps_epi32(a);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole),
+                                          _mm256_extracti128_si256(whole, 1));
+    return _mm_packs_epi16(words, words);
+}
+/* n elements of `size` bytes, 16 bytes at most, and zeros */
+static inline __m128i load_elements(const void *p, size_t size, int n) {
+    uint8_t bytes[16] = {0};
+    memcpy(bytes, p, size * (size_t)n);
+    return _mm_loadu_si128((const __m128i *)(const void *)bytes);
+}
+static inline void store_elements(void *p, size_t size, int n, __m128i elements) {
+    uint8_t bytes[16];
+    _mm_storeu_si128((__m128i *)(void *)bytes, elements);
+    memcpy(p, bytes, size * (size_t)n);
+}
+static inline vec vec_load_bf16(const uint16_t *p) {
+    return vec_from_bf16(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+static inline vec vec_load_bf16_part(const uint16_t *p, int n) {
+    return vec_from_bf16(load_elements(p, sizeof *p, n));
+}
+static inline void vec_store_bf16(uint16_t *p, vec a) {
+    _mm_storeu_si128((__m128i *)(void *)p, vec_to_bf16(a));
+}
+static inline void vec_store_bf16_part(uint16_t *p, int n, vec a) {
+    store_elements(p, sizeof *p, n, vec_to_bf16(a));
+}
+static inline vec vec_load_f16(const uint16_t *p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+static inline vec vec_load_f16_part(const uint16_t *p, int n) {
+    return _mm256_cvtph_ps(load_elements(p, sizeof *p, n));
+}
+static inline void vec_store_f16(uint16_t *p, vec a) {
+    _mm_storeu_si128((__m128i *)(void *)p, vec_to_f16(a));
+}
+static inline void vec_store_f16_part(uint16_t *p, int n, vec a) {
+    store_elements(p, sizeof *p, n, vec_to_f16(a));
+}
+static inline vec vec_load_i8(const int8_t *p) {
+    return vec_from_i8(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
+static inline vec vec_load_i8_part(const int8_t *p, int n) {
+    return vec_from_i8(load_elements(p, sizeof *p, n));
+}
+static inline void vec_store_i8(int8_t *p, vec a) {
+    _mm_storel_epi64((__m128i *)(void *)p, vec_to_i8(a));
+}
+static inline void vec_store_i8_part(int8_t *p, int n, vec a) {
+    store_elements(p, sizeof *p, n, vec_to_i8(a));
 }
 /* Quarters 0, 2, 1, 3 */
 static inline vec swap_middle(vec a) {

@@ -34,6 +34,66 @@ static inline vec vec_load_part(const float *p, int n, float fill) {
 static inline void vec_store_part(float *p, int n, vec a) {
     _mm512_mask_storeu_ps(p, first_lanes(n), a);
 }
+static inline vec vec_from_bf16(__m256i halves) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+/* The upper halves, to nearest even; NaN quiet and never rounded to infinity.
+ * VCVTNEPS2BF16 would make zeros of subnormals. */
+static inline __m256i vec_to_bf16(vec a) {
+    const __m512i bits = _mm512_castps_si512(a), upper = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    __m512i halves = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+    halves = _mm512_srli_epi32(_mm512_add_epi32(halves, odd), 16);
+    const __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+    halves = _mm512_mask_or_epi32(halves, nan, upper, _mm512_set1_epi32(0x40));
+    return _mm512_cvtepi32_epi16(halves);
+}
+/* The instructions for f16 heed neither FTZ nor DAZ for halves. */
+static inline __m256i vec_to_f16(vec a) {
+    return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT);
+}
+static inline vec vec_from_i8(__m128i bytes) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+static inline __m128i vec_to_i8(vec a) {
+    return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a));
+}
+static inline vec vec_load_bf16(const uint16_t *p) {
+    return vec_from_bf16(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+static inline vec vec_load_bf16_part(const uint16_t *p, int n) {
+    return vec_from_bf16(_mm256_maskz_loadu_epi16(first_lanes(n), p));
+}
+static inline void vec_store_bf16(uint16_t *p, vec a) {
+    _mm256_storeu_si256((__m256i *)(void *)p, vec_to_bf16(a));
+}
+static inline void vec_store_bf16_part(uint16_t *p, int n, vec a) {
+    _mm256_mask_storeu_epi16(p, first_lanes(n), vec_to_bf16(a));
+}
+static inline vec vec_load_f16(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+static inline vec vec_load_f16_part(const uint16_t *p, int n) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(n), p));
+}
+static inline void vec_store_f16(uint16_t *p, vec a) {
+    _mm256_storeu_si256((__m256i *)(void *)p, vec_to_f16(a));
+}
+static inline void vec_store_f16_part(uint16_t *p, int n, vec a) {
+    _mm256_mask_storeu_epi16(p, first_lanes(n), vec_to_f16(a));
+}
+static inline vec vec_load_i8(const int8_t *p) {
+    return vec_from_i8(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+static inline vec vec_load_i8_part(const int8_t *p, int n) {
+    return vec_from_i8(_mm_maskz_loadu_epi8(first_lanes(n), p));
+}
+static inline void vec_store_i8(int8_t *p, vec a) {
+    _mm_storeu_si128((__m128i *)(void *)p, vec_to_i8(a));
+}
+static inline void vec_store_i8_part(int8_t *p, int n, vec a) {
+    _mm_mask_storeu_epi8(p, first_lanes(n), vec_to_i8(a));
+}
 static inline void vec_load_pairs(const float *p, vec *even, vec *odd) {
     const __m512i evens =
         _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);

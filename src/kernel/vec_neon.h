@@ -36,6 +36,79 @@ static inline void vec_store_part(float *p, int n, vec a) {
     vst1q_f32(lane, a);
     memcpy(p, lane, (size_t)n * sizeof *p);
 }
+static inline vec vec_from_bf16(uint16x4_t halves) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(halves), 16));
+}
+/* The upper halves, to nearest even; NaN quiet and never rounded to infinity */
+static inline uint16x4_t vec_to_bf16(vec a) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(a), upper = vshrq_n_u32(bits, 16);
+    const uint32x4_t odd = vandq_u32(upper, vdupq_n_u32(1));
+    uint32x4_t near = vaddq_u32(bits, vdupq_n_u32(0x7fff));
+    near = vshrq_n_u32(vaddq_u32(near, odd), 16);
+    const uint32x4_t quiet = vorrq_u32(upper, vdupq_n_u32(0x40));
+    return vmovn_u32(vbslq_u32(vceqq_f32(a, a), near, quiet));
+}
+/*
+ * Neither FZ nor FZ16 touches halves in a conversion. AHP, DN and the rounding mode
+ * would: they are as a C program starts.
+ */
+static inline vec vec_from_f16(uint16x4_t halves) {
+    return vcvt_f32_f16(vreinterpret_f16_u16(halves));
+}
+static inline uint16x4_t vec_to_f16(vec a) {
+    return vreinterpret_u16_f16(vcvt_f16_f32(a));
+}
+static inline vec vec_load_bf16(const uint16_t *p) {
+    return vec_from_bf16(vld1_u16(p));
+}
+static inline uint16x4_t load_halves(const uint16_t *p, int n) {
+    uint16_t lane[4] = {0};
+    memcpy(lane, p, (size_t)n * sizeof *p);
+    return vld1_u16(lane);
+}
+static inline void store_halves(uint16_t *p, int n, uint16x4_t halves) {
+    uint16_t lane[4];
+    vst1_u16(lane, halves);
+    memcpy(p, lane, (size_t)n * sizeof *p);
+}
+static inline vec vec_load_bf16_part(const uint16_t *p, int n) {
+    return vec_from_bf16(load_halves(p, n));
+}
+static inline void vec_store_bf16(uint16_t *p, vec a) {
+    vst1_u16(p, vec_to_bf16(a));
+}
+static inline void vec_store_bf16_part(uint16_t *p, int n, vec a) {
+    store_halves(p, n, vec_to_bf16(a));
+}
+static inline vec vec_load_f16(const uint16_t *p) {
+    return vec_from_f16(vld1_u16(p));
+}
+static inline vec vec_load_f16_part(const uint16_t *p, int n) {
+    return vec_from_f16(load_halves(p, n));
+}
+static inline void vec_store_f16(uint16_t *p, vec a) {
+    vst1_u16(p, vec_to_f16(a));
+}
+static inline void vec_store_f16_part(uint16_t *p, int n, vec a) {
+    store_halves(p, n, vec_to_f16(a));
+}
+static inline vec vec_load_i8_part(const int8_t *p, int n) {
+    int8_t bytes[8] = {0};
+    memcpy(bytes, p, (size_t)n);
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(bytes)))));
+}
+static inline vec vec_load_i8(const int8_t *p) {
+    return vec_load_i8_part(p, WIDTH);
+}
+static inline void vec_store_i8_part(int8_t *p, int n, vec a) {
+    const int16x4_t words = vmovn_s32(vcvtq_s32_f32(a));
+    int8_t bytes[8];
+    vst1_s8(bytes, vmovn_s16(vcombine_s16(words, words)));
+    memcpy(p, bytes, (size_t)n);
+}
+static inline void vec_store_i8(int8_t *p, vec a) {
+    vec_store_i8_part(p, WIDTH, a);
+}
 static inline void vec_load_pairs(const float *p, vec *even, vec *odd) {
     const float32x4x2_t both = vld2q_f32(p);
     *even = both.val[0];

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/compiler.h"
+#include "base/half.h"
 
 enum { WIDTH = 1 };
 typedef float vec;
@@ -34,6 +34,49 @@ static inline vec vec_load_part(const float *p, int n, float fill) {
 }
 /* The first n lanes (0 < n < WIDTH) to memory */
 static inline void vec_store_part(float *p, int n, vec a) {
+    (void)p, (void)n, (void)a;
+}
+/*
+ * The storage types: bf16 and f16 with the bits that base/half.h gives, and signed
+ * bytes, of which a is a whole number each to store. Missing lanes are 0.
+ */
+static inline vec vec_load_bf16(const uint16_t *p) {
+    return f32_of_bf16(*p);
+}
+static inline vec vec_load_bf16_part(const uint16_t *p, int n) {
+    (void)p, (void)n;
+    return 0.0f;
+}
+static inline void vec_store_bf16(uint16_t *p, vec a) {
+    *p = bf16_of_f32(a);
+}
+static inline void vec_store_bf16_part(uint16_t *p, int n, vec a) {
+    (void)p, (void)n, (void)a;
+}
+static inline vec vec_load_f16(const uint16_t *p) {
+    return f32_of_f16(*p);
+}
+static inline vec vec_load_f16_part(const uint16_t *p, int n) {
+    (void)p, (void)n;
+    return 0.0f;
+}
+static inline void vec_store_f16(uint16_t *p, vec a) {
+    *p = f16_of_f32(a);
+}
+static inline void vec_store_f16_part(uint16_t *p, int n, vec a) {
+    (void)p, (void)n, (void)a;
+}
+static inline vec vec_load_i8(const int8_t *p) {
+    return (float)*p;
+}
+static inline vec vec_load_i8_part(const int8_t *p, int n) {
+    (void)p, (void)n;
+    return 0.0f;
+}
+static inline void vec_store_i8(int8_t *p, vec a) {
+    *p = (int8_t)a;
+}
+static inline void vec_store_i8_part(int8_t *p, int n, vec a) {
     (void)p, (void)n, (void)a;
 }
 /* Elements 0, 2, 4 ... and 1, 3, 5 ... of 2 WIDTH in memory */
