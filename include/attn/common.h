@@ -67,7 +67,8 @@ enum {
     ATTN_BF16 = 3, /* bfloat16; not used by 0.1 */
     ATTN_BOOL = 4, /* one byte, 0 is false, any other value is true */
     ATTN_I32 = 5,
-    ATTN_I64 = 6
+    ATTN_I64 = 6,
+    ATTN_I8 = 7 /* signed byte; keys and values of attn/sdpa.h with scales */
 };
 
 /**
@@ -106,7 +107,7 @@ typedef struct attn_tensor {
  *
  *     stride[0] = S * H * D, stride[1] = D, stride[2] = H * D, stride[3] = 1.
  *
- * dtype is one of ATTN_F32 ... ATTN_I64; rank 1 to 6; shape holds rank sizes,
+ * dtype is one of ATTN_F32 ... ATTN_I8; rank 1 to 6; shape holds rank sizes,
  * each 0 or more, where 0 counts as 1 for the strides and the limit on bytes.
  * ATTN_ERR_INVALID for anything else and where the number of bytes exceeds what
  * ptrdiff_t holds. data is checked by the call it is used in. Since 0.1.

@@ -15,6 +15,7 @@ static const struct {
 } types[] = {
     [ATTN_F32] = {"f32", 4},   [ATTN_F16] = {"f16", 2}, [ATTN_BF16] = {"bf16", 2},
     [ATTN_BOOL] = {"bool", 1}, [ATTN_I32] = {"i32", 4}, [ATTN_I64] = {"i64", 8},
+    [ATTN_I8] = {"i8", 1},
 };
 
 static bool is_type(int32_t dtype) {
