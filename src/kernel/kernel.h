@@ -224,6 +224,24 @@ struct kernels {
                           const float *g, ptrdiff_t ld_g, const float *from,
                           ptrdiff_t ld_from, const float *up, ptrdiff_t ld_up, int rows,
                           int n);
+
+    /*
+     * To f32 from a storage type: ATTN_F16, ATTN_BF16 or ATTN_I8, exactly, or ATTN_F32,
+     * a copy of the bits. Strides are in elements, whose alignment is all that pointers
+     * need. A signalling NaN of f16 becomes quiet, that of bf16 stays. All kernel sets
+     * give the same bits.
+     */
+    void (*widen)(int32_t dtype, float *to, ptrdiff_t ld_to, const void *from,
+                  ptrdiff_t ld_from, int rows, int n);
+
+    /*
+     * From f32 to ATTN_F16 or ATTN_BF16, to nearest, ties to even, or ATTN_F32, a copy
+     * of the bits. Subnormals are kept; what rounds to beyond the largest number
+     * becomes infinity; NaN becomes a quiet NaN with its sign and the upper bits of its
+     * payload. All kernel sets give the same bits.
+     */
+    void (*narrow)(int32_t dtype, void *to, ptrdiff_t ld_to, const float *from,
+                   ptrdiff_t ld_from, int rows, int n);
 };
 
 /* The table of an ISA_..., or NULL if this build has none. */

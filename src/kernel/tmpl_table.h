@@ -5,6 +5,7 @@
 #include "kernel/kernel.h"
 
 #include "kernel/tmpl_activation.h"
+#include "kernel/tmpl_convert.h"
 #include "kernel/tmpl_dropout.h"
 #include "kernel/tmpl_gradient.h"
 #include "kernel/tmpl_math.h"
@@ -45,4 +46,6 @@ const struct kernels KERNELS_NAME = {
     .activation_gradient = kernel_activation_gradient,
     .gate = kernel_gate,
     .gate_gradient = kernel_gate_gradient,
+    .widen = kernel_widen,
+    .narrow = kernel_narrow,
 };
