@@ -242,6 +242,19 @@ struct kernels {
      */
     void (*narrow)(int32_t dtype, void *to, ptrdiff_t ld_to, const float *from,
                    ptrdiff_t ld_from, int rows, int n);
+
+    /*
+     * To signed bytes with a scale for each row: scale[r * scale_step] = largest / 127,
+     * with the largest |from| of the row, but at least 2^-126, and to = from / scale
+     * rounded to nearest, ties to even: -127 to 127. Then
+     *
+     *     |from - scale to| <= scale / 2 (1 + 256u)
+     *
+     * A row of zeros has scale 0; one with NaN or infinity has scale NaN, so that it
+     * reads as NaN; `to` is 0 in both. All kernel sets give the same bits.
+     */
+    void (*quantize)(int8_t *to, ptrdiff_t ld_to, float *scale, ptrdiff_t scale_step,
+                     const float *from, ptrdiff_t ld_from, int rows, int n);
 };
 
 /* The table of an ISA_..., or NULL if this build has none. */

@@ -12,6 +12,7 @@
 #include "kernel/tmpl_norm.h"
 #include "kernel/tmpl_norm_gradient.h"
 #include "kernel/tmpl_product.h"
+#include "kernel/tmpl_quantize.h"
 #include "kernel/tmpl_rotary.h"
 #include "kernel/tmpl_score.h"
 #include "kernel/tmpl_softmax.h"
@@ -48,4 +49,5 @@ const struct kernels KERNELS_NAME = {
     .gate_gradient = kernel_gate_gradient,
     .widen = kernel_widen,
     .narrow = kernel_narrow,
+    .quantize = kernel_quantize,
 };

@@ -36,7 +36,7 @@ static void tables_are_complete(void **state) {
         assert_true(k->norm && k->norm_gradient);
         assert_true(k->activate && k->activation_gradient);
         assert_true(k->gate && k->gate_gradient);
-        assert_true(k->widen && k->narrow);
+        assert_true(k->widen && k->narrow && k->quantize);
     }
     assert_true(last >= ATTN_ISA_SCALAR);
     assert_int_equal(attn_kernels_best(), last);
