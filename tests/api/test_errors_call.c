@@ -142,6 +142,9 @@ static void bad_tensors(void **state) {
         snprintf(says, sizeof says, "%s|%s", one->name,
                  before->dtype == ATTN_BOOL ? "i32" : "bool");
         refused(ATTN_ERR_INVALID, says);
+        t->dtype = ATTN_I8;
+        snprintf(says, sizeof says, "%s|i8", one->name);
+        refused(ATTN_ERR_INVALID, says);
         *t = *before;
         t->shape[0] = -2;
         snprintf(says, sizeof says, "%s|-2", one->name);

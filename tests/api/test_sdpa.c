@@ -144,7 +144,7 @@ static void tensors(void **state) {
     expect_refusal(attn_tensor_init(&t, ATTN_F32, 1, NULL, data), ATTN_ERR_INVALID,
                    "shape|NULL");
     expect_refusal(attn_tensor_init(&t, 0, 1, shape, data), ATTN_ERR_INVALID, "0");
-    expect_refusal(attn_tensor_init(&t, 7, 1, shape, data), ATTN_ERR_INVALID, "7");
+    expect_refusal(attn_tensor_init(&t, 8, 1, shape, data), ATTN_ERR_INVALID, "8");
     expect_refusal(attn_tensor_init(&t, ATTN_F32, 0, shape, data), ATTN_ERR_INVALID,
                    "0|6");
     expect_refusal(attn_tensor_init(&t, ATTN_F32, 7, shape, data), ATTN_ERR_INVALID,
