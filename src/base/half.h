@@ -65,8 +65,7 @@ static inline uint16_t f16_of_f32(float x) {
         half = 0x7c00;
     } else if (exponent > 127 - 15) { /* rounding up may carry into the exponent */
         half = shift_to_nearest(size - ((127 - 15) << 23), 13);
-    } else if (exponent >=
-               127 - 25) { /* a multiple of 2^-24, or the first normal one */
+    } else if (exponent >= 127 - 25) { /* to a multiple of 2^-24 */
         half = shift_to_nearest((size & 0x7fffff) | 0x800000, 126 - exponent);
     } else {
         half = 0;
