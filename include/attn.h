@@ -9,6 +9,7 @@
  *     attn/common.h    status codes, tensors, contexts
  *     attn/desc.h      the descriptor: which attention
  *     attn/sdpa.h      scaled dot-product attention: plan, call
+ *     attn/cache.h     keys and values that stay, for inference
  *     attn/backward.h  its gradients, for training
  *     attn/rotary.h    rotary position embeddings
  *     attn/layer.h     layers: multi-head attention, stacks of Transformer blocks
@@ -23,6 +24,7 @@
 #define ATTN_H
 
 #include "attn/backward.h"
+#include "attn/cache.h"
 #include "attn/common.h"
 #include "attn/desc.h"
 #include "attn/layer.h"

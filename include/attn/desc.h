@@ -95,6 +95,17 @@ ATTN_API attn_status attn_desc_set_window(attn_desc *desc, int64_t left, int64_t
 ATTN_API attn_status attn_desc_set_lengths(attn_desc *desc, int32_t query, int32_t kv);
 
 /**
+ * Whether the sequences of a call lie one after the other, without padding (varlen):
+ * then calls bring q_starts, k_starts (each 0 or 1, not the starts themselves), and
+ * nothing is computed for what is not there. Each sequence has its own positions, also
+ * bottom-right. Queries may be packed where keys lie in a cache (attn/cache.h), some
+ * sequences with one query and others with many. Lengths, masks, block masks, biases,
+ * documents, segments, ranks and outputs for pairs of tokens have no packed form, nor
+ * does attn_plan_backward(): ATTN_ERR_UNSUPPORTED. Since 0.1.
+ */
+ATTN_API attn_status attn_desc_set_packed(attn_desc *desc, int32_t query, int32_t kv);
+
+/**
  * Whether calls bring q_documents and k_documents (0 or 1): a number for each token,
  * and tokens attend only equal numbers, of which none is special. Since 0.1.
  */
@@ -230,8 +241,11 @@ enum {
                                     keys as ONNX_23 */
     ATTN_CONVENTION_ONNX_25 = 4, /* ONNX Attention-25: as ONNX_24; its window is
                                     attn_desc_set_window() as it stands */
-    ATTN_CONVENTION_FLASH_2 = 5  /* FlashAttention 2.1 and later:
+    ATTN_CONVENTION_FLASH_2 = 5, /* FlashAttention 2.1 and later:
                                     set_alignment(BOTTOM_RIGHT) */
+    ATTN_CONVENTION_ORT_GQA = 6  /* GroupQueryAttention of ONNX Runtime: set_causal(1),
+                                    set_alignment(BOTTOM_RIGHT), set_lengths(0, 1);
+                                    kv_lengths is its seqlens_k plus 1 */
 };
 
 /** Calls the setters that the convention stands for. Since 0.1. */
@@ -241,7 +255,9 @@ ATTN_API attn_status attn_desc_set_convention(attn_desc *desc, int32_t conventio
 enum {
     ATTN_ENGINE_AUTO = 0,
     ATTN_ENGINE_DENSE = 1, /* all keys of a query at once, plain softmax */
-    ATTN_ENGINE_FLASH = 2  /* tiles of keys, online softmax */
+    ATTN_ENGINE_FLASH = 2, /* tiles of keys, online softmax */
+    ATTN_ENGINE_DECODE = 3 /* few queries: all query heads of a key-value head at once,
+                              each key and value read once */
 };
 
 /** Forces an engine, for tests and experts. Default AUTO. Since 0.1. */

@@ -26,7 +26,7 @@
  *
  *     j <= p, or j < prefix_lengths[b]       with causal
  *     p - left <= j <= p + right             with a window
- *     j < kv_lengths[b]                      with lengths
+ *     j < kv_lengths[b]                      with lengths (or what is packed or cached)
  *     q_documents[b,i] == k_documents[b,j]   with documents
  *     block_mask[b,h,i/bq,j/bk]              with a block mask
  *     mask[b,h,i,j]                          with a mask (true = attend)
@@ -49,10 +49,18 @@
  *     and data at the same alignment modulo 64 bytes.
  *   - Arithmetic is float32. A query whose scores contain +infinity or NaN gives
  *     NaN.
+ *
+ * Query, key, value and out may be stored in 16 bits, F16 or BF16, each as it likes:
+ * numbers are converted to float32 where they are read, which is exact, and out is
+ * rounded once, to nearest even, NaN staying NaN. So the result is that of float32 on
+ * the same numbers, with a relative error of 2^-11 (F16) or 2^-8 (BF16) where out is
+ * rounded. Key and value may be I8 as well, each with a scale for every row: the number
+ * is scale times byte.
  */
 #ifndef ATTN_SDPA_H
 #define ATTN_SDPA_H
 
+#include "cache.h"
 #include "desc.h"
 
 #ifdef __cplusplus
@@ -148,13 +156,13 @@ typedef struct attn_forward_args {
     int64_t size; /* sizeof(attn_forward_args) as the caller knows it */
 
     /* always there */
-    const attn_tensor *query; /* F32 (B, Hq, Sq, D) */
+    const attn_tensor *query; /* F32, F16 or BF16 (B, Hq, Sq, D) */
     ATTN_PAD_POINTER(0)
-    const attn_tensor *key; /* F32 (B, Hkv, Sk, D) */
+    const attn_tensor *key; /* F32, F16, BF16 or I8 (B, Hkv, Sk, D) */
     ATTN_PAD_POINTER(1)
-    const attn_tensor *value; /* F32 (B, Hkv, Sk, Dv) */
+    const attn_tensor *value; /* F32, F16, BF16 or I8 (B, Hkv, Sk, Dv) */
     ATTN_PAD_POINTER(2)
-    const attn_tensor *out; /* F32 (B, Hq, Sq, Dv), written */
+    const attn_tensor *out; /* F32, F16 or BF16 (B, Hq, Sq, Dv), written */
     ATTN_PAD_POINTER(3)
 
     /* there if the descriptor announces them */
@@ -251,6 +259,37 @@ typedef struct attn_forward_args {
     ATTN_PAD_POINTER(37)
     const attn_tensor *k_ranks; /* I32 or I64 (B, Sk), (1, Sk) or (Sk) */
     ATTN_PAD_POINTER(38)
+
+    /* there if key, value are I8, and only then: F32, broadcasts to (B, Hkv, Sk) */
+    const attn_tensor *key_scales;
+    ATTN_PAD_POINTER(39)
+    const attn_tensor *value_scales;
+    ATTN_PAD_POINTER(40)
+
+    /*
+     * Of packed sequences (attn_desc_set_packed()), there if the descriptor announces
+     * them: I32 or I64 (B + 1), ascending. Sequence b is rows starts[b] to starts[b+1],
+     * without the last, of tensors of batch 1: query (1, Hq, rows, D), out likewise,
+     * lse, row_max and row_sum (1, Hq, rows); key (1, Hkv, rows, D), value likewise.
+     */
+    const attn_tensor *q_starts;
+    ATTN_PAD_POINTER(41)
+    const attn_tensor *k_starts;
+    ATTN_PAD_POINTER(42)
+
+    /*
+     * In place of key and value: what a cache keeps (attn/cache.h). Key j of the call
+     * is the j-th that is kept, and Sk the most that a sequence of the call has.
+     * Queries are the last of the sequence: p = i + length - (rows of the query), or
+     * with ATTN_ALIGN_OFFSETS i + query_offsets[b], where position 0 is the first token
+     * that was ever appended.
+     */
+    const attn_cache *cache;
+    ATTN_PAD_POINTER(43)
+    int32_t cache_layer;          /* 0 without a cache */
+    int32_t reserved;             /* 0 */
+    const attn_tensor *sequences; /* I32 or I64 (B): of the cache; NULL: b */
+    ATTN_PAD_POINTER(44)
 } attn_forward_args;
 
 /**
@@ -270,9 +309,9 @@ ATTN_API attn_status attn_forward_args_init(attn_forward_args *args, size_t size
  * ATTN_ERR_INVALID: a tensor missing, of the wrong shape, type or stride, or not
  * within the plan's bounds; overlapping outputs; lengths out of range; workspace
  * too small or misaligned. ATTN_ERR_UNSUPPORTED: args has a nonzero member that this
- * library does not know, a tensor a nonzero reserved word or a 16-bit type.
- * ATTN_ERR_NO_MEMORY: no workspace to borrow. ATTN_ERR_CANCELLED: should_stop said so.
- * Since 0.1.
+ * library does not know, a tensor a nonzero reserved word or a 16-bit type where there
+ * is none. ATTN_ERR_NO_MEMORY: no workspace to borrow. ATTN_ERR_CANCELLED: should_stop
+ * said so. Since 0.1.
  */
 ATTN_API attn_status attn_plan_forward(const attn_plan *plan,
                                        const attn_forward_args *args);

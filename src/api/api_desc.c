@@ -106,6 +106,16 @@ attn_status attn_desc_set_lengths(attn_desc *desc, int32_t query, int32_t kv) {
     return attn_desc_accept(desc, SETTER_LENGTHS);
 }
 
+attn_status attn_desc_set_packed(attn_desc *desc, int32_t query, int32_t kv) {
+    REQUIRE_POINTER(desc);
+    SETTER_REQUIRE(PACKED, (query == 0 || query == 1) && (kv == 0 || kv == 1),
+                   ATTN_ERR_INVALID, "packed: query is %d, kv is %d, should be 0 or 1",
+                   (int)query, (int)kv);
+    desc->facts.q_packed = query != 0;
+    desc->facts.kv_packed = kv != 0;
+    return attn_desc_accept(desc, SETTER_PACKED);
+}
+
 attn_status attn_desc_set_documents(attn_desc *desc, int32_t documents) {
     REQUIRE_POINTER(desc);
     SETTER_REQUIRE_FLAG(DOCUMENTS, documents);
@@ -183,18 +193,23 @@ attn_status attn_desc_set_convention(attn_desc *desc, int32_t convention) {
         [ATTN_CONVENTION_ONNX_24] = ATTN_ALIGN_KV_LENGTHS,
         [ATTN_CONVENTION_ONNX_25] = ATTN_ALIGN_KV_LENGTHS,
         [ATTN_CONVENTION_FLASH_2] = ATTN_ALIGN_BOTTOM_RIGHT,
+        [ATTN_CONVENTION_ORT_GQA] = ATTN_ALIGN_BOTTOM_RIGHT,
     };
     REQUIRE_POINTER(desc);
     SETTER_REQUIRE(
         CONVENTION, convention > 0 && convention < (int32_t)COUNT_OF(alignments),
         ATTN_ERR_INVALID, "convention is %d, which is none", (int)convention);
+    if (convention == ATTN_CONVENTION_ORT_GQA) {
+        TRY(attn_desc_set_causal(desc, 1));
+        TRY(attn_desc_set_lengths(desc, 0, 1));
+    }
     TRY(attn_desc_set_alignment(desc, alignments[convention]));
     return attn_desc_accept(desc, SETTER_CONVENTION);
 }
 
 attn_status attn_desc_set_engine(attn_desc *desc, int32_t engine) {
     REQUIRE_POINTER(desc);
-    SETTER_REQUIRE(ENGINE, engine >= ATTN_ENGINE_AUTO && engine <= ATTN_ENGINE_FLASH,
+    SETTER_REQUIRE(ENGINE, engine >= ATTN_ENGINE_AUTO && engine <= ATTN_ENGINE_DECODE,
                    ATTN_ERR_INVALID, "engine is %d, which is none", (int)engine);
     desc->engine = engine;
     return attn_desc_accept(desc, SETTER_ENGINE);

@@ -94,7 +94,7 @@ attn_status attn_plan_forward(const attn_plan *plan, const attn_forward_args *ar
     TRY(attn_struct_take(&taken, sizeof taken, args, "args"));
     TRY(check_workspace(taken.workspace, taken.workspace_size, plan->workspace));
     struct call call;
-    TRY(attn_call_bind(&call, &plan->problem, &plan->bounds, &taken, NULL));
+    TRY(attn_call_bind(&call, &plan->problem, &plan->bounds, &taken, NULL, NULL));
     return run_with(plan, attn_plan_run, &call, taken.workspace, plan->workspace);
 }
 

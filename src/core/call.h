@@ -6,12 +6,14 @@
 #define ATTN_CORE_CALL_H
 
 #include "core/problem.h"
+#include "core/source.h"
 
 /* Where the four indices of attention go. A tensor without one has stride 0 there. */
 enum { BATCH, HEAD, ROW, COLUMN, AXES };
 
 struct view {
     void *data; /* NULL: not there */
+    int32_t dtype;
     int64_t stride[AXES];
 };
 
@@ -33,12 +35,39 @@ enum table {
     TABLES
 };
 
+/* What a cache keeps of a sequence. */
+struct kept {
+    const int32_t *pages;
+    int64_t first;    /* its first row is this row of pages[0] */
+    int64_t rows;     /* how many */
+    int64_t position; /* of the first */
+};
+
+/* Keys and values in a cache. */
+struct cached {
+    struct view key, value;               /* in page 0; the batch has no stride */
+    struct view key_scales, value_scales; /* of int8 */
+    int64_t page_rows;                    /* as in struct source */
+    int64_t page_stride, scale_page;
+    const struct kept *kept; /* of every sequence */
+    int64_t sequences;
+    int32_t kv_heads, key_dim, value_dim;
+    const void *memory; /* where all of it lies */
+    size_t bytes;
+};
+
 struct call {
     const struct problem *problem;
-    int64_t batch, q_length, kv_length;
+    int64_t batch;
+    int64_t q_length, kv_length; /* of the longest sequence that the call may have */
+    int64_t q_rows, kv_rows;     /* of the tensors: more if sequences are packed */
     /* inputs */
     struct view query, key, value, mask, block_mask, bias, slopes, sinks;
+    struct view key_scales, value_scales;
     struct integers q_lengths, kv_lengths, offsets, prefixes, q_documents, k_documents;
+    struct integers q_starts, k_starts; /* of packed sequences */
+    const struct cached *cached;        /* in place of key and value; or NULL */
+    struct integers sequences;          /* of the cache; without data: b */
     struct integers q_segments, k_segments, q_ranks, k_ranks;
     struct integers rng_indices;
     struct view tables[TABLES];
@@ -74,10 +103,11 @@ struct head {
     int64_t rows, keys;
     int64_t offset; /* position of row 0 */
     int64_t prefix;
+    int64_t first_row; /* row 0 in tensors that have sequences packed */
     float slope, sink;
-    const float *query, *key, *value, *grad_out; /* grad_out NULL: not there */
-    /* between rows, in floats */
-    int64_t query_stride, key_stride, value_stride, grad_out_stride;
+    struct source query, key, value;
+    const float *grad_out;   /* NULL: not there */
+    int64_t grad_out_stride; /* between rows, in floats */
     struct rows mask, block_mask, bias;
 };
 
@@ -105,16 +135,39 @@ bool attn_call_wants_sums(const struct call *call);
 int64_t attn_call_rows(const struct call *call, int64_t b);
 int64_t attn_call_keys(const struct call *call, int64_t b);
 
+/* What the cache keeps of batch element b. */
+const struct kept *attn_call_kept(const struct call *call, int64_t b);
+
 /* j - p of the first key and the first row of a tile. */
 static inline int64_t tile_distance(const struct head *head, const struct tile *tile) {
     return tile->key - (tile->row + head->offset);
 }
 
+/* How many elements after the first of a view this one lies. */
+static inline int64_t view_offset(const struct view *view, int64_t b, int64_t h,
+                                  int64_t row, int64_t column) {
+    return b * view->stride[BATCH] + h * view->stride[HEAD] + row * view->stride[ROW] +
+           column * view->stride[COLUMN];
+}
+
 /* The address of an element of a view of floats. */
 static inline float *view_at(const struct view *view, int64_t b, int64_t h, int64_t row,
                              int64_t column) {
-    return (float *)view->data + b * view->stride[BATCH] + h * view->stride[HEAD] +
-           row * view->stride[ROW] + column * view->stride[COLUMN];
+    return (float *)view->data + view_offset(view, b, h, row, column);
+}
+
+/* The number that a row of this head has in a view of floats. */
+static inline float *head_at(const struct head *head, const struct view *view,
+                             int64_t row) {
+    return view_at(view, head->b, head->h, head->first_row + row, 0);
+}
+
+/* A row of this head in a view of any type. */
+static inline void *head_row(const struct head *head, const struct view *view,
+                             int64_t row) {
+    return (char *)view->data +
+           view_offset(view, head->b, head->h, head->first_row + row, 0) *
+               source_bytes(view->dtype);
 }
 
 struct range {

@@ -9,18 +9,14 @@
 
 #include "core/work.h"
 
-/* A tile that is 0 where a row attends a key and -inf elsewhere. */
-static const float *attended_of(const struct work *work, const struct head *head,
-                                const struct tile *tile) {
+void attn_attended(const struct work *work, const struct head *head,
+                   const struct tile *tile, float *attended, int64_t ld) {
     const struct toolbox *tools = work->tools;
-    const int64_t ld = tools->recipe.tile_k;
-    float *attended = work_floats(work, REGION_ATTENDED);
     for (int i = 0; i < tile->rows; i++) {
         memset(attended + i * ld, 0, (size_t)tile->keys * sizeof *attended);
     }
     attn_masks_apply(&tools->masks, head, tile, tools->kernels,
                      (1u << tools->masks.count) - 1, attended, ld);
-    return attended;
 }
 
 /* What the guarded part of a product is made of. */
@@ -105,12 +101,14 @@ void attn_tile_product_add(struct work *work, const struct head *head,
                            const float *data, int dim, float *sums) {
     const struct toolbox *tools = work->tools;
     if (guarded) {
+        float *attended = work_floats(work, REGION_ATTENDED);
+        attn_attended(work, head, tile, attended, tools->recipe.tile_k);
         const struct guarded rows_of_data = {
             .tile = tile,
             .over = over,
             .factor = factor,
             .weights = weights,
-            .attended = attended_of(work, head, tile),
+            .attended = attended,
             .ld = ld,
             .ld_attended = tools->recipe.tile_k,
             .dim = dim,

@@ -19,9 +19,10 @@ struct panel {
     int slots, tile_k;
     float *keys, *values;
     float *plain_keys, *turned_values; /* of the backward pass */
+    float *rows;                       /* a tile on its way */
     struct panel_slot *slot;
     /* the head that the slots belong to */
-    const float *key, *value;
+    struct source key, value;
     int64_t length;
 };
 

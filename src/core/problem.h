@@ -22,6 +22,7 @@ struct problem {
     int32_t alignment;
     int64_t left, right; /* window; -1: no bound */
     bool q_lengths, kv_lengths;
+    bool q_packed, kv_packed; /* sequences lie one after the other */
     bool documents, prefix;
     int64_t q_block, k_block; /* 0: no block mask */
     bool mask, bias, alibi, sinks;

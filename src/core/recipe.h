@@ -9,9 +9,13 @@
 #include "base/compiler.h"
 
 struct recipe {
-    int tile_q; /* rows of a tile; rows are cut at multiples of it */
-    int tile_k; /* keys of a tile; keys are cut at multiples of it */
-    int edge;   /* the most rows, columns or depth of one product */
+    int tile_q;       /* rows of a tile; rows are cut at multiples of it */
+    int tile_k;       /* keys of a tile; keys are cut at multiples of it */
+    int edge;         /* the most rows, columns or depth of one product */
+    int64_t few_rows; /* sequences of up to so many queries have no products of
+                         matrices, but kernels for a few rows; 0: none */
+    int split_tiles;  /* of those, the keys are cut into splits of at least so many
+                         tiles,  whose sums come together at the end */
 };
 
 #endif

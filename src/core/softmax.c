@@ -32,6 +32,29 @@ void attn_softmax_step(struct softmax *softmax, const struct kernels *kernels,
     softmax->begun = true;
 }
 
+/* What sums relative to this maximum are multiplied by to be relative to `top`. */
+static float rescale_to(float top, float maximum) {
+    return expf(maximum - (top == -INFINITY ? 0.0f : top));
+}
+
+void attn_softmax_merge(struct softmax *softmax, struct softmax *part,
+                        const struct kernels *kernels) {
+    const int rows = softmax->rows, dim = softmax->dim;
+    for (int r = 0; r < rows; r++) {
+        const float old = softmax->maximum[r], other = part->maximum[r];
+        const float top = other > old ? other : old;
+        softmax->factor[r] = rescale_to(top, old);
+        part->factor[r] = rescale_to(top, other);
+        softmax->sum[r] =
+            softmax->sum[r] * softmax->factor[r] + part->sum[r] * part->factor[r];
+        softmax->maximum[r] = top;
+    }
+    kernels->scale(softmax->values, dim, softmax->values, dim, rows, dim,
+                   softmax->factor);
+    kernels->scale(part->values, dim, part->values, dim, rows, dim, part->factor);
+    kernels->add_columns(softmax->values, part->values, 0, 1, rows * dim);
+}
+
 /* Adds the sink to row r; returns what the weights so far are to be multiplied by. */
 static float add_sink(struct softmax *softmax, int r, float sink) {
     const float maximum = softmax->maximum[r];
@@ -42,9 +65,8 @@ static float add_sink(struct softmax *softmax, int r, float sink) {
         return 0.0f;
     }
     const float top = sink > maximum ? sink : maximum;
-    const float shift = top == -INFINITY ? 0.0f : top;
-    const float rescale = expf(maximum - shift);
-    softmax->sum[r] = softmax->sum[r] * rescale + expf(sink - shift);
+    const float rescale = rescale_to(top, maximum);
+    softmax->sum[r] = softmax->sum[r] * rescale + rescale_to(top, sink);
     softmax->maximum[r] = top;
     return rescale;
 }
@@ -52,19 +74,34 @@ static float add_sink(struct softmax *softmax, int r, float sink) {
 static void write_row(const struct head *head, int64_t row, float maximum, float sum) {
     const struct call *call = head->call;
     if (call->lse.data != NULL) {
-        *view_at(&call->lse, head->b, head->h, row, 0) = maximum + logf(sum);
+        *head_at(head, &call->lse, row) = maximum + logf(sum);
     }
     if (call->row_max.data != NULL) {
-        *view_at(&call->row_max, head->b, head->h, row, 0) = isnan(sum) ? sum : maximum;
+        *head_at(head, &call->row_max, row) = isnan(sum) ? sum : maximum;
     }
     if (call->row_sum.data != NULL) {
-        *view_at(&call->row_sum, head->b, head->h, row, 0) = sum;
+        *head_at(head, &call->row_sum, row) = sum;
     }
+}
+
+/* Writes rows of out: the sums of values times a factor each. */
+static void write_out(const struct softmax *softmax, const struct kernels *kernels,
+                      const struct head *head, int64_t row) {
+    const struct view *out = &head->call->out;
+    const int rows = softmax->rows, dim = softmax->dim;
+    void *to = head_row(head, out, row);
+    if (out->dtype == ATTN_F32) {
+        kernels->scale(to, out->stride[ROW], softmax->values, dim, rows, dim,
+                       softmax->factor);
+        return;
+    }
+    kernels->scale(softmax->values, dim, softmax->values, dim, rows, dim,
+                   softmax->factor);
+    kernels->narrow(out->dtype, to, out->stride[ROW], softmax->values, dim, rows, dim);
 }
 
 void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,
                          const struct head *head, int64_t row) {
-    const struct view *out = &head->call->out;
     for (int r = 0; r < softmax->rows; r++) {
         float rescale = 1.0f;
         if (head->problem->sinks) {
@@ -74,9 +111,7 @@ void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,
         softmax->factor[r] = sum == 0.0f ? 0.0f : rescale / sum;
         write_row(head, row + r, softmax->maximum[r], sum);
     }
-    kernels->scale(view_at(out, head->b, head->h, row, 0), out->stride[ROW],
-                   softmax->values, softmax->dim, softmax->rows, softmax->dim,
-                   softmax->factor);
+    write_out(softmax, kernels, head, row);
     if (head->problem->sinks) {
         for (int r = 0; r < softmax->rows; r++) {
             const float sum = softmax->sum[r];
@@ -87,10 +122,10 @@ void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,
 
 void attn_softmax_empty_rows(const struct head *head, int64_t row, int64_t end) {
     const struct view *out = &head->call->out;
-    const size_t bytes = (size_t)head->problem->value_dim * sizeof(float);
+    const size_t bytes = (size_t)(head->problem->value_dim * source_bytes(out->dtype));
     const bool sink = head->problem->sinks && head->sink != -INFINITY;
     for (int64_t i = row; i < end; i++) {
-        memset(view_at(out, head->b, head->h, i, 0), 0, bytes);
+        memset(head_row(head, out, i), 0, bytes);
         write_row(head, i, sink ? head->sink : -INFINITY, sink ? 1.0f : 0.0f);
     }
 }

@@ -24,6 +24,10 @@ void attn_softmax_start(struct softmax *softmax);
 void attn_softmax_step(struct softmax *softmax, const struct kernels *kernels,
                        float *scores, int64_t ld, int n);
 
+/* Takes in the sums of other keys, and leaves those of the part undefined. */
+void attn_softmax_merge(struct softmax *softmax, struct softmax *part,
+                        const struct kernels *kernels);
+
 /* Takes in the sink and writes out, lse, row_max and row_sum from this row on. */
 void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,
                          const struct head *head, int64_t row);

@@ -19,6 +19,7 @@ void attn_work_setup(struct work *work, const struct toolbox *tools, void *memor
         .values = work_floats(work, REGION_PANEL_VALUES),
         .plain_keys = work_floats(work, REGION_PANEL_PLAIN_KEYS),
         .turned_values = work_floats(work, REGION_PANEL_TURNED_VALUES),
+        .rows = work_floats(work, REGION_PANEL_ROWS),
         .slot = layout_at(&tools->layout, memory, REGION_PANEL_SLOTS),
         .length = -1,
     };
@@ -35,22 +36,16 @@ bool attn_work_stopped(struct work *work, const struct call *call) {
     return atomic_load_explicit(work->stop, memory_order_relaxed);
 }
 
-static void copy_rows(float *to, const float *data, int64_t stride, int rows,
-                      int64_t dim) {
-    for (int64_t i = 0; i < rows; i++) {
-        memcpy(to + i * dim, data + i * stride, (size_t)dim * sizeof *to);
-    }
-}
-
-/* rows of dim floats, stride apart, copied to this region unless contiguous. */
+/* Rows of dim floats, copied to this region unless contiguous. */
 static struct matrix contiguous(const struct work *work, enum region region,
-                                const float *data, int64_t stride, int rows,
-                                int64_t dim) {
-    if (stride == dim) {
-        return (struct matrix){data, dim};
+                                const struct source *source, int64_t row, int rows,
+                                int dim) {
+    const float *floats = attn_source_floats(source, row, rows);
+    if (floats != NULL && source->stride == dim) {
+        return (struct matrix){floats, dim};
     }
     float *copy = work_floats(work, region);
-    copy_rows(copy, data, stride, rows, dim);
+    attn_source_read(source, work->tools->kernels, row, rows, dim, copy, dim);
     return (struct matrix){copy, dim};
 }
 
@@ -59,26 +54,41 @@ struct matrix attn_query_tile(const struct work *work, const struct head *head,
     return attn_shifted_query(work, head, REGION_QUERY, TABLE_CONTENT_BIAS, row, rows);
 }
 
+static void read_shifted(const struct work *work, const struct head *head,
+                         enum table table, int64_t row, int rows, float *to) {
+    const struct view *shift = &head->call->tables[table];
+    const struct kernels *kernels = work->tools->kernels;
+    const int dim = head->problem->key_dim;
+    attn_source_read(&head->query, kernels, row, rows, dim, to, dim);
+    if (shift->data != NULL) {
+        kernels->add_bias(to, dim, rows, dim, view_at(shift, head->b, head->h, 0, 0), 0,
+                          1);
+    }
+}
+
+void attn_query_copy(const struct work *work, const struct head *head, int64_t row,
+                     int rows, float *to) {
+    read_shifted(work, head, TABLE_CONTENT_BIAS, row, rows, to);
+}
+
 struct matrix attn_shifted_query(const struct work *work, const struct head *head,
                                  enum region region, enum table table, int64_t row,
                                  int rows) {
-    const struct view *shift = &head->call->tables[table];
-    const float *data = head->query + row * head->query_stride;
-    const int64_t dim = head->problem->key_dim;
-    if (shift->data == NULL) {
-        return contiguous(work, region, data, head->query_stride, rows, dim);
+    const int dim = head->problem->key_dim;
+    if (head->call->tables[table].data == NULL) {
+        return contiguous(work, region, &head->query, row, rows, dim);
     }
     float *sum = work_floats(work, region);
-    copy_rows(sum, data, head->query_stride, rows, dim);
-    work->tools->kernels->add_bias(sum, dim, rows, (int)dim,
-                                   view_at(shift, head->b, head->h, 0, 0), 0, 1);
+    read_shifted(work, head, table, row, rows, sum);
     return (struct matrix){sum, dim};
 }
 
 struct matrix attn_grad_out_tile(const struct work *work, const struct head *head,
                                  int64_t row, int rows) {
-    const float *data = head->grad_out + row * head->grad_out_stride;
-    return contiguous(work, REGION_GRAD_OUT, data, head->grad_out_stride, rows,
+    const struct source source = {.data = (const char *)head->grad_out,
+                                  .dtype = ATTN_F32,
+                                  .stride = head->grad_out_stride};
+    return contiguous(work, REGION_GRAD_OUT, &source, row, rows,
                       head->problem->value_dim);
 }
 
@@ -87,6 +97,10 @@ void attn_scores_product(struct work *work, const struct head *head,
                          int64_t ld) {
     const struct toolbox *tools = work->tools;
     const int tile_k = tools->recipe.tile_k;
+    if (work_few(work, head)) {
+        attn_few_scores(work, head, tile, tile->rows, query, scores, ld);
+        return;
+    }
     const float *keys = attn_panel_keys(&work->panel, head, tile->key / tile_k);
     attn_product(tools->kernels, tools->recipe.edge, tile->rows, tile->keys,
                  head->problem->key_dim, head->problem->scale,
@@ -109,17 +123,22 @@ enum cover attn_scores_tile(struct work *work, const struct head *head,
     return cover;
 }
 
-void attn_values_add(struct work *work, const struct head *head,
-                     const struct tile *tile, enum cover cover, float *weights,
-                     int64_t ld, float *sums) {
+void attn_weights_drop(struct work *work, const struct head *head,
+                       const struct tile *tile, float *weights, int64_t ld) {
     const struct toolbox *tools = work->tools;
     const int tile_k = tools->recipe.tile_k;
-    const int64_t t = tile->key / tile_k;
     if (head->problem->dropout > 0.0f) {
         uint8_t *keep = layout_at(&tools->layout, work->memory, REGION_KEEP);
         attn_dropout_mask(head, tile, tools->kernels, keep, tile_k);
         attn_dropout_apply(head, tile, tools->kernels, keep, tile_k, weights, ld);
     }
+}
+
+void attn_values_add(struct work *work, const struct head *head,
+                     const struct tile *tile, enum cover cover, float *weights,
+                     int64_t ld, float *sums) {
+    const int64_t t = tile->key / work->tools->recipe.tile_k;
+    attn_weights_drop(work, head, tile, weights, ld);
     const bool guarded =
         cover == COVER_SOME && !attn_panel_finite(&work->panel, head, t);
     attn_tile_product_add(work, head, tile, OVER_KEYS, guarded, 1.0f, weights, ld,

@@ -57,6 +57,15 @@ struct matrix {
     int64_t ld;
 };
 
+/* True if this head's sequence has so few queries that kernels for a few rows do it. */
+static inline bool work_few(const struct work *work, const struct head *head) {
+    return head->rows <= work->tools->recipe.few_rows;
+}
+
+/* Copies rows of the query, as they meet the keys: key_dim floats each. */
+void attn_query_copy(const struct work *work, const struct head *head, int64_t row,
+                     int rows, float *to);
+
 /* Rows of the query, copied where they are not contiguous. */
 struct matrix attn_query_tile(const struct work *work, const struct head *head,
                               int64_t row, int rows);
@@ -69,6 +78,19 @@ struct matrix attn_shifted_query(const struct work *work, const struct head *hea
 /* The same of the gradient of out. */
 struct matrix attn_grad_out_tile(const struct work *work, const struct head *head,
                                  int64_t row, int rows);
+
+/*
+ * scores = scale * query key^T for a tile of keys and so many rows of queries, which
+ * may be those of several heads, by the kernels for a few rows.
+ */
+void attn_few_scores(const struct work *work, const struct head *head,
+                     const struct tile *tile, int rows, struct matrix query,
+                     float *scores, int64_t ld);
+
+/* sums += weights values, likewise; spoils the weights. */
+void attn_few_values(const struct work *work, const struct head *head,
+                     const struct tile *tile, int rows, float *weights, int64_t ld,
+                     float *sums);
 
 /* scores = scale * query key^T for a tile. */
 void attn_scores_product(struct work *work, const struct head *head,
@@ -83,6 +105,10 @@ enum cover attn_scores_tile(struct work *work, const struct head *head,
                             const struct tile *tile, struct matrix query, float *scores,
                             int64_t ld);
 
+/* Dropout of the weights of a tile, in place. */
+void attn_weights_drop(struct work *work, const struct head *head,
+                       const struct tile *tile, float *weights, int64_t ld);
+
 /*
  * sums += weights values for a tile whose scores had this cover, after dropout, which
  * is done to the weights in place.
@@ -90,6 +116,10 @@ enum cover attn_scores_tile(struct work *work, const struct head *head,
 void attn_values_add(struct work *work, const struct head *head,
                      const struct tile *tile, enum cover cover, float *weights,
                      int64_t ld, float *sums);
+
+/* Makes a tile that is 0 where a row attends a key and -inf elsewhere. */
+void attn_attended(const struct work *work, const struct head *head,
+                   const struct tile *tile, float *attended, int64_t ld);
 
 /* Which index of a tile a product sums over: then data has a row for each of those. */
 enum over { OVER_KEYS, OVER_ROWS };

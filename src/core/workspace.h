@@ -10,6 +10,7 @@
 enum region {
     REGION_PANEL_KEYS,    /* key tiles, transposed */
     REGION_PANEL_VALUES,  /* value tiles, made contiguous */
+    REGION_PANEL_ROWS,    /* a tile of rows that are not floats or lie in pages */
     REGION_PANEL_SLOTS,   /* what the panel holds */
     REGION_QUERY,         /* a query tile, made contiguous */
     REGION_SCORES,        /* a tile of scores, or whole rows */
@@ -20,7 +21,11 @@ enum region {
     REGION_FINITE,        /* rows of a factor with what is not finite zeroed */
     REGION_ATTENDED,      /* which pairs of a tile the masks leave */
     REGION_COVER,         /* how much the masks leave of each tile of keys */
-    REGION_KEEP,          /* a tile of dropout: bytes, 0 where a weight is dropped */
+    /* of the decode engine */
+    REGION_STACK,       /* the heads of a stack */
+    REGION_TILE_VALUES, /* weighted sums of a tile's values */
+    REGION_PART,        /* state of the rows for a part of the keys */
+    REGION_KEEP,        /* a tile of dropout: bytes, 0 where a weight is dropped */
     /* of relative positions and segments; a band is the distances of a tile */
     REGION_BAND,           /* a number for each distance of a band */
     REGION_SHIFTED_QUERY,  /* a query tile plus a bias */

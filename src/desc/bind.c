@@ -11,13 +11,16 @@
 
 #define INPUT(member, view, axes, optional, dtype, ...)                                \
     ROW_OF(attn_forward_args, member, view, axes, optional, dtype, __VA_ARGS__)
-#define OUTPUT(member, view, axes, ...)                                                \
-    ROW_OF(attn_forward_args, member, view, axes, 0, ATTN_F32, __VA_ARGS__)
+#define OUTPUT(member, view, axes, dtype, ...)                                         \
+    ROW_OF(attn_forward_args, member, view, axes, 0, dtype, __VA_ARGS__)
+
+/* What may be stored in 16 bits. */
+enum { STORED = ATTN_F32 | ALSO_HALVES };
 
 static const struct row inputs[] = {
-    INPUT(query, query, "bhid", 0, ATTN_F32, BATCH, HEAD, ROW, COLUMN),
-    INPUT(key, key, "bgjd", 0, ATTN_F32, BATCH, HEAD, ROW, COLUMN),
-    INPUT(value, value, "bgjv", 0, ATTN_F32, BATCH, HEAD, ROW, COLUMN),
+    INPUT(query, query, "ahid", 0, STORED, BATCH, HEAD, ROW, COLUMN),
+    INPUT(key, key, "cgjd", 0, STORED | ALSO_BYTES, BATCH, HEAD, ROW, COLUMN),
+    INPUT(value, value, "cgjv", 0, STORED | ALSO_BYTES, BATCH, HEAD, ROW, COLUMN),
     INPUT(block_mask, block_mask, "bhpr", 4, ATTN_BOOL, BATCH, HEAD, ROW, COLUMN),
     INPUT(mask, mask, "bhij", 4, ATTN_BOOL, BATCH, HEAD, ROW, COLUMN),
     INPUT(bias, bias, "bhij", 4, ATTN_F32, BATCH, HEAD, ROW, COLUMN),
@@ -43,6 +46,10 @@ static const struct row inputs[] = {
 };
 
 /* Inputs that may be left out whatever the descriptor says. */
+static const struct row key_scales =
+    INPUT(key_scales, key_scales, "cgj", 3, ATTN_F32, BATCH, HEAD, ROW);
+static const struct row value_scales =
+    INPUT(value_scales, value_scales, "cgj", 3, ATTN_F32, BATCH, HEAD, ROW);
 static const struct row rng_indices =
     INPUT(rng_indices, rng_indices, "b", 0, ATTN_I32, BATCH);
 static const struct row segment_bias =
@@ -51,23 +58,26 @@ static const struct row segment_bias =
 /* Outputs of a forward call; the first four are inputs of a backward call. */
 enum { STATE_OUTPUTS = 4 };
 static const struct row outputs[] = {
-    OUTPUT(out, out, "bhiv", BATCH, HEAD, ROW, COLUMN),
-    OUTPUT(lse, lse, "bhi", BATCH, HEAD, ROW),
-    OUTPUT(row_max, row_max, "bhi", BATCH, HEAD, ROW),
-    OUTPUT(row_sum, row_sum, "bhi", BATCH, HEAD, ROW),
-    OUTPUT(weights, weights, "bhij", BATCH, HEAD, ROW, COLUMN),
-    OUTPUT(mean_weights, mean_weights, "bij", BATCH, ROW, COLUMN),
-    OUTPUT(key_sums, key_sums, "bhj", BATCH, HEAD, COLUMN),
-    OUTPUT(raw_scores, raw_scores, "bhij", BATCH, HEAD, ROW, COLUMN),
-    OUTPUT(capped_scores, capped_scores, "bhij", BATCH, HEAD, ROW, COLUMN),
-    OUTPUT(biased_scores, biased_scores, "bhij", BATCH, HEAD, ROW, COLUMN),
-    ROW_OF(attn_forward_args, dropout_mask, dropout_mask, "bhij", 0, ATTN_BOOL, BATCH,
-           HEAD, ROW, COLUMN),
+    OUTPUT(out, out, "ahiv", STORED, BATCH, HEAD, ROW, COLUMN),
+    OUTPUT(lse, lse, "ahi", ATTN_F32, BATCH, HEAD, ROW),
+    OUTPUT(row_max, row_max, "ahi", ATTN_F32, BATCH, HEAD, ROW),
+    OUTPUT(row_sum, row_sum, "ahi", ATTN_F32, BATCH, HEAD, ROW),
+    OUTPUT(weights, weights, "bhij", ATTN_F32, BATCH, HEAD, ROW, COLUMN),
+    OUTPUT(mean_weights, mean_weights, "bij", ATTN_F32, BATCH, ROW, COLUMN),
+    OUTPUT(key_sums, key_sums, "bhj", ATTN_F32, BATCH, HEAD, COLUMN),
+    OUTPUT(raw_scores, raw_scores, "bhij", ATTN_F32, BATCH, HEAD, ROW, COLUMN),
+    OUTPUT(capped_scores, capped_scores, "bhij", ATTN_F32, BATCH, HEAD, ROW, COLUMN),
+    OUTPUT(biased_scores, biased_scores, "bhij", ATTN_F32, BATCH, HEAD, ROW, COLUMN),
+    OUTPUT(dropout_mask, dropout_mask, "bhij", ATTN_BOOL, BATCH, HEAD, ROW, COLUMN),
 };
 
 /* Whether the descriptor announces an input. */
-static bool required(const struct problem *problem, size_t argument) {
+static bool required(const struct call *call, size_t argument) {
+    const struct problem *problem = call->problem;
     switch (argument) {
+    case offsetof(attn_forward_args, key):
+    case offsetof(attn_forward_args, value):
+        return call->cached == NULL;
     case offsetof(attn_forward_args, q_lengths):
         return problem->q_lengths;
     case offsetof(attn_forward_args, kv_lengths):
@@ -105,7 +115,7 @@ static bool required(const struct problem *problem, size_t argument) {
     case offsetof(attn_forward_args, position_bias):
         return problem->position_bias;
     default:
-        return true; /* query, key, value */
+        return true; /* query */
     }
 }
 
@@ -120,9 +130,15 @@ static int64_t axis_size(const void *views, char axis) {
     case 'g':
         return problem->kv_heads;
     case 'i':
-        return call->q_length;
+        return call->q_rows;
     case 'j':
-        return call->kv_length;
+        return call->kv_rows;
+    case 'a':
+        return problem->q_packed ? 1 : call->batch;
+    case 'c':
+        return problem->kv_packed ? 1 : call->batch;
+    case 's':
+        return call->batch + 1;
     case 'd':
         return problem->key_dim;
     case 'v':
@@ -140,11 +156,30 @@ static int64_t axis_size(const void *views, char axis) {
     }
 }
 
+/* Bytes are nothing without scales, nor scales without bytes. */
+static attn_status check_scales(const attn_forward_args *args) {
+    const struct {
+        const char *name;
+        const attn_tensor *tensor, *scales;
+    } of[] = {
+        {"key", args->key, args->key_scales},
+        {"value", args->value, args->value_scales},
+    };
+    for (size_t i = 0; i < COUNT_OF(of); i++) {
+        const bool bytes = of[i].tensor != NULL && of[i].tensor->dtype == ATTN_I8;
+        REQUIRE(!bytes || of[i].scales != NULL, ATTN_ERR_INVALID,
+                "%s_scales is missing: %s is i8", of[i].name, of[i].name);
+        REQUIRE(bytes || of[i].scales == NULL, ATTN_ERR_INVALID,
+                "%s_scales is given, but there is no %s of i8", of[i].name, of[i].name);
+    }
+    return ATTN_OK;
+}
+
 static attn_status bind_inputs(struct binding *binding, const struct call *call,
                                const attn_forward_args *args) {
     for (size_t i = 0; i < COUNT_OF(inputs); i++) {
         const bool there = attn_bind_tensor(args, &inputs[i]) != NULL;
-        const bool wanted = required(call->problem, inputs[i].argument);
+        const bool wanted = required(call, inputs[i].argument);
         REQUIRE(there || !wanted, ATTN_ERR_INVALID, "%s is missing", inputs[i].name);
         REQUIRE(!there || wanted, ATTN_ERR_INVALID,
                 "%s is given, but the descriptor does not announce it", inputs[i].name);
@@ -154,6 +189,9 @@ static attn_status bind_inputs(struct binding *binding, const struct call *call,
     for (size_t i = 0; i < COUNT_OF(inputs); i++) {
         TRY(attn_bind_input(binding, args, &inputs[i]));
     }
+    TRY(check_scales(args));
+    TRY(attn_bind_input(binding, args, &key_scales));
+    TRY(attn_bind_input(binding, args, &value_scales));
     TRY(attn_bind_input(binding, args, &segment_bias));
     return attn_bind_input(binding, args, &rng_indices);
 }
@@ -203,38 +241,11 @@ static attn_status check_values(const struct call *call) {
     return check_range(call, &call->offsets, "query_offsets", -OFFSET_MAX, OFFSET_MAX);
 }
 
-/* Sizes that all tensors share come from query and key. */
-static attn_status take_sizes(struct call *call, const attn_bounds *bounds,
-                              const attn_forward_args *args) {
-    REQUIRE(args->query != NULL && args->key != NULL, ATTN_ERR_INVALID, "%s is missing",
-            args->query == NULL ? "query" : "key");
-    REQUIRE(args->query->rank == 4, ATTN_ERR_INVALID, "query has rank %d, should be 4",
-            (int)args->query->rank);
-    REQUIRE(args->key->rank == 4, ATTN_ERR_INVALID, "key has rank %d, should be 4",
-            (int)args->key->rank);
-    call->batch = args->query->shape[0];
-    call->q_length = args->query->shape[2];
-    call->kv_length = args->key->shape[2];
-    const struct {
-        const char *name;
-        int64_t size, bound;
-    } sizes[] = {
-        {"batch", call->batch, bounds->batch},
-        {"q_length", call->q_length, bounds->q_length},
-        {"kv_length", call->kv_length, bounds->kv_length},
-    };
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        REQUIRE(sizes[i].size <= sizes[i].bound, ATTN_ERR_INVALID,
-                "%s is %lld, beyond the plan's bound of %lld", sizes[i].name,
-                (long long)sizes[i].size, (long long)sizes[i].bound);
-    }
-    return ATTN_OK;
-}
-
 /* What forward and backward calls have in common. */
 static attn_status start(struct binding *binding, struct call *call,
                          const struct problem *problem, const attn_bounds *bounds,
-                         const attn_forward_args *args, const struct others *others) {
+                         const attn_forward_args *args, const struct others *others,
+                         const struct cached *cached) {
     if (others != NULL) {
         binding->others = others->count;
         binding->own = (uintptr_t)others->own;
@@ -245,21 +256,62 @@ static attn_status start(struct binding *binding, struct call *call,
     }
     *call = (struct call){
         .problem = problem,
+        .cached = cached,
         .dropout_seed = (uint64_t)args->dropout_seed,
     };
-    TRY(take_sizes(call, bounds, args));
+    TRY(attn_bind_sizes(binding, call, bounds, args));
+    if (cached != NULL) {
+        attn_bind_memory(binding, "cache", cached->memory, cached->bytes);
+    }
     TRY(take_relative_rows(call, args));
     return bind_inputs(binding, call, args);
 }
 
+/* Outputs of one number for each pair of tokens have no packed form. */
+static attn_status check_outputs(const struct problem *problem,
+                                 const attn_forward_args *args) {
+    for (size_t i = STATE_OUTPUTS; i < COUNT_OF(outputs); i++) {
+        REQUIRE(attn_bind_tensor(args, &outputs[i]) == NULL ||
+                    (!problem->q_packed && !problem->kv_packed),
+                ATTN_ERR_UNSUPPORTED, "%s is given, but there is none of packed %s",
+                outputs[i].name, problem->q_packed ? "queries" : "keys");
+    }
+    return ATTN_OK;
+}
+
+/* The backward pass takes plain float32 tensors. */
+static attn_status check_backward(const struct problem *problem,
+                                  const attn_forward_args *args) {
+    const struct {
+        const char *name;
+        const attn_tensor *tensor;
+    } of[] = {{"query", args->query},
+              {"key", args->key},
+              {"value", args->value},
+              {"out", args->out}};
+    REQUIRE(!problem->q_packed && !problem->kv_packed, ATTN_ERR_UNSUPPORTED,
+            "there is no backward pass of packed %s yet",
+            problem->q_packed ? "queries" : "keys");
+    REQUIRE(args->cache == NULL, ATTN_ERR_UNSUPPORTED,
+            "there is no backward pass of a cache: give key and value");
+    for (size_t i = 0; i < COUNT_OF(of); i++) {
+        const int32_t dtype = of[i].tensor != NULL ? of[i].tensor->dtype : ATTN_F32;
+        REQUIRE(dtype != ATTN_F16 && dtype != ATTN_BF16 && dtype != ATTN_I8,
+                ATTN_ERR_UNSUPPORTED, "the backward pass takes f32, %s is %s",
+                of[i].name, attn_dtype_name(dtype));
+    }
+    return ATTN_OK;
+}
+
 attn_status attn_call_bind(struct call *call, const struct problem *problem,
                            const attn_bounds *bounds, const attn_forward_args *args,
-                           const struct others *others) {
+                           const struct others *others, const struct cached *cached) {
     struct binding binding = {.views = call, .axis_size = axis_size};
-    TRY(start(&binding, call, problem, bounds, args, others));
+    TRY(start(&binding, call, problem, bounds, args, others, cached));
     call->should_stop = args->should_stop;
     call->should_stop_user = args->should_stop_user;
     REQUIRE(args->out != NULL, ATTN_ERR_INVALID, "out is missing");
+    TRY(check_outputs(problem, args));
     for (size_t i = 0; i < COUNT_OF(outputs); i++) {
         TRY(attn_bind_output(&binding, args, &outputs[i]));
     }
@@ -273,7 +325,8 @@ attn_status attn_call_bind_backward(struct call *call, const struct problem *pro
                                     const attn_forward_args *forward,
                                     const struct others *others) {
     struct binding binding = {.views = call, .axis_size = axis_size};
-    TRY(start(&binding, call, problem, bounds, forward, others));
+    TRY(check_backward(problem, forward));
+    TRY(start(&binding, call, problem, bounds, forward, others, NULL));
     call->should_stop = args->should_stop;
     call->should_stop_user = args->should_stop_user;
     for (size_t i = 0; i < STATE_OUTPUTS; i++) {

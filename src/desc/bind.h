@@ -33,11 +33,13 @@ enum { OTHERS_MAX = 12 };
 
 /*
  * Checks arguments against the problem, the bounds, each other and the others, which
- * may be NULL; fills in *call. Reads lengths and offsets, no other data.
+ * may be NULL; fills in *call. `cached` is what the cache of the arguments holds, NULL
+ * without one, and must live as long as the call. Reads lengths and offsets, no other
+ * data.
  */
 attn_status attn_call_bind(struct call *call, const struct problem *problem,
                            const attn_bounds *bounds, const attn_forward_args *args,
-                           const struct others *others);
+                           const struct others *others, const struct cached *cached);
 
 /* The same for a backward call and the arguments of its forward call. */
 attn_status attn_call_bind_backward(struct call *call, const struct problem *problem,
@@ -47,6 +49,10 @@ attn_status attn_call_bind_backward(struct call *call, const struct problem *pro
                                     const struct others *others);
 
 struct binding;
+
+/* Takes batch and lengths of a call, with the tensors that say them. */
+attn_status attn_bind_sizes(struct binding *binding, struct call *call,
+                            const attn_bounds *bounds, const attn_forward_args *args);
 
 /* Binds what a backward call has beyond its forward call. */
 attn_status attn_bind_gradients(struct binding *binding, const attn_backward_args *args,

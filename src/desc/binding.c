@@ -21,8 +21,10 @@ static attn_status check(struct binding *binding, const struct row *row,
         .axes = row->axes,
         .rank = (int)strlen(row->axes),
         .optional = row->optional,
-        .dtype = row->dtype,
+        .dtype = row->dtype & 0xff,
         .dtype2 = row->dtype == ATTN_I32 ? ATTN_I64 : 0,
+        .halves = (row->dtype & ALSO_HALVES) != 0,
+        .bytes = (row->dtype & ALSO_BYTES) != 0,
         /* mask and bias */
         .repeat_last = input && row->optional == 4 && row->axes[3] == 'j',
     };
@@ -52,6 +54,7 @@ static attn_status bind(struct binding *binding, const struct row *row,
     }
     struct view *view = at;
     TRY(check(binding, row, tensor, input, view->stride));
+    view->dtype = tensor->dtype;
     /* an output without elements is nothing to write */
     const struct extent *extent = &binding->extent[binding->extents - 1];
     view->data = input || extent->begin < extent->end ? tensor->data : NULL;
@@ -76,6 +79,13 @@ attn_status attn_bind_output(struct binding *binding, const void *args,
         TRY(attn_tensor_check_distinct(tensor, row->name));
     }
     return ATTN_OK;
+}
+
+void attn_bind_memory(struct binding *binding, const char *name, const void *memory,
+                      size_t bytes) {
+    const uintptr_t begin = (uintptr_t)memory;
+    binding->extent[binding->extents++] = (struct extent){name, begin, begin + bytes};
+    binding->inputs = binding->extents;
 }
 
 static bool meet(const struct binding *binding, int i, int j) {

@@ -23,6 +23,9 @@ struct row {
     int32_t dtype;    /* ATTN_I32: also ATTN_I64, and the view is of integers */
 };
 
+/* Types of numbers beside ATTN_F32 that a tensor may have, added to its dtype. */
+enum { ALSO_HALVES = 0x100, ALSO_BYTES = 0x200 };
+
 /* ROW_OF(struct, member, view, axes, optional, dtype, index...) */
 #define ROW_OF(args, member, view, axes, optional, dtype, ...)                         \
     {                                                                                  \
@@ -30,7 +33,7 @@ struct row {
             {__VA_ARGS__ }, optional, dtype                                            \
     }
 
-enum { EXTENTS_MAX = 68 };
+enum { EXTENTS_MAX = 76 };
 
 /* What the checks of one call collect. */
 struct binding {
@@ -54,6 +57,10 @@ attn_status attn_bind_input(struct binding *binding, const void *args,
 /* The same for an output. All inputs must have been bound. */
 attn_status attn_bind_output(struct binding *binding, const void *args,
                              const struct row *row);
+
+/* Takes in memory that outputs must not meet. All outputs come after. */
+void attn_bind_memory(struct binding *binding, const char *name, const void *memory,
+                      size_t bytes);
 
 /* Takes in the workspace, and fails if an output or it meets anything else. */
 attn_status attn_bind_apart(struct binding *binding, const void *workspace,

@@ -34,6 +34,32 @@ static attn_status check_setters(const struct attn_desc *desc) {
     return ATTN_OK;
 }
 
+/* What has a number for each token or pair of tokens has no packed form. */
+static attn_status check_packed(const struct problem *facts) {
+    const struct {
+        const char *name;
+        bool there;
+    } apart[] = {
+        {"a mask", facts->mask},
+        {"a bias", facts->bias},
+        {"a block mask", facts->q_block > 0},
+        {"documents", facts->documents},
+        {"segments", facts->segments},
+        {"ranks", facts->ranks != RANKS_OFF},
+    };
+    REQUIRE((!facts->q_packed || !facts->q_lengths) &&
+                (!facts->kv_packed || !facts->kv_lengths),
+            ATTN_ERR_INVALID, "%s with packed %s: their starts say how long they are",
+            facts->q_packed && facts->q_lengths ? "q_lengths" : "kv_lengths",
+            facts->q_packed && facts->q_lengths ? "queries" : "keys");
+    for (size_t i = 0; i < COUNT_OF(apart); i++) {
+        REQUIRE(!apart[i].there || (!facts->q_packed && !facts->kv_packed),
+                ATTN_ERR_UNSUPPORTED, "%s with packed %s", apart[i].name,
+                facts->q_packed ? "queries" : "keys");
+    }
+    return ATTN_OK;
+}
+
 attn_status attn_desc_resolve(struct problem *problem, const struct attn_desc *desc) {
     const struct problem *facts = &desc->facts;
     TRY(check_setters(desc));
@@ -46,6 +72,7 @@ attn_status attn_desc_resolve(struct problem *problem, const struct attn_desc *d
     REQUIRE(!facts->position_bias || facts->relative_keys, ATTN_ERR_INVALID,
             "a position bias without relative keys: it is added to the query where it "
             "meets them");
+    TRY(check_packed(facts));
     *problem = *facts;
     problem->group = facts->query_heads / facts->kv_heads;
     if (!desc->has_scale) {

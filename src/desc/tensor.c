@@ -48,6 +48,7 @@ static const char *axis_name(char axis) {
         {'b', "batch"},     {'h', "query_heads"}, {'g', "kv_heads"},  {'i', "q_length"},
         {'j', "kv_length"}, {'d', "key_dim"},     {'v', "value_dim"}, {'p', "q_blocks"},
         {'r', "k_blocks"},  {'l', "rows"},        {'n', "buckets"},   {'t', "2"},
+        {'a', "batch"},     {'c', "batch"},       {'s', "batch + 1"},
     };
     size_t i = 0;
     while (names[i].axis != axis) {
@@ -95,17 +96,20 @@ static attn_status check_form(const attn_tensor *tensor, const char *name) {
 
 static attn_status check_dtype(const attn_tensor *tensor,
                                const struct expected *expected) {
-    if (tensor->dtype == expected->dtype || tensor->dtype == expected->dtype2) {
+    const bool half = tensor->dtype == ATTN_F16 || tensor->dtype == ATTN_BF16;
+    if (tensor->dtype == expected->dtype || tensor->dtype == expected->dtype2 ||
+        (half && expected->halves) || (tensor->dtype == ATTN_I8 && expected->bytes)) {
         return ATTN_OK;
     }
-    /* 16-bit storage makes sense for what is f32, but is not there yet */
-    bool sensible = expected->dtype == ATTN_F32 &&
-                    (tensor->dtype == ATTN_F16 || tensor->dtype == ATTN_BF16);
-    return attn_fail(sensible ? ATTN_ERR_UNSUPPORTED : ATTN_ERR_INVALID,
-                     "%s has dtype %s, should be %s%s%s", expected->name,
+    /* 16-bit storage would make sense for all that is f32 */
+    return attn_fail(half && expected->dtype == ATTN_F32 ? ATTN_ERR_UNSUPPORTED
+                                                         : ATTN_ERR_INVALID,
+                     "%s has dtype %s, should be %s%s%s%s%s", expected->name,
                      attn_dtype_name(tensor->dtype), attn_dtype_name(expected->dtype),
                      expected->dtype2 != 0 ? " or " : "",
-                     expected->dtype2 != 0 ? attn_dtype_name(expected->dtype2) : "");
+                     expected->dtype2 != 0 ? attn_dtype_name(expected->dtype2) : "",
+                     expected->halves ? ", f16 or bf16" : "",
+                     expected->bytes ? ", or i8 with scales" : "");
 }
 
 static bool shape_fits(const attn_tensor *tensor, const struct expected *expected) {

@@ -10,7 +10,8 @@
 /*
  * What a tensor is expected to be. Axes are letters: b batch, h query heads, g
  * key-value heads, i queries, j keys, d key dim, v value dim, p blocks of queries, r
- * blocks of keys, l relative keys, n buckets, t two.
+ * blocks of keys, l relative keys, n buckets, t two; a and c batch of queries and of
+ * keys, 1 where sequences are packed; s starts of packed sequences.
  */
 struct expected {
     const char *name;
@@ -19,6 +20,7 @@ struct expected {
     int64_t shape[4];
     int optional;          /* so many leading axes may be missing or have size 1 */
     int32_t dtype, dtype2; /* either; dtype2 may be 0 */
+    bool halves, bytes;    /* also f16 and bf16; also i8 */
     bool repeat_last;      /* the last stride may be 0 */
 };
 

@@ -14,6 +14,8 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
                             size) &&
            attn_layout_book(layout, REGION_PANEL_VALUES, panel_keys, problem->value_dim,
                             size) &&
+           attn_layout_book(layout, REGION_PANEL_ROWS, recipe->tile_k,
+                            max_i64(problem->key_dim, problem->value_dim), size) &&
            attn_layout_book(layout, REGION_PANEL_SLOTS, tools->panel_slots, 1,
                             sizeof(struct panel_slot)) &&
            attn_layout_book(layout, REGION_QUERY, recipe->tile_q, problem->key_dim,

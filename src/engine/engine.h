@@ -28,6 +28,7 @@ struct engine {
 
 extern const struct engine attn_engine_dense;
 extern const struct engine attn_engine_flash;
+extern const struct engine attn_engine_decode;
 
 /* Books what all engines need. */
 bool attn_engine_book(struct layout *layout, const struct toolbox *tools);

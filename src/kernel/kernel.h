@@ -48,6 +48,29 @@ struct kernels {
     void (*transpose)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
                       int rows, int n);
 
+    /*
+     * s[r][j] = scale sum_c q[r][c] k[j][c] for a few rows of q (at most some dozens)
+     * and n rows of k, of dim numbers each, those of k of this type, ATTN_F32, _F16,
+     * _BF16 or _I8, ld_k elements apart. The bits of s[r][j] depend on dim and the two
+     * rows alone. k is read once, in order.
+     */
+    void (*few_scores)(int32_t dtype, int rows, int n, int dim, float scale,
+                       const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t ld_k,
+                       float *s, ptrdiff_t ld_s);
+
+    /*
+     * sums[r][c] += sum_j w[r][j] v[j][c] for a few rows of weights and n rows of v, of
+     * dim numbers of this type each. Each sum takes in the values in ascending order,
+     * one by one, so it does not matter in which parts they come.
+     */
+    void (*few_values)(int32_t dtype, int rows, int n, int dim, const float *w,
+                       ptrdiff_t ld_w, const void *v, ptrdiff_t ld_v, float *sums,
+                       ptrdiff_t ld);
+
+    /* s[r][j] = s[r][j] factor[j step] */
+    void (*scale_columns)(float *s, ptrdiff_t ld, int rows, int n, const float *factor,
+                          ptrdiff_t step);
+
     /* s = cap tanh(s / cap) for cap >= 2^-126; tanh within 4u; NaN stays NaN. */
     void (*softcap)(float *s, ptrdiff_t ld, int rows, int n, float cap);
 

@@ -7,6 +7,7 @@
 #include "kernel/tmpl_activation.h"
 #include "kernel/tmpl_convert.h"
 #include "kernel/tmpl_dropout.h"
+#include "kernel/tmpl_few.h"
 #include "kernel/tmpl_gradient.h"
 #include "kernel/tmpl_math.h"
 #include "kernel/tmpl_norm.h"
@@ -22,6 +23,9 @@ const struct kernels KERNELS_NAME = {
     .width = WIDTH,
     .product = kernel_product,
     .transpose = kernel_transpose,
+    .few_scores = kernel_few_scores,
+    .few_values = kernel_few_values,
+    .scale_columns = kernel_scale_columns,
     .softcap = kernel_softcap,
     .add_bias = kernel_add_bias,
     .add_alibi = kernel_add_alibi,

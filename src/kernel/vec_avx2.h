@@ -200,6 +200,14 @@ static inline float vec_hsum(vec a) {
     x = _mm_add_ss(x, _mm_movehdup_ps(x));
     return _mm_cvtss_f32(x);
 }
+static inline vec vec_sums(const vec a[WIDTH]) {
+    const vec low =
+        _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
+    const vec high =
+        _mm256_hadd_ps(_mm256_hadd_ps(a[4], a[5]), _mm256_hadd_ps(a[6], a[7]));
+    return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20),
+                         _mm256_permute2f128_ps(low, high, 0x31));
+}
 static inline float vec_first(vec a) {
     return _mm256_cvtss_f32(a);
 }

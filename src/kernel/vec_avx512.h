@@ -180,6 +180,25 @@ static inline float vec_hsum(vec a) {
     y = _mm_add_ss(y, _mm_movehdup_ps(y));
     return _mm_cvtss_f32(y);
 }
+static inline vec vec_sums(const vec a[WIDTH]) {
+    vec half[8], quarter[4], pair[2];
+    for (int i = 0; i < 8; i++) {
+        half[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], a[i + 8], 0x44),
+                                _mm512_shuffle_f32x4(a[i], a[i + 8], 0xee));
+    }
+    for (int i = 0; i < 4; i++) {
+        quarter[i] = _mm512_add_ps(_mm512_shuffle_f32x4(half[i], half[i + 4], 0x88),
+                                   _mm512_shuffle_f32x4(half[i], half[i + 4], 0xdd));
+    }
+    for (int i = 0; i < 2; i++) {
+        pair[i] = _mm512_add_ps(_mm512_unpacklo_ps(quarter[i], quarter[i + 2]),
+                                _mm512_unpackhi_ps(quarter[i], quarter[i + 2]));
+    }
+    const vec sum = _mm512_add_ps(_mm512_unpacklo_ps(pair[0], pair[1]),
+                                  _mm512_unpackhi_ps(pair[0], pair[1]));
+    /* its quarters are the sums of a[0..3], a[8..11], a[4..7], a[12..15] */
+    return _mm512_shuffle_f32x4(sum, sum, 0xd8);
+}
 static inline float vec_first(vec a) {
     return _mm512_cvtss_f32(a);
 }

@@ -180,6 +180,9 @@ static inline float vec_hmax(vec a) {
 static inline float vec_hsum(vec a) {
     return vaddvq_f32(a);
 }
+static inline vec vec_sums(const vec a[WIDTH]) {
+    return vpaddq_f32(vpaddq_f32(a[0], a[1]), vpaddq_f32(a[2], a[3]));
+}
 static inline float vec_first(vec a) {
     return vgetq_lane_f32(a, 0);
 }

@@ -163,6 +163,10 @@ static inline float vec_hmax(vec a) {
 static inline float vec_hsum(vec a) {
     return a;
 }
+/* Lane i is the sum over all lanes of a[i]; the order is fixed */
+static inline vec vec_sums(const vec a[WIDTH]) {
+    return a[0];
+}
 static inline float vec_first(vec a) {
     return a;
 }

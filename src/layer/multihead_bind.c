@@ -302,6 +302,6 @@ attn_status attn_multihead_bind(struct multihead_bound *bound,
     }
     const attn_status status =
         attn_call_bind(&bound->call, &multihead->plan.problem, &multihead->plan.bounds,
-                       &bound->args, &others);
+                       &bound->args, &others, NULL);
     return status == ATTN_OK ? check_outputs(call) : attn_fail_in(status, call->name);
 }

@@ -121,7 +121,7 @@ attn_status attn_multihead_bind_extra(const struct multihead_call *call,
     bound->args.lse = &extra->lse;
     bound->args.row_max = bound->args.row_sum = NULL;
     return attn_call_bind(&extra->call, &multihead->extra_plan.problem,
-                          &multihead->extra_plan.bounds, &extra->args, others);
+                          &multihead->extra_plan.bounds, &extra->args, others, NULL);
 }
 
 /* The parameters, and a row of zeros. */

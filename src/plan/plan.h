@@ -17,7 +17,9 @@ struct attn_plan {
     int32_t forced; /* ATTN_ENGINE_... */
     struct toolbox tools, backward;
     size_t workspace, backward_workspace; /* bytes, all threads */
-    int64_t *bucket_starts;               /* of tools; NULL: none */
+    int64_t part_floats;    /* sums of a split that threads share, 0: they share none */
+    size_t parts;           /* where those begin in the workspace */
+    int64_t *bucket_starts; /* of tools; NULL: none */
 };
 
 /*
@@ -41,8 +43,9 @@ attn_status attn_plan_run_backward(const struct attn_plan *plan,
  * kernels and BLAS. */
 void attn_plan_choose_tiles(struct attn_plan *plan);
 
-/* The engine for a sequence with this many keys. */
-const struct engine *attn_plan_engine(const struct attn_plan *plan, int64_t keys);
+/* The engine for a sequence with this many queries and keys. */
+const struct engine *attn_plan_engine(const struct attn_plan *plan, int64_t rows,
+                                      int64_t keys);
 
 /* The most keys for which attn_plan_engine() can choose dense within the bounds. */
 int64_t attn_plan_dense_keys(const struct attn_plan *plan);
@@ -66,6 +69,23 @@ int32_t attn_plan_threads_worth(const struct attn_plan *plan, const struct call 
 /* Piece number i as a range of heads and rows of a batch element. */
 struct block attn_plan_piece(const struct split *split, const struct call *call,
                              int64_t i);
+
+/* Books room for the sums of splits behind the scratch of the threads. */
+void attn_plan_book_parts(struct attn_plan *plan);
+
+/* True if the threads should share the keys of each sequence of a call. */
+bool attn_plan_shares_keys(const struct attn_plan *plan, const struct call *call);
+
+/* Runs such a call; false if it was stopped. */
+bool attn_plan_run_keys(const struct attn_plan *plan, const struct call *call,
+                        char *workspace);
+
+/* Key-value heads of all sequences, at most, whose keys threads share. */
+int64_t attn_plan_shared_units(const struct attn_plan *plan);
+
+/* Writes rows of a block from this one on as rows with nothing to attend to. */
+void attn_plan_empty_rows(const struct call *call, const struct kernels *kernels,
+                          const struct block *block, int64_t row);
 
 /* Writes the explanation of attn_plan_explain(). */
 size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size);

@@ -30,16 +30,33 @@ enum { PANEL_FLOATS = 128 * 1024 };
 /* Open sums of values of a thread: at most so many floats (1 MiB) and rows. */
 enum { BLOCK_FLOATS = 256 * 1024, BLOCK_ROWS = 1024 };
 
-static struct recipe choose_recipe(const struct attn_plan *plan) {
+/*
+ * Up to so many queries a sequence is read faster than it is packed; from there on
+ * products of matrices repay their preparations.
+ */
+enum { FEW_ROWS = 8 };
+
+/* Keys of a split: some 30 us of reading, so that its end does not count. */
+enum { SPLIT_KEYS = 1024 };
+
+static void choose_few(struct recipe *recipe, int32_t forced) {
+    recipe->few_rows = forced == ATTN_ENGINE_AUTO     ? FEW_ROWS
+                       : forced == ATTN_ENGINE_DECODE ? INT64_MAX
+                                                      : 0;
+    recipe->split_tiles = (int)max_i64(1, SPLIT_KEYS / recipe->tile_k);
+}
+
+static struct recipe choose_tiles(const struct attn_plan *plan) {
     const struct blas *blas = attn_blas();
     const bool limited =
         blas->volume != INT64_MAX && plan->context->blas_policy == ATTN_BLAS_SAFE;
     if (limited || blas->small_kernels) {
         const int edge =
             blas->volume >= (int64_t)EDGE * EDGE * EDGE ? EDGE : EDGE_SMALL;
-        return (struct recipe){edge, 2 * edge, edge};
+        return (struct recipe){.tile_q = edge, .tile_k = 2 * edge, .edge = edge};
     }
-    return (struct recipe){LARGE_TILE_Q, LARGE_TILE_K, LARGE_EDGE};
+    return (struct recipe){
+        .tile_q = LARGE_TILE_Q, .tile_k = LARGE_TILE_K, .edge = LARGE_EDGE};
 }
 
 static void choose_forward(struct attn_plan *plan) {
@@ -47,7 +64,8 @@ static void choose_forward(struct attn_plan *plan) {
     struct recipe *recipe = &tools->recipe;
     const struct problem *problem = &plan->problem;
     const int64_t dim = max_i64(problem->key_dim, problem->value_dim);
-    *recipe = choose_recipe(plan);
+    *recipe = choose_tiles(plan);
+    choose_few(recipe, plan->forced);
     const int64_t tile_floats = (int64_t)recipe->tile_k * dim;
     const int64_t tiles = ceil_div(max_i64(plan->bounds.kv_length, 1), recipe->tile_k);
     tools->panel_slots = (int)max_i64(1, min_i64(tiles, PANEL_FLOATS / tile_floats));
@@ -80,13 +98,18 @@ int64_t attn_plan_dense_keys(const struct attn_plan *plan) {
     case ATTN_ENGINE_DENSE:
         return keys;
     case ATTN_ENGINE_FLASH:
+    case ATTN_ENGINE_DECODE:
         return 0;
     default:
         return min_i64(keys, DENSE_KEYS);
     }
 }
 
-const struct engine *attn_plan_engine(const struct attn_plan *plan, int64_t keys) {
+const struct engine *attn_plan_engine(const struct attn_plan *plan, int64_t rows,
+                                      int64_t keys) {
+    if (rows <= plan->tools.recipe.few_rows) {
+        return &attn_engine_decode;
+    }
     switch (plan->forced) {
     case ATTN_ENGINE_DENSE:
         return &attn_engine_dense;

@@ -21,14 +21,16 @@ struct job {
     atomic_bool stop;
 };
 
-/* Rows of a piece beyond the sequence's length. */
-static void run_empty_rows(const struct call *call, const struct kernels *kernels,
-                           const struct block *piece, int64_t row) {
-    for (int64_t h = piece->head; h < piece->head_end && row < piece->row_end; h++) {
+void attn_plan_empty_rows(const struct call *call, const struct kernels *kernels,
+                          const struct block *block, int64_t row) {
+    /* packed sequences have no rows beyond theirs */
+    const bool packed = call->q_starts.data != NULL;
+    for (int64_t h = block->head;
+         h < block->head_end && row < block->row_end && !packed; h++) {
         struct head head;
-        attn_head_bind(&head, call, piece->b, h);
-        attn_softmax_empty_rows(&head, row, piece->row_end);
-        attn_observe_empty_rows(&head, kernels, row, piece->row_end);
+        attn_head_bind(&head, call, block->b, h);
+        attn_softmax_empty_rows(&head, row, block->row_end);
+        attn_observe_empty_rows(&head, kernels, row, block->row_end);
     }
 }
 
@@ -39,14 +41,29 @@ static void clear_key_sums(const struct call *call, const struct block *piece) {
     }
 }
 
-static void run_piece(struct work *work, const struct job *job,
-                      const struct block *piece) {
+/*
+ * The decode engine stacks the heads of a group, so the first piece of a group has the
+ * work of its others too.
+ */
+static void gather_group(struct block *piece, int64_t group) {
+    if (piece->head % group != 0) {
+        piece->head_end = piece->head;
+    } else {
+        piece->head_end = round_up(piece->head_end, group);
+    }
+}
+
+static void run_piece(struct work *work, const struct job *job, struct block *piece) {
     const struct call *call = job->call;
     const struct attn_plan *plan = job->plan;
+    const int64_t length = attn_call_rows(call, piece->b);
     const struct engine *engine =
-        attn_plan_engine(plan, attn_call_keys(call, piece->b));
+        attn_plan_engine(plan, length, attn_call_keys(call, piece->b));
     const int64_t group = plan->problem.group;
-    const int64_t rows_end = min_i64(piece->row_end, attn_call_rows(call, piece->b));
+    const int64_t rows_end = min_i64(piece->row_end, length);
+    if (engine == &attn_engine_decode) {
+        gather_group(piece, group);
+    }
     const bool observe = attn_observe_wanted(call);
     /* as many heads of a group at once as the block has rows for */
     const int64_t rows = min_i64(plan->tools.block_rows, piece->row_end - piece->row);
@@ -72,7 +89,8 @@ static void run_piece(struct work *work, const struct job *job,
             }
         }
     }
-    run_empty_rows(call, plan->tools.kernels, piece, max_i64(piece->row, rows_end));
+    attn_plan_empty_rows(call, plan->tools.kernels, piece,
+                         max_i64(piece->row, rows_end));
 }
 
 static void run_task(void *argument, int32_t index) {
@@ -84,7 +102,7 @@ static void run_task(void *argument, int32_t index) {
     long long i;
     while ((i = atomic_fetch_add(&job->next, 1)) < job->split.pieces &&
            !attn_work_stopped(&work, job->call)) {
-        const struct block piece = attn_plan_piece(&job->split, job->call, i);
+        struct block piece = attn_plan_piece(&job->split, job->call, i);
         run_piece(&work, job, &piece);
     }
 }
@@ -99,7 +117,13 @@ attn_status attn_plan_run(const struct attn_plan *plan, const struct call *call,
     atomic_init(&job.next, 0);
     atomic_init(&job.stop, false);
     attn_plan_split(&job.split, plan, call);
-    attn_context_run(plan->context, job.split.tasks, run_task, &job);
-    REQUIRE(!atomic_load(&job.stop), ATTN_ERR_CANCELLED, "should_stop asked to stop");
+    bool stopped;
+    if (attn_plan_shares_keys(plan, call)) {
+        stopped = !attn_plan_run_keys(plan, call, workspace);
+    } else {
+        attn_context_run(plan->context, job.split.tasks, run_task, &job);
+        stopped = atomic_load(&job.stop);
+    }
+    REQUIRE(!stopped, ATTN_ERR_CANCELLED, "should_stop asked to stop");
     return ATTN_OK;
 }

@@ -42,19 +42,27 @@ static bool place(struct layout *layout, int32_t threads, size_t *total) {
 /* Books the scratch of one thread for every engine that a call may choose. */
 static attn_status book(struct attn_plan *plan) {
     struct toolbox *tools = &plan->tools;
+    const struct {
+        int32_t name;
+        const struct engine *engine;
+        int64_t keys;
+    } engines[] = {
+        {ATTN_ENGINE_DENSE, &attn_engine_dense, attn_plan_dense_keys(plan)},
+        {ATTN_ENGINE_FLASH, &attn_engine_flash, plan->bounds.kv_length},
+        {ATTN_ENGINE_DECODE, &attn_engine_decode, plan->bounds.kv_length},
+    };
     bool fits = true;
-    if (plan->forced != ATTN_ENGINE_FLASH) {
-        fits =
-            attn_engine_dense.book(&tools->layout, tools, attn_plan_dense_keys(plan));
-    }
-    if (plan->forced != ATTN_ENGINE_DENSE) {
-        fits = fits &&
-               attn_engine_flash.book(&tools->layout, tools, plan->bounds.kv_length);
+    for (size_t i = 0; i < COUNT_OF(engines); i++) {
+        if (plan->forced == ATTN_ENGINE_AUTO || plan->forced == engines[i].name) {
+            fits =
+                fits && engines[i].engine->book(&tools->layout, tools, engines[i].keys);
+        }
     }
     fits = fits && attn_backward_book(&plan->backward.layout, &plan->backward) &&
            place(&tools->layout, plan->context->threads, &plan->workspace) &&
            place(&plan->backward.layout, plan->context->threads,
                  &plan->backward_workspace);
+    attn_plan_book_parts(plan);
     REQUIRE(
         fits, ATTN_ERR_INVALID,
         "the workspace for %d threads overflows: key dim %d, value dim %d, %lld keys",

@@ -17,12 +17,22 @@ enum { PIECES_OF_A_THREAD = 4 };
 /* Fewer rows than this repay packing the keys badly. */
 enum { ROWS_WORTH_PACKING = 256 };
 
+/* A thread's worth of reading, at the same time: some MiB. */
+enum { BYTES_OF_A_THREAD = 1500 * 1000 };
+
 int32_t attn_plan_threads_worth(const struct attn_plan *plan, const struct call *call) {
     const struct problem *problem = &plan->problem;
-    const double flops = 2.0 * (double)call->batch * problem->query_heads *
-                         (double)call->q_length * (double)call->kv_length *
-                         ((double)problem->key_dim + problem->value_dim);
-    const double worth = flops / FLOPS_OF_A_THREAD;
+    const double dims = (double)problem->key_dim + problem->value_dim;
+    const double bytes_of_key = dims * problem->kv_heads * sizeof(float);
+    const double flops_of_pair = 2.0 * dims * problem->query_heads;
+    double worth = 0.0;
+    for (int64_t b = 0; b < call->batch; b++) {
+        const double rows = (double)attn_call_rows(call, b);
+        const double keys = (double)attn_call_keys(call, b);
+        const double flops = rows * keys * flops_of_pair / FLOPS_OF_A_THREAD;
+        const double bytes = keys * bytes_of_key / BYTES_OF_A_THREAD;
+        worth += rows == 0.0 ? 0.0 : flops > bytes ? flops : bytes;
+    }
     const int32_t threads = plan->context->threads;
     return worth < 2.0 ? 1 : worth < threads ? (int32_t)worth : threads;
 }

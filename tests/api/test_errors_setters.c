@@ -98,8 +98,8 @@ static void bad_numbers(void **state) {
     REFUSED(attn_desc_set_alibi(desc, 2), "2");
     REFUSED(attn_desc_set_sinks(desc, 2), "2");
     REFUSED(attn_desc_set_convention(desc, 0), "0");
-    REFUSED(attn_desc_set_convention(desc, 6), "6");
-    REFUSED(attn_desc_set_engine(desc, 3), "3");
+    REFUSED(attn_desc_set_convention(desc, 7), "7");
+    REFUSED(attn_desc_set_engine(desc, 4), "4");
     REFUSED(attn_desc_set_engine(desc, -1), "-1");
     REFUSED(attn_context_set_threads(context, -1), "-1|1024");
     REFUSED(attn_context_set_threads(context, 1025), "1025|1024");

@@ -85,7 +85,8 @@ static void size_is_bounded(void **state) {
         assert_int_equal(size_of(text), large);
         snprintf(text, sizeof text, "b4 h8 q131072 k131072 d128 threads=8 %s",
                  masks[m]);
-        assert_int_equal(size_of(text), 8 * large);
+        /* threads that share keys have room for what they pass on */
+        assert_in_range(size_of(text), 8 * large, 8 * (large + (512 << 10)));
         snprintf(text, sizeof text, "b4000 h80/8 q131072 k131072 d128 threads=1 %s",
                  masks[m]);
         assert_int_equal(size_of(text), large);

@@ -1,0 +1,167 @@
+/*
+ * How large a call is: batch and lengths, from query and key or, where sequences are
+ * packed or cached, from where they start and what the cache keeps of them.
+ */
+#include "base/arith.h"
+#include "base/status.h"
+#include "desc/bind.h"
+#include "desc/binding.h"
+
+static const struct row q_starts =
+    ROW_OF(attn_forward_args, q_starts, q_starts, "s", 0, ATTN_I32, BATCH);
+static const struct row k_starts =
+    ROW_OF(attn_forward_args, k_starts, k_starts, "s", 0, ATTN_I32, BATCH);
+static const struct row sequences =
+    ROW_OF(attn_forward_args, sequences, sequences, "b", 0, ATTN_I32, BATCH);
+
+static attn_status check_rank(const attn_tensor *tensor, const char *name, int rank) {
+    REQUIRE(tensor != NULL, ATTN_ERR_INVALID, "%s is missing", name);
+    REQUIRE(tensor->rank == rank, ATTN_ERR_INVALID, "%s has rank %d, should be %d",
+            name, (int)tensor->rank, rank);
+    return ATTN_OK;
+}
+
+/* Inputs that say how long sequences are stand there if and only if they should. */
+static attn_status check_wanted(const struct problem *problem,
+                                const attn_forward_args *args) {
+    const struct {
+        const attn_tensor *tensor;
+        const char *name;
+        bool wanted;
+    } starts[] = {
+        {args->q_starts, "q_starts", problem->q_packed},
+        {args->k_starts, "k_starts", problem->kv_packed},
+    };
+    for (size_t i = 0; i < COUNT_OF(starts); i++) {
+        REQUIRE(starts[i].tensor == NULL || starts[i].wanted, ATTN_ERR_INVALID,
+                "%s is given, but the descriptor does not announce packed sequences",
+                starts[i].name);
+        if (starts[i].wanted) {
+            TRY(check_rank(starts[i].tensor, starts[i].name, 1));
+            REQUIRE(starts[i].tensor->shape[0] > 0, ATTN_ERR_INVALID,
+                    "%s is empty: it has one number more than there are sequences",
+                    starts[i].name);
+        }
+    }
+    return ATTN_OK;
+}
+
+static attn_status check_cache(const struct call *call, const attn_forward_args *args) {
+    const struct cached *cached = call->cached;
+    const struct problem *problem = call->problem;
+    if (cached == NULL) {
+        REQUIRE(args->sequences == NULL, ATTN_ERR_INVALID,
+                "sequences is given, but no cache");
+        REQUIRE(args->cache_layer == 0, ATTN_ERR_INVALID,
+                "cache_layer is %d, but there is no cache", (int)args->cache_layer);
+        return ATTN_OK;
+    }
+    REQUIRE(args->key == NULL && args->value == NULL, ATTN_ERR_INVALID,
+            "%s and a cache are given: keys and values come from one of them",
+            args->key != NULL ? "key" : "value");
+    REQUIRE(!problem->kv_lengths && !problem->kv_packed, ATTN_ERR_UNSUPPORTED,
+            "the descriptor announces %s, but a cache knows how long its sequences are",
+            problem->kv_lengths ? "kv_lengths" : "packed keys");
+    const struct {
+        const char *name;
+        int32_t cache, problem;
+    } size[] = {
+        {"kv_heads", cached->kv_heads, problem->kv_heads},
+        {"key_dim", cached->key_dim, problem->key_dim},
+        {"value_dim", cached->value_dim, problem->value_dim},
+    };
+    for (size_t i = 0; i < COUNT_OF(size); i++) {
+        REQUIRE(size[i].cache == size[i].problem, ATTN_ERR_INVALID,
+                "the cache has %s %d, the descriptor %d", size[i].name,
+                (int)size[i].cache, (int)size[i].problem);
+    }
+    REQUIRE(args->sequences != NULL || call->batch <= cached->sequences,
+            ATTN_ERR_INVALID, "batch is %lld, but the cache has %lld sequences",
+            (long long)call->batch, (long long)cached->sequences);
+    return ATTN_OK;
+}
+
+static attn_status take_batch(struct call *call, const attn_forward_args *args) {
+    const struct problem *problem = call->problem;
+    TRY(check_rank(args->query, "query", 4));
+    call->q_rows = args->query->shape[2];
+    call->batch =
+        problem->q_packed ? args->q_starts->shape[0] - 1 : args->query->shape[0];
+    if (call->cached == NULL) {
+        TRY(check_rank(args->key, "key", 4));
+        call->kv_rows = args->key->shape[2];
+    }
+    return ATTN_OK;
+}
+
+/* Packed sequences lie within `rows`, none before the one before it. */
+static attn_status check_starts(const struct call *call, const struct integers *starts,
+                                const char *name, int64_t rows, int64_t *longest) {
+    int64_t before = 0;
+    *longest = 0;
+    for (int64_t b = 0; b <= call->batch; b++) {
+        const int64_t start = integer_at(starts, b, 0);
+        REQUIRE(start >= before && start <= rows, ATTN_ERR_INVALID,
+                "%s[%lld] is %lld, which is not within %lld to %lld", name,
+                (long long)b, (long long)start, (long long)before, (long long)rows);
+        *longest = b == 0 ? 0 : max_i64(*longest, start - before);
+        before = start;
+    }
+    return ATTN_OK;
+}
+
+static attn_status take_cached_lengths(struct call *call) {
+    const int64_t count = call->cached->sequences;
+    for (int64_t b = 0; b < call->batch; b++) {
+        const int64_t sequence =
+            call->sequences.data != NULL ? integer_at(&call->sequences, b, 0) : b;
+        REQUIRE(sequence >= 0 && sequence < count, ATTN_ERR_INVALID,
+                "sequences[%lld] is %lld, but the cache has %lld sequences",
+                (long long)b, (long long)sequence, (long long)count);
+        call->kv_length = max_i64(call->kv_length, attn_call_kept(call, b)->rows);
+    }
+    call->kv_rows = call->kv_length;
+    return ATTN_OK;
+}
+
+static attn_status check_bounds(const struct call *call, const attn_bounds *bounds) {
+    const struct {
+        const char *name;
+        int64_t size, bound;
+    } sizes[] = {
+        {"batch", call->batch, bounds->batch},
+        {"q_length", call->q_length, bounds->q_length},
+        {"kv_length", call->kv_length, bounds->kv_length},
+    };
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        REQUIRE(sizes[i].size <= sizes[i].bound, ATTN_ERR_INVALID,
+                "%s is %lld, beyond the plan's bound of %lld", sizes[i].name,
+                (long long)sizes[i].size, (long long)sizes[i].bound);
+    }
+    return ATTN_OK;
+}
+
+attn_status attn_bind_sizes(struct binding *binding, struct call *call,
+                            const attn_bounds *bounds, const attn_forward_args *args) {
+    const struct problem *problem = call->problem;
+    TRY(check_wanted(problem, args));
+    TRY(take_batch(call, args));
+    TRY(check_cache(call, args));
+    TRY(attn_bind_input(binding, args, &q_starts));
+    TRY(attn_bind_input(binding, args, &k_starts));
+    TRY(attn_bind_input(binding, args, &sequences));
+    call->q_length = call->q_rows;
+    call->kv_length = call->kv_rows;
+    if (problem->q_packed) {
+        TRY(check_starts(call, &call->q_starts, "q_starts", call->q_rows,
+                         &call->q_length));
+    }
+    if (problem->kv_packed) {
+        TRY(check_starts(call, &call->k_starts, "k_starts", call->kv_rows,
+                         &call->kv_length));
+    }
+    if (call->cached != NULL) {
+        TRY(take_cached_lengths(call));
+    }
+    return check_bounds(call, bounds);
+}
