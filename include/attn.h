@@ -11,6 +11,7 @@
  *     attn/sdpa.h      scaled dot-product attention: plan, call
  *     attn/cache.h     keys and values that stay, for inference
  *     attn/backward.h  its gradients, for training
+ *     attn/merge.h     merging attention over parts of the keys
  *     attn/rotary.h    rotary position embeddings
  *     attn/layer.h     layers: multi-head attention, stacks of Transformer blocks
  *
@@ -28,6 +29,7 @@
 #include "attn/common.h"
 #include "attn/desc.h"
 #include "attn/layer.h"
+#include "attn/merge.h"
 #include "attn/rotary.h"
 #include "attn/sdpa.h"
 #include "attn/version.h"
