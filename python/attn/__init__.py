@@ -20,6 +20,7 @@ names.
 from ._backward import scaled_dot_product_attention_backward
 from ._context import get_num_threads, info, set_num_threads
 from ._errors import AttnError, Status
+from ._merge import merge_states
 from ._multihead import MultiheadAttention
 from ._rollout import attention_rollout
 from ._rotary import rotary_embedding
@@ -36,6 +37,7 @@ __all__ = [
     "attention_rollout",
     "get_num_threads",
     "info",
+    "merge_states",
     "rotary_embedding",
     "scaled_dot_product_attention",
     "scaled_dot_product_attention_backward",

@@ -108,6 +108,15 @@ PROTOTYPES = {
     "attn_plan_backward": (_i32, [_handle, ctypes.POINTER(BackwardArgs)]),
     "attn_rotary_args_init": (_i32, [ctypes.POINTER(RotaryArgs), _size]),
     "attn_rotary": (_i32, [_handle, ctypes.POINTER(RotaryArgs)]),
+    "attn_merge": (
+        _i32,
+        [
+            _handle,
+            _i32,
+            *[ctypes.POINTER(ctypes.POINTER(Tensor))] * 2,
+            *[ctypes.POINTER(Tensor)] * 2,
+        ],
+    ),
     "attn_multihead_options_init": (
         _i32,
         [ctypes.POINTER(MultiheadOptions), _size],

@@ -19,6 +19,7 @@ WITH_EXAMPLES = {
     "attn._context",
     "attn._errors",
     "attn._layout",
+    "attn._merge",
     "attn._multihead",
     "attn._results",
     "attn._rollout",
