@@ -8,6 +8,8 @@
 
 #include "base/compiler.h"
 
+enum { SPLIT_TILES_MAX = 16 };
+
 struct recipe {
     int tile_q;       /* rows of a tile; rows are cut at multiples of it */
     int tile_k;       /* keys of a tile; keys are cut at multiples of it */
@@ -15,7 +17,8 @@ struct recipe {
     int64_t few_rows; /* sequences of up to so many queries have no products of
                          matrices, but kernels for a few rows; 0: none */
     int split_tiles;  /* of those, the keys are cut into splits of at least so many
-                         tiles,  whose sums come together at the end */
+                         tiles,  whose sums come together at the end; at most
+                         SPLIT_TILES_MAX */
 };
 
 #endif

@@ -2,9 +2,10 @@
  * Decode: few queries against many keys, one token of a growing sequence above all.
  *
  * The queries of all heads that share keys are stacked, so that each key and value is
- * read once, by kernels for a few rows. The keys are cut into splits at fixed places;
- * each has a softmax of its own, and their sums come together in ascending order. So
- * threads may share the splits of a sequence and change no bit.
+ * read once, by kernels for a few rows. Tiles go by in strips, all keys of a strip
+ * before its values, since memory is read fastest in long pieces. The keys are cut into
+ * splits at fixed places; each has a softmax of its own, and their sums come together
+ * in ascending order. So threads may share the splits of a sequence and change no bit.
  */
 #include "engine/decode.h"
 
@@ -12,6 +13,16 @@
 #include <string.h>
 
 #include "base/arith.h"
+
+/* The tiles of a strip that some head attends, their scores side by side. */
+struct strip {
+    int tiles, columns;
+    struct {
+        struct tile tile;
+        enum cover cover;
+        int column; /* the first */
+    } at[SPLIT_TILES_MAX];
+};
 
 /* A head of the stack, and what the masks leave of its rows in the tile at hand. */
 struct member {
@@ -28,11 +39,20 @@ struct stack {
     struct matrix query;
 };
 
+/* The most keys of a strip, and between rows of its scores. */
+static int64_t strip_keys(const struct recipe *recipe) {
+    return (int64_t)recipe->split_tiles * recipe->tile_k;
+}
+
 static bool book(struct layout *layout, const struct toolbox *tools, int64_t keys) {
     (void)keys;
     const int rows = tools->recipe.tile_q;
     const int64_t dim = tools->problem->value_dim;
     return attn_engine_book(layout, tools) &&
+           attn_layout_book(layout, REGION_SCORES, rows, strip_keys(&tools->recipe),
+                            sizeof(float)) &&
+           attn_layout_book(layout, REGION_ATTENDED, tools->masks.count > 0 ? rows : 0,
+                            strip_keys(&tools->recipe), sizeof(float)) &&
            attn_layout_book(layout, REGION_STACK, rows, 1, sizeof(struct member)) &&
            attn_layout_book(layout, REGION_TILE_VALUES, rows, dim, sizeof(float)) &&
            attn_layout_book(layout, REGION_PART, rows, dim + 3, sizeof(float));
@@ -148,17 +168,18 @@ static void add_guarded(struct work *work, const struct stack *stack,
     const struct kernels *kernels = work->tools->kernels;
     const struct head *head = &stack->member[0].head;
     const int dim = head->problem->value_dim;
-    const float *values = attn_panel_values(&work->panel, head, tile->key / ld);
+    const float *values =
+        attn_panel_values(&work->panel, head, tile->key / work->tools->recipe.tile_k);
     for (int i = 0; i < stack->members; i++) {
-        attn_attended(work, &stack->member[i].head, tile,
-                      work_floats(work, REGION_ATTENDED) + (int64_t)i * stack->rows * ld,
-                      ld);
+        attn_attended(
+            work, &stack->member[i].head, tile,
+            work_floats(work, REGION_ATTENDED) + (int64_t)i * stack->rows * ld, ld);
     }
     for (int j = 0; j < tile->keys;) {
         struct tile part = {tile->row, tile->key + j, tile->rows, 0};
-        while (j + part.keys < tile->keys &&
-               kernels->all_finite(values + (int64_t)(j + part.keys) * dim, dim, 1,
-                                   dim)) {
+        while (
+            j + part.keys < tile->keys &&
+            kernels->all_finite(values + (int64_t)(j + part.keys) * dim, dim, 1, dim)) {
             part.keys++;
         }
         attn_few_values(work, head, &part, stack->total, weights + j, ld, sums);
@@ -184,7 +205,8 @@ static void add_values(struct work *work, const struct stack *stack,
     /* short sums of their own are more exact than one long one */
     float *values = work_floats(work, REGION_TILE_VALUES);
     memset(values, 0, (size_t)stack->total * (size_t)dim * sizeof *values);
-    if (cover == COVER_SOME && !attn_panel_finite(&work->panel, head, tile->key / ld)) {
+    const int64_t t = tile->key / work->tools->recipe.tile_k;
+    if (cover == COVER_SOME && !attn_panel_finite(&work->panel, head, t)) {
         add_guarded(work, stack, tile, weights, ld, values);
     } else {
         attn_few_values(work, head, tile, stack->total, weights, ld, values);
@@ -193,22 +215,40 @@ static void add_values(struct work *work, const struct stack *stack,
                                       stack->total * dim);
 }
 
-/* The stack against the tiles [first, end) of keys. */
-static void run_tiles(struct work *work, const struct stack *stack, int64_t first,
+/* The stack against the tiles [first, end) of keys, which make a strip at most. */
+static void run_strip(struct work *work, const struct stack *stack, int64_t first,
                       int64_t end, int64_t end_key, struct softmax *softmax) {
-    const struct toolbox *tools = work->tools;
     const struct call *call = stack->member[0].head.call;
-    const int64_t ld = tools->recipe.tile_k;
+    const int64_t ld = strip_keys(&work->tools->recipe);
     float *scores = work_floats(work, REGION_SCORES);
+    struct strip strip = {0};
     for (int64_t t = first; t < end && !attn_work_stopped(work, call); t++) {
         const struct tile tile =
             attn_tile_at(work, stack->row, stack->rows, t, end_key);
         const enum cover cover = cover_stack(work, stack, &tile);
         if (cover != COVER_NONE) {
-            score_stack(work, stack, &tile, scores, ld);
-            attn_softmax_step(softmax, tools->kernels, scores, ld, tile.keys);
-            add_values(work, stack, &tile, cover, scores, ld, softmax);
+            score_stack(work, stack, &tile, scores + strip.columns, ld);
+            strip.at[strip.tiles].tile = tile;
+            strip.at[strip.tiles].cover = cover;
+            strip.at[strip.tiles++].column = strip.columns;
+            strip.columns += tile.keys;
         }
+    }
+    if (strip.tiles == 0) {
+        return;
+    }
+    attn_softmax_step(softmax, work->tools->kernels, scores, ld, strip.columns);
+    for (int i = 0; i < strip.tiles && !attn_work_stopped(work, call); i++) {
+        add_values(work, stack, &strip.at[i].tile, strip.at[i].cover,
+                   scores + strip.at[i].column, ld, softmax);
+    }
+}
+
+static void run_tiles(struct work *work, const struct stack *stack, int64_t first,
+                      int64_t end, int64_t end_key, struct softmax *softmax) {
+    const int64_t tiles = work->tools->recipe.split_tiles;
+    for (int64_t t = first; t < end; t += tiles) {
+        run_strip(work, stack, t, min_i64(t + tiles, end), end_key, softmax);
     }
 }
 

@@ -8,18 +8,20 @@
 #ifndef ATTN_KERNEL_TMPL_FEW_H
 #define ATTN_KERNEL_TMPL_FEW_H
 
-/* Vectors of a row at a time: enough that a loop's own cost does not count. */
+#include <string.h>
+
+/* Vectors of a row at a time, enough that a loop's own cost does not count. */
 enum { FEW_STEP = 8 };
 
 /* sum[r] += the products of `vecs` vectors, or of the first `part` lanes of one. */
 static inline __attribute__((always_inline)) void
 few_dot_step(int32_t dtype, int rows, int vecs, int part, const float *q,
              ptrdiff_t ld_q, const void *k, ptrdiff_t at, vec *sum) {
+    const int n = part > 0 ? part : WIDTH;
     for (int v = 0; v < vecs; v++) {
-        const vec x = load_stored(dtype, k, at + v * WIDTH, part > 0 ? part : WIDTH);
+        const vec x = load_stored(dtype, k, at + v * WIDTH, n);
         for (int r = 0; r < rows; r++) {
-            const vec y =
-                load_some(q + r * ld_q + v * WIDTH, part > 0 ? part : WIDTH, 0.0f);
+            const vec y = load_some(q + r * ld_q + v * WIDTH, n, 0.0f);
             sum[r] = vec_muladd(y, x, sum[r]);
         }
     }
@@ -42,57 +44,142 @@ static inline __attribute__((always_inline)) void few_dot(int32_t dtype, int row
     }
 }
 
+/*
+ * So many keys meet all rows before the next come: few enough that those are on their
+ * way meanwhile.
+ */
+enum { FEW_KEYS = 8 };
+
+/* Rows of queries that share the sums of a block of keys. */
 enum { FEW_ROWS = 8 };
 
 /*
- * Scores of at most WIDTH keys: the sums of each key's products stay spread over a
- * vector, and WIDTH of them are added up at once.
+ * Sums of the products of WIDTH keys with rows, by pairs of rows and not yet added up
+ * over lanes (see vec_spread).
  */
+struct spread {
+    float pair[FEW_ROWS / 2][WIDTH * SPREAD];
+};
+
+/* Keeps the sums of key j and `rows` rows from row r, an even one, on. */
 static inline __attribute__((always_inline)) void
-few_scores_block(int32_t dtype, int rows, int keys, int dim, vec scale, const float *q,
-                 ptrdiff_t ld_q, const void *k, ptrdiff_t at, ptrdiff_t ld_k, float *s,
-                 ptrdiff_t ld_s) {
-    float spread[FEW_ROWS][WIDTH * WIDTH];
-    for (int j = 0; j < keys; j++) {
-        vec sum[FEW_ROWS];
-        for (int r = 0; r < rows; r++) {
-            sum[r] = vec_set(0.0f);
-        }
-        few_dot(dtype, rows, dim, q, ld_q, k, at + j * ld_k, sum);
-        for (int r = 0; r < rows; r++) {
-            vec_store(spread[r] + j * WIDTH, sum[r]);
-        }
-    }
-    for (int r = 0; r < rows; r++) {
-        vec sum[WIDTH];
-        for (int j = 0; j < WIDTH; j++) {
-            sum[j] = j < keys ? vec_load(spread[r] + j * WIDTH) : vec_set(0.0f);
-        }
-        store_some(s + r * ld_s, keys, vec_mul(vec_sums(sum), scale));
+few_keep(struct spread *spread, int r, int rows, int j, const vec *sum) {
+    for (int i = 0; i < rows; i += 2) {
+        const vec other = i + 1 < rows ? sum[i + 1] : vec_set(0.0f);
+        vec_spread(spread->pair[(r + i) / 2] + j * SPREAD, sum[i], other);
     }
 }
 
-/* All rows, as many at once as there are sums for. */
+/*
+ * Keys [j, end) and one or two rows that are `vecs` vectors long: the rows stay in
+ * registers.
+ */
+static inline __attribute__((always_inline)) void
+few_spread_short(int32_t dtype, int r, int rows, int j, int end, int vecs,
+                 const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at,
+                 ptrdiff_t ld_k, struct spread *spread) {
+    vec y[2][FEW_STEP];
+    for (int i = 0; i < rows; i++) {
+        for (int v = 0; v < vecs; v++) {
+            y[i][v] = vec_load(q + (r + i) * ld_q + v * WIDTH);
+        }
+    }
+    for (; j < end; j++) {
+        vec sum[2] = {vec_set(0.0f), vec_set(0.0f)};
+        for (int v = 0; v < vecs; v++) {
+            const vec x = load_stored(dtype, k, at + j * ld_k + v * WIDTH, WIDTH);
+            for (int i = 0; i < rows; i++) {
+                sum[i] = vec_muladd(y[i][v], x, sum[i]);
+            }
+        }
+        few_keep(spread, r, rows, j, sum);
+    }
+}
+
+/* The same for up to four rows of any length. */
+static inline __attribute__((always_inline)) void
+few_spread_any(int32_t dtype, int r, int rows, int j, int end, int dim, const float *q,
+               ptrdiff_t ld_q, const void *k, ptrdiff_t at, ptrdiff_t ld_k,
+               struct spread *spread) {
+    for (; j < end; j++) {
+        vec sum[4];
+        for (int i = 0; i < rows; i++) {
+            sum[i] = vec_set(0.0f);
+        }
+        few_dot(dtype, rows, dim, q + r * ld_q, ld_q, k, at + j * ld_k, sum);
+        few_keep(spread, r, rows, j, sum);
+    }
+}
+
+/* Keys [j, end) and all rows; vecs is 0 for rows that are not short. */
+static inline __attribute__((always_inline)) void
+few_spread(int32_t dtype, int rows, int j, int end, int vecs, int dim, const float *q,
+           ptrdiff_t ld_q, const void *k, ptrdiff_t at, ptrdiff_t ld_k,
+           struct spread *spread) {
+    int r = 0;
+    if (vecs > 0) {
+        for (; r + 2 <= rows; r += 2) {
+            few_spread_short(dtype, r, 2, j, end, vecs, q, ld_q, k, at, ld_k, spread);
+        }
+        if (r < rows) {
+            few_spread_short(dtype, r, 1, j, end, vecs, q, ld_q, k, at, ld_k, spread);
+        }
+        return;
+    }
+    for (; r + 4 <= rows; r += 4) {
+        few_spread_any(dtype, r, 4, j, end, dim, q, ld_q, k, at, ld_k, spread);
+    }
+    for (; r + 2 <= rows; r += 2) {
+        few_spread_any(dtype, r, 2, j, end, dim, q, ld_q, k, at, ld_k, spread);
+    }
+    if (r < rows) {
+        few_spread_any(dtype, r, 1, j, end, dim, q, ld_q, k, at, ld_k, spread);
+    }
+}
+
+/* Scores of at most WIDTH keys and FEW_ROWS rows. */
+static inline __attribute__((always_inline)) void
+few_scores_block(int32_t dtype, int rows, int keys, int vecs, int dim, vec scale,
+                 const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at,
+                 ptrdiff_t ld_k, float *s, ptrdiff_t ld_s) {
+    struct spread spread;
+    for (int p = 0; p < (rows + 1) / 2 && keys < WIDTH; p++) {
+        memset(spread.pair[p], 0, sizeof spread.pair[p]);
+    }
+    for (int j = 0; j < keys; j += FEW_KEYS) {
+        const int end = j + FEW_KEYS < keys ? j + FEW_KEYS : keys;
+        few_spread(dtype, rows, j, end, vecs, dim, q, ld_q, k, at, ld_k, &spread);
+    }
+    for (int r = 0; r < rows; r += 2) {
+        vec sum[2];
+        vec_gather(spread.pair[r / 2], &sum[0], &sum[1]);
+        store_some(s + r * ld_s, keys, vec_mul(sum[0], scale));
+        if (r + 1 < rows) {
+            store_some(s + (r + 1) * ld_s, keys, vec_mul(sum[1], scale));
+        }
+    }
+}
+
+/* Dims of 64 and 128 with sixteen lanes: common, and 32 registers hold two rows. */
+enum { FEW_SHORT = WIDTH >= 16 };
+
 static inline __attribute__((always_inline)) void
 few_scores_keys(int32_t dtype, int rows, int keys, int dim, vec scale, const float *q,
                 ptrdiff_t ld_q, const void *k, ptrdiff_t at, ptrdiff_t ld_k, float *s,
                 ptrdiff_t ld_s) {
-    int r = 0;
-    for (; r + 8 <= rows; r += 8) {
-        few_scores_block(dtype, 8, keys, dim, scale, q + r * ld_q, ld_q, k, at, ld_k,
-                         s + r * ld_s, ld_s);
-    }
-    for (; r + 4 <= rows; r += 4) {
-        few_scores_block(dtype, 4, keys, dim, scale, q + r * ld_q, ld_q, k, at, ld_k,
-                         s + r * ld_s, ld_s);
-    }
-    for (; r + 2 <= rows; r += 2) {
-        few_scores_block(dtype, 2, keys, dim, scale, q + r * ld_q, ld_q, k, at, ld_k,
-                         s + r * ld_s, ld_s);
-    }
-    for (; r < rows; r++) {
-        few_scores_block(dtype, 1, keys, dim, scale, q + r * ld_q, ld_q, k, at, ld_k,
-                         s + r * ld_s, ld_s);
+    for (int r = 0; r < rows; r += FEW_ROWS, q += FEW_ROWS * ld_q) {
+        const int some = rows - r < FEW_ROWS ? rows - r : FEW_ROWS;
+        float *to = s + r * ld_s;
+        if (FEW_SHORT && dim == 8 * WIDTH) {
+            few_scores_block(dtype, some, keys, 8, dim, scale, q, ld_q, k, at, ld_k, to,
+                             ld_s);
+        } else if (FEW_SHORT && dim == 4 * WIDTH) {
+            few_scores_block(dtype, some, keys, 4, dim, scale, q, ld_q, k, at, ld_k, to,
+                             ld_s);
+        } else {
+            few_scores_block(dtype, some, keys, 0, dim, scale, q, ld_q, k, at, ld_k, to,
+                             ld_s);
+        }
     }
 }
 
@@ -133,7 +220,7 @@ static void kernel_few_scores(int32_t dtype, int rows, int n, int dim, float sca
  * A block of sums: 2 rows x FEW_VECS vectors stay in registers while the keys of a
  * block go by. Wider registers come with twice as many of them.
  */
-enum { FEW_PAIR = 2, FEW_VECS = WIDTH >= 16 ? 8 : 4, FEW_KEYS = 8 };
+enum { FEW_PAIR = 2, FEW_VECS = WIDTH >= 16 ? 8 : 4 };
 
 /*
  * Columns from element `at` of the first row of v on: `vecs` vectors, or the first
@@ -181,20 +268,24 @@ static inline __attribute__((always_inline)) void
 few_values_rows(int32_t dtype, int rows, int keys, int dim, bool first, const float *w,
                 ptrdiff_t ld_w, const void *v, ptrdiff_t at, ptrdiff_t ld_v,
                 float *sums, ptrdiff_t ld) {
+    const int half = FEW_VECS / 2;
+    const ptrdiff_t bytes = first ? stored_bytes(dtype) : 0;
+    ptrdiff_t rest = dim * bytes; /* of rows that no block has called for */
     int c = 0;
-    for (; c + FEW_VECS * WIDTH <= dim; c += FEW_VECS * WIDTH) {
-        const ptrdiff_t rest =
-            first && c == 0 ? (dim - FEW_VECS * WIDTH) * stored_bytes(dtype) : 0;
+    for (; c + FEW_VECS * WIDTH <= dim; c += FEW_VECS * WIDTH, rest = 0) {
+        rest -= FEW_VECS * WIDTH * bytes;
         few_values_block(dtype, rows, FEW_VECS, 0, keys, w, ld_w, v, at + c, ld_v, rest,
                          sums + c, ld);
     }
-    for (; c + 2 * WIDTH <= dim; c += 2 * WIDTH) {
-        few_values_block(dtype, rows, 2, 0, keys, w, ld_w, v, at + c, ld_v, 0, sums + c,
-                         ld);
+    for (; c + half * WIDTH <= dim; c += half * WIDTH, rest = 0) {
+        rest -= half * WIDTH * bytes;
+        few_values_block(dtype, rows, half, 0, keys, w, ld_w, v, at + c, ld_v, rest,
+                         sums + c, ld);
     }
-    for (; c + WIDTH <= dim; c += WIDTH) {
-        few_values_block(dtype, rows, 1, 0, keys, w, ld_w, v, at + c, ld_v, 0, sums + c,
-                         ld);
+    for (; c + WIDTH <= dim; c += WIDTH, rest = 0) {
+        rest -= WIDTH * bytes;
+        few_values_block(dtype, rows, 1, 0, keys, w, ld_w, v, at + c, ld_v, rest,
+                         sums + c, ld);
     }
     if (c < dim) {
         few_values_block(dtype, rows, 1, dim - c, keys, w, ld_w, v, at + c, ld_v, 0,

@@ -200,13 +200,21 @@ static inline float vec_hsum(vec a) {
     x = _mm_add_ss(x, _mm_movehdup_ps(x));
     return _mm_cvtss_f32(x);
 }
-static inline vec vec_sums(const vec a[WIDTH]) {
-    const vec low =
-        _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
-    const vec high =
-        _mm256_hadd_ps(_mm256_hadd_ps(a[4], a[5]), _mm256_hadd_ps(a[6], a[7]));
-    return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20),
-                         _mm256_permute2f128_ps(low, high, 0x31));
+enum { SPREAD = WIDTH };
+/* The halves of a and of b added up, side by side */
+static inline void vec_spread(float *to, vec a, vec b) {
+    _mm256_storeu_ps(to, _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20),
+                                       _mm256_permute2f128_ps(a, b, 0x31)));
+}
+static inline void vec_gather(const float *from, vec *a, vec *b) {
+    vec sum[2];
+    for (int i = 0; i < 2; i++, from += 4 * WIDTH) {
+        sum[i] = _mm256_hadd_ps(
+            _mm256_hadd_ps(vec_load(from), vec_load(from + WIDTH)),
+            _mm256_hadd_ps(vec_load(from + 2 * WIDTH), vec_load(from + 3 * WIDTH)));
+    }
+    *a = _mm256_permute2f128_ps(sum[0], sum[1], 0x20);
+    *b = _mm256_permute2f128_ps(sum[0], sum[1], 0x31);
 }
 static inline float vec_first(vec a) {
     return _mm256_cvtss_f32(a);

@@ -180,24 +180,32 @@ static inline float vec_hsum(vec a) {
     y = _mm_add_ss(y, _mm_movehdup_ps(y));
     return _mm_cvtss_f32(y);
 }
-static inline vec vec_sums(const vec a[WIDTH]) {
-    vec half[8], quarter[4], pair[2];
+enum { SPREAD = WIDTH };
+/* The halves of a and of b added up, side by side */
+static inline void vec_spread(float *to, vec a, vec b) {
+    _mm512_storeu_ps(to, _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44),
+                                       _mm512_shuffle_f32x4(a, b, 0xee)));
+}
+static inline vec add_unpacked(vec x, vec y) {
+    return _mm512_add_ps(_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y));
+}
+static inline void vec_gather(const float *from, vec *a, vec *b) {
+    vec quarter[8], sum[2];
     for (int i = 0; i < 8; i++) {
-        half[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], a[i + 8], 0x44),
-                                _mm512_shuffle_f32x4(a[i], a[i + 8], 0xee));
-    }
-    for (int i = 0; i < 4; i++) {
-        quarter[i] = _mm512_add_ps(_mm512_shuffle_f32x4(half[i], half[i + 4], 0x88),
-                                   _mm512_shuffle_f32x4(half[i], half[i + 4], 0xdd));
+        /* places i and i + 4 of the first eight, then of the others */
+        const int place = i < 4 ? i : i + 4;
+        const vec x = vec_load(from + place * WIDTH);
+        const vec y = vec_load(from + (place + 4) * WIDTH);
+        quarter[i] = _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88),
+                                   _mm512_shuffle_f32x4(x, y, 0xdd));
     }
     for (int i = 0; i < 2; i++) {
-        pair[i] = _mm512_add_ps(_mm512_unpacklo_ps(quarter[i], quarter[i + 2]),
-                                _mm512_unpackhi_ps(quarter[i], quarter[i + 2]));
+        const vec *four = quarter + 4 * i;
+        sum[i] = add_unpacked(add_unpacked(four[0], four[2]),
+                              add_unpacked(four[1], four[3]));
     }
-    const vec sum = _mm512_add_ps(_mm512_unpacklo_ps(pair[0], pair[1]),
-                                  _mm512_unpackhi_ps(pair[0], pair[1]));
-    /* its quarters are the sums of a[0..3], a[8..11], a[4..7], a[12..15] */
-    return _mm512_shuffle_f32x4(sum, sum, 0xd8);
+    *a = _mm512_shuffle_f32x4(sum[0], sum[1], 0x88);
+    *b = _mm512_shuffle_f32x4(sum[0], sum[1], 0xdd);
 }
 static inline float vec_first(vec a) {
     return _mm512_cvtss_f32(a);

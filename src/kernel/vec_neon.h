@@ -180,8 +180,17 @@ static inline float vec_hmax(vec a) {
 static inline float vec_hsum(vec a) {
     return vaddvq_f32(a);
 }
-static inline vec vec_sums(const vec a[WIDTH]) {
-    return vpaddq_f32(vpaddq_f32(a[0], a[1]), vpaddq_f32(a[2], a[3]));
+enum { SPREAD = WIDTH };
+/* The halves of a and of b added up, side by side */
+static inline void vec_spread(float *to, vec a, vec b) {
+    vst1q_f32(to, vaddq_f32(vcombine_f32(vget_low_f32(a), vget_low_f32(b)),
+                            vcombine_f32(vget_high_f32(a), vget_high_f32(b))));
+}
+static inline void vec_gather(const float *from, vec *a, vec *b) {
+    const vec x = vpaddq_f32(vld1q_f32(from), vld1q_f32(from + 4));
+    const vec y = vpaddq_f32(vld1q_f32(from + 8), vld1q_f32(from + 12));
+    *a = vuzp1q_f32(x, y);
+    *b = vuzp2q_f32(x, y);
 }
 static inline float vec_first(vec a) {
     return vgetq_lane_f32(a, 0);

@@ -163,9 +163,19 @@ static inline float vec_hmax(vec a) {
 static inline float vec_hsum(vec a) {
     return a;
 }
-/* Lane i is the sum over all lanes of a[i]; the order is fixed */
-static inline vec vec_sums(const vec a[WIDTH]) {
-    return a[0];
+/*
+ * Sums of many vectors, by pairs: vec_spread() keeps those of a and b in SPREAD floats,
+ * and vec_gather() makes of WIDTH such places, one after the other, the sums of every a
+ * and of every b, a lane for each. The order is fixed, and the same for a and b.
+ */
+enum { SPREAD = 2 };
+static inline void vec_spread(float *to, vec a, vec b) {
+    to[0] = a;
+    to[1] = b;
+}
+static inline void vec_gather(const float *from, vec *a, vec *b) {
+    *a = from[0];
+    *b = from[1];
 }
 static inline float vec_first(vec a) {
     return a;

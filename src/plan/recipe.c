@@ -43,7 +43,8 @@ static void choose_few(struct recipe *recipe, int32_t forced) {
     recipe->few_rows = forced == ATTN_ENGINE_AUTO     ? FEW_ROWS
                        : forced == ATTN_ENGINE_DECODE ? INT64_MAX
                                                       : 0;
-    recipe->split_tiles = (int)max_i64(1, SPLIT_KEYS / recipe->tile_k);
+    recipe->split_tiles =
+        (int)max_i64(1, min_i64(SPLIT_TILES_MAX, SPLIT_KEYS / recipe->tile_k));
 }
 
 static struct recipe choose_tiles(const struct attn_plan *plan) {
