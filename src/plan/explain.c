@@ -4,21 +4,48 @@
 #include "base/text.h"
 #include "plan/plan.h"
 
+/* Why an engine is not used at all. */
+static void refuse(struct text *text, const char *name, const char *why) {
+    attn_text_add(text, "engine refused: %s (%s)\n", name, why);
+}
+
+static void explain_forced(struct text *text, int32_t forced) {
+    static const char *const names[] = {
+        [ATTN_ENGINE_DENSE] = "dense",
+        [ATTN_ENGINE_FLASH] = "flash",
+        [ATTN_ENGINE_DECODE] = "decode",
+    };
+    attn_text_add(text, "engine: %s\n", names[forced]);
+    for (int32_t i = ATTN_ENGINE_DENSE; i <= ATTN_ENGINE_DECODE; i++) {
+        if (i != forced) {
+            refuse(text, names[i], "attn_desc_set_engine() forces another");
+        }
+    }
+}
+
 static void explain_engine(struct text *text, const struct attn_plan *plan) {
-    const int64_t dense = attn_plan_dense_keys(plan);
+    const long long dense = attn_plan_dense_keys(plan);
+    const long long few = plan->tools.recipe.few_rows;
+    const bool only_few = plan->bounds.q_length <= few;
+    const bool only_dense = dense == plan->bounds.kv_length;
     if (plan->forced != ATTN_ENGINE_AUTO) {
-        const char *name = plan->forced == ATTN_ENGINE_DENSE ? "dense" : "flash";
-        attn_text_add(text, "engine: %s\n", name);
-        attn_text_add(text, "engine refused: %s (attn_desc_set_engine() forces %s)\n",
-                      plan->forced == ATTN_ENGINE_DENSE ? "flash" : "dense", name);
-    } else if (dense == plan->bounds.kv_length) {
-        attn_text_add(text, "engine: dense\n");
-        attn_text_add(text,
-                      "engine refused: flash (no sequence has more than %lld keys)\n",
-                      (long long)dense);
+        explain_forced(text, plan->forced);
+        return;
+    }
+    attn_text_add(text,
+                  "engine: decode for sequences of up to %lld queries: keys are read "
+                  "where they lie, not packed for cblas_sgemm\n",
+                  few);
+    if (only_few) {
+        refuse(text, "dense", "no sequence has more queries");
+        refuse(text, "flash", "no sequence has more queries");
+        return;
+    }
+    attn_text_add(text, "engine: dense for more queries and up to %lld keys\n", dense);
+    if (only_dense) {
+        refuse(text, "flash", "no sequence has more keys");
     } else {
-        attn_text_add(text, "engine: flash, dense for sequences of up to %lld keys\n",
-                      (long long)dense);
+        attn_text_add(text, "engine: flash for more queries and more keys\n");
     }
 }
 
@@ -62,6 +89,9 @@ size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) 
     explain_masks(&text, plan);
     attn_text_add(&text, "tiles: %d queries x %d keys; blocks of %d queries\n",
                   tools->recipe.tile_q, tools->recipe.tile_k, tools->block_rows);
+    attn_text_add(&text, "splits: at least %d keys of a decoded sequence%s\n",
+                  tools->recipe.split_tiles * tools->recipe.tile_k,
+                  plan->part_floats > 0 ? ", which threads may share" : "");
     attn_text_add(&text, "workspace: %zu bytes, %zu a thread\n", plan->workspace,
                   tools->layout.total);
     attn_text_add(&text, "backward: blocks of %d queries, workspace %zu bytes\n",

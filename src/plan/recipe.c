@@ -31,16 +31,17 @@ enum { PANEL_FLOATS = 128 * 1024 };
 enum { BLOCK_FLOATS = 256 * 1024, BLOCK_ROWS = 1024 };
 
 /*
- * Up to so many queries a sequence is read faster than it is packed; from there on
- * products of matrices repay their preparations.
+ * Queries of a sequence up to which reading its keys beats packing them for products of
+ * matrices: so many stacked in a group of heads, or so many of each head.
  */
-enum { FEW_ROWS = 8 };
+enum { FEW_STACKED = 16, FEW_LEAST = 3, FEW_MOST = 8 };
 
 /* Keys of a split: some 30 us of reading, so that its end does not count. */
 enum { SPLIT_KEYS = 1024 };
 
-static void choose_few(struct recipe *recipe, int32_t forced) {
-    recipe->few_rows = forced == ATTN_ENGINE_AUTO     ? FEW_ROWS
+static void choose_few(struct recipe *recipe, int32_t forced, int32_t group) {
+    const int64_t rows = max_i64(FEW_LEAST, min_i64(FEW_MOST, FEW_STACKED / group));
+    recipe->few_rows = forced == ATTN_ENGINE_AUTO     ? rows
                        : forced == ATTN_ENGINE_DECODE ? INT64_MAX
                                                       : 0;
     recipe->split_tiles =
@@ -66,7 +67,7 @@ static void choose_forward(struct attn_plan *plan) {
     const struct problem *problem = &plan->problem;
     const int64_t dim = max_i64(problem->key_dim, problem->value_dim);
     *recipe = choose_tiles(plan);
-    choose_few(recipe, plan->forced);
+    choose_few(recipe, plan->forced, problem->group);
     const int64_t tile_floats = (int64_t)recipe->tile_k * dim;
     const int64_t tiles = ceil_div(max_i64(plan->bounds.kv_length, 1), recipe->tile_k);
     tools->panel_slots = (int)max_i64(1, min_i64(tiles, PANEL_FLOATS / tile_floats));
