@@ -19,7 +19,10 @@ struct allocator {
 /* At least one byte at a multiple of MEM_ALIGNMENT, or NULL. */
 void *attn_mem_allocate(const struct allocator *allocator, size_t bytes);
 
-/* NULL is allowed. */
+/* The same for what is large and stays: on huge pages, if the system has some. */
+void *attn_mem_allocate_large(const struct allocator *allocator, size_t bytes);
+
+/* Releases what either gave. NULL is allowed. */
 void attn_mem_release(const struct allocator *allocator, void *memory);
 
 #endif
