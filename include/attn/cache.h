@@ -6,20 +6,21 @@
  * attn_plan_forward() with the cache in place of key and value (attn/sdpa.h). Prompts
  * (many tokens at once) and single tokens are the same step.
  *
- * The keys lie in pages. Either each sequence has one page for itself, as long as its
- * capacity (page_keys 0: contiguous), or all share a pool of small pages that they take
- * as they grow (paged; Kwon et al. 2023, PagedAttention). Sequences may have pages in
- * common: attn_cache_fork() copies nothing, and who writes into a shared page first
- * gets a page of its own. A ring forgets: what is appended beyond the capacity takes
- * the place of the oldest keys.
+ * The keys lie in pages, each with room for some tokens in all layers. Either each
+ * sequence has one page, as long as its capacity (page_keys 0: contiguous), or all take
+ * small pages from one pool as they grow (paged; Kwon et al. 2023, PagedAttention).
+ * Sequences may have pages in common: attn_cache_fork() copies nothing, and who writes
+ * into a shared page first gets one of its own, with a copy of what it keeps there. A
+ * ring forgets: what is appended beyond the capacity takes the place of the oldest
+ * keys.
  *
- * A sequence has a length, the number of tokens that were appended to it, and a first
- * key that it still keeps. Positions count from the first token that was ever appended,
- * so they stay as they are whatever is forgotten.
+ * In each layer a sequence has a length, the number of tokens that were appended to it,
+ * and a first key that it still keeps. Positions count from the first token that was
+ * ever appended, so they stay as they are whatever is forgotten.
  *
  * Calls that read one cache, attn_plan_forward() among them, may run at the same time.
- * Those that change it (append, truncate, evict, fork, reorder, load) need it alone.
- * A call that fails changes nothing.
+ * Those that change it (append, truncate, evict, fork, reorder, load, destroy) need it
+ * alone. A call that fails changes nothing.
  */
 #ifndef ATTN_CACHE_H
 #define ATTN_CACHE_H
@@ -44,11 +45,17 @@ typedef struct attn_cache_options {
      * for each key and head (largest number of the row / 127); set to ATTN_F32 by init
      */
     int32_t dtype;
-    int32_t ring;      /* 1: at the capacity, the oldest keys make room; 0: an error */
+    /* 1: at the capacity, the oldest keys make room; 0: an error. They go when a call
+     * appends, before the attention of that step: for queries that look back at
+     * `window` keys, themselves included, the capacity must be window + n - 1 if a call
+     * appends up to n tokens. */
+    int32_t ring;
     int64_t sequences; /* 1 to 2^31 - 1 */
-    int64_t capacity;  /* the most keys that a sequence keeps, 1 or more */
+    int64_t capacity;  /* the most keys that a layer keeps of a sequence, 1 to 2^53 */
     int64_t page_keys; /* 0: contiguous; else keys of a page, 1 to capacity */
-    int64_t pages; /* of all sequences, if page_keys is not 0: 1 to 2^31 - 1; else 0 */
+    /* of all sequences together, if page_keys is not 0: 1 to 2^31 - 1; else 0. A
+     * sequence never has more than capacity / page_keys of them, rounded up. */
+    int64_t pages;
 } attn_cache_options;
 
 /** As attn_forward_args_init() does it; layers 1, dtype ATTN_F32, else zero. Since 0.1.
@@ -56,11 +63,11 @@ typedef struct attn_cache_options {
 ATTN_API attn_status attn_cache_options_init(attn_cache_options *options, size_t size);
 
 /**
- * A cache of empty sequences, whose memory comes from the context, at once and
- * whole: attn_cache_bytes() says how much. Where it comes from malloc the system is
- * asked for huge pages, and gives memory that was never touched only when it is. The
- * cache keeps the context alive. ATTN_ERR_INVALID, ATTN_ERR_NO_MEMORY; *cache is NULL
- * then. Since 0.1.
+ * A cache of empty sequences. Its memory comes from the context, at once and whole:
+ * what attn_cache_bytes() says, and some bytes for each page and sequence. Pages are
+ * taken from the first on; where memory comes from malloc, most systems provide it only
+ * when it is touched, and are asked for huge pages. The cache keeps the context alive.
+ * ATTN_ERR_INVALID, ATTN_ERR_NO_MEMORY; *cache is NULL then. Since 0.1.
  */
 ATTN_API attn_status attn_cache_create(attn_cache **cache, attn_context *context,
                                        const attn_cache_options *options);
@@ -79,10 +86,11 @@ typedef struct attn_append_args {
     ATTN_PAD_POINTER(1)
     const attn_tensor *sequences; /* I32 or I64 (B), each once; NULL: b */
     ATTN_PAD_POINTER(2)
-    const attn_tensor *lengths; /* I32 or I64 (B), 0 to n: rows that count; NULL: n */
+    const attn_tensor *lengths; /* I32 or I64 (B), 0 to n: rows that count; NULL: n,
+                                   or what starts says */
     ATTN_PAD_POINTER(3)
-    const attn_tensor *starts; /* I32 or I64 (B + 1): the rows are packed, as in
-                                  attn_desc_set_packed(); NULL: they are not */
+    const attn_tensor *starts; /* I32 or I64 (B + 1), ascending: the rows are packed, as
+                                  in attn_desc_set_packed(); NULL: they are not */
     ATTN_PAD_POINTER(4)
 } attn_append_args;
 
@@ -91,12 +99,15 @@ ATTN_API attn_status attn_append_args_init(attn_append_args *args, size_t size);
 /**
  * Appends keys and values to sequences of one layer: the rows of batch element b to
  * sequence sequences[b]. Numbers are converted to the cache's type, rounded to nearest
- * even.
+ * even; of I8, a row with NaN or infinity reads as NaN. Rows that do not count are not
+ * read, nor are those that a ring forgets at once.
  *
  * Layers grow one after the other: within a step each may be at another length.
  * ATTN_ERR_INVALID: also where a sequence would keep more keys than its capacity (and
- * the cache is no ring), or where there are not enough free pages; the message says how
- * many there are. Since 0.1.
+ * the cache is no ring), or where there are not enough free pages, for new keys and for
+ * the copies of pages that are shared; the message says how many there are. A
+ * contiguous cache has always enough of them. ATTN_ERR_UNSUPPORTED: a reserved word is
+ * not 0. Since 0.1.
  */
 ATTN_API attn_status attn_cache_append(attn_cache *cache, const attn_append_args *args);
 
@@ -111,31 +122,34 @@ ATTN_API int64_t attn_cache_first(const attn_cache *cache, int32_t layer,
                                   int64_t sequence);
 
 /**
- * Takes back the last tokens of a sequence, in all layers: none has more than `length`
- * afterwards (speculative decoding takes back what was refused so). length is at least
- * that of the first key kept, in every layer; with 0 the sequence is empty, and as new.
- * ATTN_ERR_INVALID: a length that is negative, beyond that of every layer, or below a
- * first key, since what is forgotten does not come back. Since 0.1.
+ * Takes back the last tokens of a sequence, in all layers: none is longer than `length`
+ * afterwards (speculative decoding takes back what was refused so). With 0 the sequence
+ * is empty, and as new. ATTN_ERR_INVALID: a length that is negative, beyond that of
+ * every layer, or not 0 and below the first key of some layer, since what is forgotten
+ * does not come back. Since 0.1.
  */
 ATTN_API attn_status attn_cache_truncate(attn_cache *cache, int64_t sequence,
                                          int64_t length);
 
 /**
  * Forgets the keys of a sequence before this position, in all layers, and frees the
- * pages that nothing else needs. first is 0 up to the length of every layer. Since 0.1.
+ * pages that nothing else needs. first is 0 up to the length of the shortest layer;
+ * where a layer has forgotten more, that stays. ATTN_ERR_INVALID. Since 0.1.
  */
 ATTN_API attn_status attn_cache_evict(attn_cache *cache, int64_t sequence,
                                       int64_t first);
 
 /**
  * Makes sequence `to` what sequence `from` is; what `to` was is forgotten. Pages are
- * shared until one of them writes. Since 0.1.
+ * shared until one of them writes. If both are the same, nothing happens.
+ * ATTN_ERR_INVALID. Since 0.1.
  */
 ATTN_API attn_status attn_cache_fork(attn_cache *cache, int64_t from, int64_t to);
 
 /**
  * Makes sequence i what sequence parents[i] was, for all at once (beam search).
- * parents: I32 or I64 (sequences of the cache). Since 0.1.
+ * parents: I32 or I64 (sequences of the cache), each a sequence of the cache.
+ * ATTN_ERR_INVALID. Since 0.1.
  */
 ATTN_API attn_status attn_cache_reorder(attn_cache *cache, const attn_tensor *parents);
 
@@ -143,7 +157,8 @@ ATTN_API attn_status attn_cache_reorder(attn_cache *cache, const attn_tensor *pa
  * (may be NULL), those of pages that hold something. 0 for NULL. Since 0.1. */
 ATTN_API size_t attn_cache_bytes(const attn_cache *cache, size_t *used);
 
-/** Pages that no sequence has. Since 0.1. */
+/** Pages that no sequence has, of as many as there are sequences in a contiguous cache;
+ * 0 for NULL. Since 0.1. */
 ATTN_API int64_t attn_cache_free_pages(const attn_cache *cache);
 
 /**
