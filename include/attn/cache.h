@@ -163,17 +163,25 @@ ATTN_API int64_t attn_cache_free_pages(const attn_cache *cache);
 
 /**
  * Writes what is kept of a sequence to a file: the state after a prompt, say. All
- * layers must have the same length. The file appears whole or not at all: it is written
- * beside `path` and renamed. ATTN_ERR_IO with the system's reason. Since 0.1.
+ * layers must have the same length, which they have between steps. The file appears
+ * whole or not at all: it is written beside `path`, to a name that starts with it and
+ * ends with ".tmp", and renamed; what was at `path` stays until then. ATTN_ERR_IO with
+ * the system's reason, ATTN_ERR_INVALID, ATTN_ERR_NO_MEMORY. Since 0.1.
  */
 ATTN_API attn_status attn_cache_save(const attn_cache *cache, int64_t sequence,
                                      const char *path);
 
 /**
- * Reads such a file into a sequence that is empty. Layers, heads, dims and type must be
- * those of the cache; the kind of the cache need not. ATTN_ERR_IO: the file cannot be
- * read, is torn, or was changed (its checksum says so); ATTN_ERR_INVALID: it is no such
- * file or of another shape, or there is no room. The sequence is empty then. Since 0.1.
+ * Reads such a file into a sequence that is empty: it has length 0 in all layers. The
+ * sequence is then what the saved one was, first keys and positions too. Layers, heads,
+ * dims and type must be those of the cache; its kind may be another, and its capacity
+ * and free pages must be enough for the keys that the file has. Nothing in the file is
+ * believed before a checksum says that it is as it was written.
+ *
+ * ATTN_ERR_IO: the file cannot be read, is torn, or was changed; ATTN_ERR_INVALID: it
+ * is no such file, is of another shape, or there is no room; ATTN_ERR_UNSUPPORTED: a
+ * later version of libattn wrote it; ATTN_ERR_NO_MEMORY. The sequence is empty then.
+ * Since 0.1.
  */
 ATTN_API attn_status attn_cache_load(attn_cache *cache, int64_t sequence,
                                      const char *path);

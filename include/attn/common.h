@@ -42,7 +42,7 @@ enum {
     ATTN_ERR_NOT_DIFFERENTIABLE = 3, /* no gradient exists */
     ATTN_ERR_NO_MEMORY = 4,          /* an allocation failed */
     ATTN_ERR_CANCELLED = 5,          /* should_stop asked to stop */
-    ATTN_ERR_IO = 6                  /* a file failed; not returned by 0.1 */
+    ATTN_ERR_IO = 6                  /* a file cannot be read or written, or is torn */
 };
 
 /**

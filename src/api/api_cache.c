@@ -116,3 +116,16 @@ size_t attn_cache_bytes(const attn_cache *cache, size_t *used) {
 int64_t attn_cache_free_pages(const attn_cache *cache) {
     return cache != NULL ? cache->free_pages : 0;
 }
+
+attn_status attn_cache_save(const attn_cache *cache, int64_t sequence,
+                            const char *path) {
+    REQUIRE_POINTER(cache);
+    REQUIRE_POINTER(path);
+    return attn_cache_run_save(cache, sequence, path);
+}
+
+attn_status attn_cache_load(attn_cache *cache, int64_t sequence, const char *path) {
+    REQUIRE_POINTER(cache);
+    REQUIRE_POINTER(path);
+    return attn_cache_run_load(cache, sequence, path);
+}

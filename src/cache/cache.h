@@ -158,4 +158,9 @@ void attn_cache_run_fork(struct attn_cache *cache, int64_t from, int64_t to);
 /* Parents are sequences of the cache. */
 void attn_cache_run_reorder(struct attn_cache *cache, const struct integers *parents);
 
+attn_status attn_cache_run_save(const struct attn_cache *cache, int64_t sequence,
+                                const char *path);
+attn_status attn_cache_run_load(struct attn_cache *cache, int64_t sequence,
+                                const char *path);
+
 #endif
