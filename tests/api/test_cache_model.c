@@ -12,8 +12,8 @@
 
 #include "tests/support/cache_check.h"
 #include "tests/support/cache_keys.h"
-#include "tests/support/counting.h"
 #include "tests/support/expect.h"
+#include "tests/support/folder.h"
 
 enum { OPERATIONS = 250 };
 
@@ -47,19 +47,6 @@ static attn_cache_options some_options(uint64_t number, struct random *random) {
         options.pages = random_between(random, 1, most);
     }
     return options;
-}
-
-static attn_cache *make_cache(struct counting *counting,
-                              const attn_cache_options *options) {
-    attn_context *context = NULL;
-    attn_cache *cache = NULL;
-    assert_int_equal(attn_context_create(&context), ATTN_OK);
-    assert_int_equal(attn_context_set_allocator(context, counting_allocate,
-                                                counting_release, counting),
-                     ATTN_OK);
-    assert_int_equal(attn_cache_create(&cache, context, options), ATTN_OK);
-    attn_context_destroy(context);
-    return cache;
 }
 
 /* Different sequences in random order. */
@@ -106,6 +93,7 @@ static const char *refusal_of(struct life *life, const struct cache_keys *keys) 
 static void append(struct life *life, int32_t layer, int64_t batch,
                    const int64_t *sequence, const int64_t *count) {
     struct cache_keys keys;
+    const long allocations = life->counting.calls;
     keys_open(&keys, &life->model, layer, batch, sequence, count, &life->random);
     const char *refusal = refusal_of(life, &keys);
     const attn_status status = attn_cache_append(life->cache, &keys.args);
@@ -123,6 +111,7 @@ static void append(struct life *life, int32_t layer, int64_t batch,
         }
         life->appends++;
     }
+    assert_int_equal(life->counting.calls, allocations);
     keys_close(&keys);
 }
 
@@ -264,6 +253,44 @@ static void reorder_some(struct life *life) {
     life->copies++;
 }
 
+/* Saves a sequence, and makes another what was saved if there is room. */
+static void save_some(struct life *life) {
+    const int64_t from = some_sequence(life), to = some_sequence(life);
+    struct cache_model *model = &life->model;
+    const struct lengths lengths = lengths_of(model, from);
+    char path[FOLDER_PATH];
+    folder_path(path, "sequence");
+    attn_status status = attn_cache_save(life->cache, from, path);
+    if (lengths.longest != lengths.shortest) {
+        expect_refusal(status, ATTN_ERR_INVALID, "layer");
+        life->refusals++;
+        return;
+    }
+    assert_int_equal(status, ATTN_OK);
+    struct model_rows saved[KEYS_BATCH];
+    for (int64_t l = 0; l < model->options.layers; l++) {
+        saved[l] = model_copy(model, model_rows(model, l, from));
+    }
+    truncate_to(life, to, 0);
+    for (int64_t l = 0; l < model->options.layers; l++) {
+        free(model_rows(model, l, to)->data);
+        *model_rows(model, l, to) = saved[l];
+    }
+    model_place(model, to);
+    status = attn_cache_load(life->cache, to, path);
+    if (model_free_pages(model) >= 0) {
+        assert_int_equal(status, ATTN_OK);
+        life->copies++;
+        return;
+    }
+    expect_refusal(status, ATTN_ERR_INVALID, "pages");
+    life->refusals++;
+    for (int64_t l = 0; l < model->options.layers; l++) {
+        model_keep(model, l, to, 0, 0);
+    }
+    model_trim(model, to);
+}
+
 static void live(struct life *life) {
     const int chance = (int)random_between(&life->random, 0, 99);
     if (chance < 60) {
@@ -272,10 +299,12 @@ static void live(struct life *life) {
         truncate_some(life);
     } else if (chance < 84) {
         evict_some(life);
-    } else if (chance < 94) {
+    } else if (chance < 93) {
         fork_some(life);
-    } else {
+    } else if (chance < 98) {
         reorder_some(life);
+    } else {
+        save_some(life);
     }
 }
 
@@ -283,7 +312,7 @@ static void open_life(struct life *life, uint64_t number) {
     *life = (struct life){.random = random_stream(number, 11)};
     const attn_cache_options options = some_options(number, &life->random);
     model_open(&life->model, &options);
-    life->cache = make_cache(&life->counting, &options);
+    life->cache = cache_make(&options, &life->counting);
 }
 
 static void close_life(struct life *life) {
@@ -301,22 +330,22 @@ static void close_life(struct life *life) {
 static void random_lives(void **state) {
     (void)state;
     long refusals = 0, appends = 0, copies = 0;
+    folder_open();
     for (uint64_t n = first_life; n < first_life + lives; n += TEST_SHARE) {
         struct life life;
         open_life(&life, n);
-        const long allocations = life.counting.calls;
         for (int i = 0; i < OPERATIONS; i++) {
             live(&life);
             if (cache_check(life.cache, &life.model, &life.random) != 0) {
                 fail_msg("life %llu, operation %d", (unsigned long long)n, i);
             }
         }
-        assert_int_equal(life.counting.calls, allocations);
         close_life(&life);
         refusals += life.refusals;
         appends += life.appends;
         copies += life.copies;
     }
+    folder_close();
     /* each of them is common enough */
     assert_true(refusals > 0 && appends > refusals && copies > 0);
 }

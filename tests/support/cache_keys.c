@@ -158,3 +158,32 @@ void keys_close(struct cache_keys *keys) {
         free(keys->block[i]);
     }
 }
+
+attn_cache *cache_make(const attn_cache_options *options, struct counting *counting) {
+    attn_context *context = NULL;
+    attn_cache *cache = NULL;
+    assert_int_equal(attn_context_create(&context), ATTN_OK);
+    assert_int_equal(attn_context_set_allocator(context, counting_allocate,
+                                                counting_release, counting),
+                     ATTN_OK);
+    assert_int_equal(attn_cache_create(&cache, context, options), ATTN_OK);
+    attn_context_destroy(context);
+    return cache;
+}
+
+void cache_fill(attn_cache *cache, struct cache_model *model, int32_t layer,
+                int64_t sequence, int64_t n, struct random *random) {
+    for (int32_t l = 0; l < model->options.layers; l++) {
+        if (layer >= 0 && l != layer) {
+            continue;
+        }
+        struct cache_keys keys;
+        keys_open(&keys, model, l, 1, &sequence, &n, random);
+        if (attn_cache_append(cache, &keys.args) != ATTN_OK) {
+            fail_msg("%s", attn_last_error());
+        }
+        model_touch(model, l, sequence, n);
+        model_append(model, l, sequence, keys.stored[0], n);
+        keys_close(&keys);
+    }
+}

@@ -6,6 +6,7 @@
 #define TEST_CACHE_KEYS_H
 
 #include "tests/support/cache_model.h"
+#include "tests/support/counting.h"
 #include "tests/support/random.h"
 
 enum { KEYS_BATCH = 8 };
@@ -32,5 +33,13 @@ void keys_open(struct cache_keys *keys, const struct cache_model *model, int32_t
                int64_t batch, const int64_t *sequence, const int64_t *count,
                struct random *random);
 void keys_close(struct cache_keys *keys);
+
+/* A cache whose memory is counted, and NaN until it is written. */
+attn_cache *cache_make(const attn_cache_options *options, struct counting *counting);
+
+/* Appends n random rows to a sequence of a layer, or with layer -1 of all layers, of
+ * the cache and the model. They must fit. */
+void cache_fill(attn_cache *cache, struct cache_model *model, int32_t layer,
+                int64_t sequence, int64_t n, struct random *random);
 
 #endif

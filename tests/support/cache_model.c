@@ -201,17 +201,32 @@ void model_trim(struct cache_model *model, int64_t sequence) {
     }
 }
 
+void model_place(struct cache_model *model, int64_t sequence) {
+    for (int64_t l = 0; l < model->options.layers; l++) {
+        const struct model_rows *kept = model_rows(model, l, sequence);
+        for (int64_t p = kept->first; p < kept->length; p++) {
+            int64_t *page = page_of(model, sequence, p);
+            *page = *page == 0 ? ++model->last_page : *page;
+        }
+    }
+}
+
+struct model_rows model_copy(const struct cache_model *model,
+                             const struct model_rows *rows) {
+    struct model_rows copy = *rows;
+    const size_t bytes = (size_t)(rows->length - rows->first) * model->row;
+    copy.data = zeros((int64_t)bytes, 1);
+    if (bytes > 0) {
+        memcpy(copy.data, rows->data, bytes);
+    }
+    return copy;
+}
+
 void model_fork(struct cache_model *model, int64_t from, int64_t to) {
     for (int64_t l = 0; l < model->options.layers && from != to; l++) {
-        const struct model_rows *old = model_rows(model, l, from);
-        struct model_rows *new = model_rows(model, l, to);
-        const size_t bytes = (size_t)(old->length - old->first) * model->row;
-        free(new->data);
-        *new = *old;
-        new->data = zeros((int64_t)bytes, 1);
-        if (bytes > 0) {
-            memcpy(new->data, old->data, bytes);
-        }
+        struct model_rows *rows = model_rows(model, l, to);
+        free(rows->data);
+        *rows = model_copy(model, model_rows(model, l, from));
     }
     memmove(&model->page[to * model->slots], &model->page[from * model->slots],
             (size_t)model->slots * sizeof *model->page);

@@ -54,6 +54,11 @@ void model_keep(struct cache_model *model, int64_t layer, int64_t sequence,
                 int64_t first, int64_t length);
 /* Takes pages away from where nothing is kept any more. */
 void model_trim(struct cache_model *model, int64_t sequence);
+/* Gives it pages, of its own, where it keeps something and has none. */
+void model_place(struct cache_model *model, int64_t sequence);
+/* With data of its own. */
+struct model_rows model_copy(const struct cache_model *model,
+                             const struct model_rows *rows);
 void model_fork(struct cache_model *model, int64_t from, int64_t to);
 
 #endif
