@@ -229,7 +229,6 @@ static void reorder_some(struct life *life) {
     assert_int_equal(attn_cache_reorder(life->cache, &tensor), ATTN_OK);
     attn_cache_options twice = model->options;
     twice.sequences = 2 * all;
-    twice.pages = twice.page_keys > 0 ? twice.pages : 0;
     model_open(&old, &twice);
     for (int64_t s = 0; s < all; s++) {
         for (int64_t l = 0; l < twice.layers; l++) {
