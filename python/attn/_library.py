@@ -79,6 +79,7 @@ PROTOTYPES = {
     "attn_desc_set_alignment": (_i32, [_handle, _i32]),
     "attn_desc_set_window": (_i32, [_handle, _i64, _i64]),
     "attn_desc_set_lengths": (_i32, [_handle, _i32, _i32]),
+    "attn_desc_set_packed": (_i32, [_handle, _i32, _i32]),
     "attn_desc_set_documents": (_i32, [_handle, _i32]),
     "attn_desc_set_prefix": (_i32, [_handle, _i32]),
     "attn_desc_set_block_mask": (_i32, [_handle, _i64, _i64]),
