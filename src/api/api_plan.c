@@ -2,6 +2,7 @@
  * Plans and calls.
  */
 #include "api/api.h"
+#include "cache/cache.h"
 #include "desc/bind.h"
 #include "plan/plan.h"
 
@@ -94,7 +95,12 @@ attn_status attn_plan_forward(const attn_plan *plan, const attn_forward_args *ar
     TRY(attn_struct_take(&taken, sizeof taken, args, "args"));
     TRY(check_workspace(taken.workspace, taken.workspace_size, plan->workspace));
     struct call call;
-    TRY(attn_call_bind(&call, &plan->problem, &plan->bounds, &taken, NULL, NULL));
+    struct cached cached;
+    if (taken.cache != NULL) {
+        TRY(attn_cache_view(taken.cache, taken.cache_layer, &cached));
+    }
+    TRY(attn_call_bind(&call, &plan->problem, &plan->bounds, &taken, NULL,
+                       taken.cache != NULL ? &cached : NULL));
     return run_with(plan, attn_plan_run, &call, taken.workspace, plan->workspace);
 }
 

@@ -233,12 +233,33 @@ static attn_status check_range(const struct call *call, const struct integers *i
     return ATTN_OK;
 }
 
+/* A window must not reach for keys that a cache has forgotten. */
+static attn_status check_forgotten(const struct call *call) {
+    const int64_t left = call->problem->left;
+    for (int64_t b = 0; call->cached != NULL && left >= 0 && b < call->batch; b++) {
+        const struct kept *kept = attn_call_kept(call, b);
+        const int64_t rows = attn_call_rows(call, b);
+        const int64_t p = call->offsets.data != NULL
+                              ? integer_at(&call->offsets, b, 0)
+                              : kept->position + kept->rows - rows;
+        const int64_t first = max_i64(0, p - left);
+        REQUIRE(rows == 0 || kept->position == 0 || first >= kept->position,
+                ATTN_ERR_INVALID,
+                "the first query of batch element %lld has position %lld and a window "
+                "from %lld on, but the cache keeps no key before %lld",
+                (long long)b, (long long)p, (long long)first,
+                (long long)kept->position);
+    }
+    return ATTN_OK;
+}
+
 static attn_status check_values(const struct call *call) {
     TRY(check_range(call, &call->q_lengths, "q_lengths", 0, call->q_length));
     TRY(check_range(call, &call->kv_lengths, "kv_lengths", 0, call->kv_length));
     TRY(check_range(call, &call->prefixes, "prefix_lengths", 0, call->kv_length));
     TRY(check_range(call, &call->rng_indices, "rng_indices", 0, UINT32_MAX));
-    return check_range(call, &call->offsets, "query_offsets", -OFFSET_MAX, OFFSET_MAX);
+    TRY(check_range(call, &call->offsets, "query_offsets", -OFFSET_MAX, OFFSET_MAX));
+    return check_forgotten(call);
 }
 
 /* What forward and backward calls have in common. */
@@ -307,6 +328,8 @@ attn_status attn_call_bind(struct call *call, const struct problem *problem,
                            const attn_bounds *bounds, const attn_forward_args *args,
                            const struct others *others, const struct cached *cached) {
     struct binding binding = {.views = call, .axis_size = axis_size};
+    REQUIRE(args->reserved == 0, ATTN_ERR_UNSUPPORTED,
+            "args: reserved is %d, should be 0", (int)args->reserved);
     TRY(start(&binding, call, problem, bounds, args, others, cached));
     call->should_stop = args->should_stop;
     call->should_stop_user = args->should_stop_user;
