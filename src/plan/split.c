@@ -37,6 +37,15 @@ int32_t attn_plan_threads_worth(const struct attn_plan *plan, const struct call 
     return worth < 2.0 ? 1 : worth < threads ? (int32_t)worth : threads;
 }
 
+/* Chunks that hold something, of all sequences. */
+static int64_t count_chunks(const struct call *call, int64_t rows) {
+    int64_t count = 0;
+    for (int64_t b = 0; b < call->batch; b++) {
+        count += ceil_div(attn_call_rows(call, b), rows);
+    }
+    return count;
+}
+
 /* Rows of a chunk: as many as a block takes, fewer if there were too few pieces. */
 static int64_t rows_of_chunk(const struct attn_plan *plan, const struct call *call,
                              int64_t groups, int32_t tasks) {
@@ -46,8 +55,7 @@ static int64_t rows_of_chunk(const struct attn_plan *plan, const struct call *ca
     const int64_t least =
         min_i64(rows, max_i64(1, ROWS_WORTH_PACKING / tile_q) * tile_q);
     const int64_t wanted = tasks == 1 ? 1 : (int64_t)tasks * PIECES_OF_A_THREAD;
-    while (rows > least &&
-           call->batch * groups * ceil_div(call->q_length, rows) < wanted) {
+    while (rows > least && groups * count_chunks(call, rows) < wanted) {
         rows = max_i64(least, rows / 2 / tile_q * tile_q);
     }
     return rows;
