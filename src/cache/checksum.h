@@ -8,9 +8,10 @@
 
 #include "base/compiler.h"
 
-/* Eight bytes are taken at a time: table[k] is for the byte that k bytes follow. */
+/* Sixteen bytes are taken at a time: table[k] is for the byte that k bytes follow. */
+enum { CHECKSUM_STEP = 16 };
 struct checksum {
-    uint64_t table[8][256];
+    uint64_t table[CHECKSUM_STEP][256];
     uint64_t turned;
 };
 
