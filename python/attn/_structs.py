@@ -13,9 +13,12 @@ from typing import Any
 
 # Element types.
 F32 = 1
+F16 = 2
+BF16 = 3
 BOOL = 4
 I32 = 5
 I64 = 6
+I8 = 7
 
 # Positions of the queries.
 ALIGN_TOP_LEFT = 0
@@ -125,6 +128,17 @@ class ForwardArgs(ctypes.Structure):
         ("segment_bias", TensorPointer),
         ("q_ranks", TensorPointer),
         ("k_ranks", TensorPointer),
+        # Of keys and values in bytes.
+        ("key_scales", TensorPointer),
+        ("value_scales", TensorPointer),
+        # Packed sequences.
+        ("q_starts", TensorPointer),
+        ("k_starts", TensorPointer),
+        # A cache in place of key and value.
+        ("cache", ctypes.c_void_p),
+        ("cache_layer", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+        ("sequences", TensorPointer),
     )
 
 

@@ -32,9 +32,12 @@ STRUCTS = {
 
 CONSTANTS = {
     "ATTN_F32": _structs.F32,
+    "ATTN_F16": _structs.F16,
+    "ATTN_BF16": _structs.BF16,
     "ATTN_BOOL": _structs.BOOL,
     "ATTN_I32": _structs.I32,
     "ATTN_I64": _structs.I64,
+    "ATTN_I8": _structs.I8,
     "ATTN_ALIGN_TOP_LEFT": _structs.ALIGN_TOP_LEFT,
     "ATTN_ALIGN_BOTTOM_RIGHT": _structs.ALIGN_BOTTOM_RIGHT,
     "ATTN_ALIGN_OFFSETS": _structs.ALIGN_OFFSETS,
