@@ -7,8 +7,8 @@
     (2, 8, 100, 64)
 
 The arrays are handed to the library as they lie in memory: nothing is copied when
-they are float32 and their last dimension is contiguous. What comes in as a torch
-tensor goes out as one.
+their last dimension is contiguous. They are float32, or stored in 16 bits. What comes
+in as a torch tensor goes out as one.
 
 For training there is ``scaled_dot_product_attention_backward``, and for torch's
 autograd the module ``attn.torch``, which is imported by itself.

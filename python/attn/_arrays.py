@@ -72,18 +72,28 @@ def address(array: Any) -> int:
 
 
 def as_numpy(array: Any) -> Any:
-    """The memory of an array that ``look`` returned, as a numpy array."""
-    return array if type(array) is np.ndarray else array.detach().numpy()
+    """The memory of an array that ``look`` returned, as a numpy array.
+
+    bfloat16, which numpy itself does not know, comes as int16: the same bits.
+    """
+    if type(array) is np.ndarray:
+        return array.view(np.int16) if array.dtype.name == "bfloat16" else array
+    array = array.detach()
+    torch = sys.modules["torch"]
+    if array.dtype is torch.bfloat16:
+        array = array.view(torch.int16)
+    return array.numpy()
 
 
 def empty_like_kind(
-    array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
+    array: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None
 ) -> tuple[Any, int]:
-    """A new array of array's kind, and its address."""
+    """A new array of array's kind, and its address; dtype None: array's own."""
     if type(array) is np.ndarray:
-        new = np.empty(shape, dtype)
+        new = np.empty(shape, array.dtype if dtype is None else dtype)
         return new, address(new)
-    new = array.new_empty(shape, dtype=_torch_dtype(dtype))
+    own = array.dtype if dtype is None else _torch_dtype(dtype)
+    new = array.new_empty(shape, dtype=own)
     return new, new.data_ptr()
 
 

@@ -79,7 +79,7 @@ def scaled_dot_product_attention_backward(
         ((2, 8, 10, 64), (2, 2, 99, 64), (2, 2, 99, 64))
 
     The forward call
-        query, key, value and all options up to ranks: as they were there.
+        query, key, value and all options up to ranks: as they were there, but float32.
         out, lse: what it returned; or, in place of lse (None), row_max and row_sum, of
         return_row_stats. They are the better choice: with lse alone the relative error
         of a weight is larger by abs(lse) 2^-24.

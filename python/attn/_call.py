@@ -34,6 +34,7 @@ class Output(NamedTuple):
     # The gradient of an input that broadcasts: the library's output has this shape
     # (once its batch is written as dimensions), and is summed to the caller's.
     summed: tuple[int, ...] | None = None
+    like_query: bool = False  # its type is that of the query
 
 
 class Frame:
@@ -82,8 +83,10 @@ class Call:
         self._outputs = outputs
         self._result = result
         self._is_backward = backward
+        # None: the type of the query.
         self._results = [
-            (output.shape, np.dtype(output.slot.dtype)) for output in outputs
+            (output.shape, None if output.like_query else np.dtype(output.slot.dtype))
+            for output in outputs
         ]
         self._copied = [
             (index, input.slot)

@@ -37,6 +37,8 @@ OPTIONAL = (
     "segment_bias",
     "q_ranks",
     "k_ranks",
+    "key_scales",
+    "value_scales",
 )
 # A number for each token.
 _OF_QUERIES = ("q_documents", "q_segments", "q_ranks")
@@ -65,6 +67,12 @@ def place(
     if name in REQUIRED:
         heads = sizes.heads if name == "query" else sizes.kv_heads
         wide = (*batches, heads, *array.shape[-2:])
+        dtype = array.dtype
+    elif name in ("key_scales", "value_scales"):
+        check_float32(name, array)
+        wide = (*batches, sizes.kv_heads, sizes.kv_length)
+        widen(name, array, wide, "(batch, heads of key and value, length)")
+        wide = _own_sizes(array, batches, 2)
     elif name == "attn_mask":
         if array.dtype not in ("bool", "float32"):
             raise unsupported(
@@ -108,21 +116,25 @@ def place(
 def _mask_shape(
     name: str, array: View, sizes: Sizes, target: tuple[int, int]
 ) -> tuple[int, ...]:
-    """The shape of a mask with all batch dimensions; it keeps its other ones.
-
-    The library repeats dimensions of size 1 itself. Only where some batch dimensions
-    repeat and others do not must they be written out, to become one.
-    """
+    """The shape of a mask with all batch dimensions; it keeps its other ones."""
     full = (*sizes.leading, *target)
     if not broadcasts(array.shape, full):
         raise invalid(
             f"{name} has shape {array.shape}, which does not broadcast to {full}"
         )
-    rank = len(sizes.batches) + 3
-    shape = (1,) * (rank - len(array.shape)) + array.shape
-    if all(size == 1 for size in shape[:-3]):
+    return _own_sizes(array, sizes.batches, 3)
+
+
+def _own_sizes(array: View, batches: tuple[int, ...], others: int) -> tuple[int, ...]:
+    """The shape of array with all batch dimensions before so many others of its own.
+
+    The library repeats dimensions of size 1 itself. Only where some batch dimensions
+    repeat and others do not must they be written out, to become one.
+    """
+    shape = (1,) * (len(batches) + others - len(array.shape)) + array.shape
+    if all(size == 1 for size in shape[:-others]):
         return shape
-    return (*sizes.batches, *shape[-3:])
+    return (*batches, *shape[-others:])
 
 
 def _result_shape(name: str, array: View, sizes: Sizes) -> tuple[int, ...]:

@@ -18,9 +18,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._arrays import Facts
-from ._structs import BOOL, F32, I32, I64, Tensor
+from ._structs import BF16, BOOL, F16, F32, I8, I32, I64, Tensor
 
-_CODES = {"float32": F32, "bool": BOOL, "int32": I32, "int64": I64}
+_CODES = {
+    "float32": F32,
+    "float16": F16,
+    "bfloat16": BF16,
+    "bool": BOOL,
+    "int8": I8,
+    "int32": I32,
+    "int64": I64,
+}
 
 
 class View(NamedTuple):
@@ -41,8 +49,9 @@ class Slot(NamedTuple):
     repeats: tuple[int, ...] | None  # and then write out the broadcast to this shape
 
     def copied(self, array: Any) -> Any:
-        """The data of array, laid out as this slot says."""
-        array = np.ascontiguousarray(array, self.dtype)
+        """The data of array, from ``as_numpy``, laid out as this slot says."""
+        bits = "int16" if self.dtype == "bfloat16" else self.dtype
+        array = np.ascontiguousarray(array, bits)
         if self.repeats is not None:
             array = np.ascontiguousarray(np.broadcast_to(array, self.repeats))
         return array

@@ -19,7 +19,7 @@ from ._options import Asked, Options
 from ._plan import Plan, facts_of, plan_for
 from ._relative import TABLES
 from ._results import result_type
-from ._shapes import Sizes, sizes
+from ._shapes import Sizes, check_float32, sizes
 
 # Prepared calls of each kind that are kept. One takes about 3 KiB.
 _CALLS = 256
@@ -50,9 +50,10 @@ def prepare(
     outputs = []
     for field, member in Asked(*asked).results().items():
         tail = problem.tail(field)
-        dtype = "bool" if field == "dropout_mask" else "float32"
+        dtype = {"out": views[0].dtype, "dropout_mask": "bool"}.get(field, "float32")
         slot = new((problem.batch, problem.heads, *tail), dtype)
-        outputs.append(Output(field, member, (*problem.leading, *tail), slot))
+        shape = (*problem.leading, *tail)
+        outputs.append(Output(field, member, shape, slot, like_query=field == "out"))
     fields = tuple(output.field for output in outputs)
     result = result_type("Attention", fields) if len(fields) > 1 else _single
     return Call(plan, inputs, outputs, result, backward=False)
@@ -73,6 +74,8 @@ def prepare_backward(
     the inputs in arrays.
     """
     views = [view(facts) for facts in arrays]
+    for name, array in zip(REQUIRED, views):
+        check_float32(name, array)
     problem, plan, inputs = _problem(context, names, views, Options(*options))
     by_name = {name: (array, input) for name, array, input in zip(names, views, inputs)}
     outputs = []

@@ -54,12 +54,13 @@ def request(
     relative: tuple[Any, Any, Any, Any],
     segments: tuple[Any, Any, Any, Any],
     ranking: tuple[Any, Any, str | None],
+    scales: tuple[Any, Any] = (None, None),
 ) -> Request:
     """The problem that these arguments of a public function describe.
 
     relative is (relative_bias, relative_keys, content_bias, position_bias); segments
     (q_segments, k_segments, segment_keys, segment_bias); ranking (q_ranks, k_ranks,
-    ranks).
+    ranks); scales (key_scales, value_scales).
     """
     blocks = (0, 0)
     blocked = None
@@ -105,6 +106,7 @@ def request(
         *segments,
         q_ranks,
         k_ranks,
+        *scales,
     )
     for name, array in zip(OPTIONAL, optional):
         if array is not None:

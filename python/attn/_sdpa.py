@@ -42,6 +42,8 @@ def scaled_dot_product_attention(
     q_ranks: Any = None,
     k_ranks: Any = None,
     ranks: str | None = None,
+    key_scales: Any = None,
+    value_scales: Any = None,
     return_lse: bool = False,
     return_weights: bool = False,
     return_scores: str | None = None,
@@ -62,11 +64,16 @@ def scaled_dot_product_attention(
         ((2, 8, 10, 64), (2, 8, 10))
 
     Arrays
-        query (..., Hq, L, E), key (..., H, S, E), value (..., H, S, Ev), float32: numpy
-        arrays, torch tensors on the CPU, or anything with ``__array_interface__`` or
+        query (..., Hq, L, E), key (..., H, S, E), value (..., H, S, Ev): numpy arrays,
+        torch tensors on the CPU, or anything with ``__array_interface__`` or
         ``__dlpack__``. Any strides do; a last dimension that is not contiguous is
         copied. Two dimensions are one head, three are (heads, length, dim). The others
         are the batch; batch and heads broadcast as in numpy.
+        Each is float32, float16 or bfloat16 (of torch or ml_dtypes): what is stored in
+        16 bits is read as it lies, and computed with in float32. key and value may be
+        int8, with scales: the numbers are then key * key_scales[..., None], and
+        likewise value * value_scales[..., None]; scales are float32 and broadcast to
+        (..., H, S).
         enable_gqa: Hq may be a multiple of H; query head h reads key head h // (Hq/H).
 
     Scores, in this order
@@ -121,9 +128,10 @@ def scaled_dot_product_attention(
         rng_indices (batch), 0 to 2^32 - 1: what stands for a batch element there, its
         index unless given.
 
-    Returns out (..., Hq, L, Ev), as a torch tensor if query is one, else as a numpy
-    array. With any return_ option, a named tuple of what was asked for, in this order:
-        out
+    Returns out (..., Hq, L, Ev) of query's type, as a torch tensor if query is one,
+    else as a numpy array. With any return_ option, a named tuple of what was asked for,
+    in this order:
+        out, and as float32:
         lse (..., Hq, L): logarithm of the sum of exp(score), sinks included
         weights (..., Hq, L, S): what multiplies the values, before dropout
         scores (..., Hq, L, S): "raw", before softcap and mask; "capped"; or "biased",
@@ -167,6 +175,7 @@ def scaled_dot_product_attention(
         (relative_bias, relative_keys, content_bias, position_bias),
         (q_segments, k_segments, segment_keys, segment_bias),
         (q_ranks, k_ranks, ranks),
+        (key_scales, value_scales),
     )
     asked = (
         return_lse,

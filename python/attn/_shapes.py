@@ -56,7 +56,7 @@ def sizes(query: View, key: View, value: View, enable_gqa: bool) -> Sizes:
                 f"{name} has {len(array.shape)} dimensions, shape {array.shape}:"
                 " expected (..., heads, length, dim) or (length, dim)"
             )
-        check_float32(name, array)
+        check_stored(name, array)
     if query.shape[-1] != key.shape[-1]:
         raise invalid(
             f"query has dim {query.shape[-1]}, key {key.shape[-1]}: they must match"
@@ -84,6 +84,18 @@ def sizes(query: View, key: View, value: View, enable_gqa: bool) -> Sizes:
         key_dim=query.shape[-1],
         value_dim=value.shape[-1],
     )
+
+
+def check_stored(name: str, array: View) -> None:
+    """An error unless this is a type that query, key and value may be stored in."""
+    if array.dtype in ("float32", "float16", "bfloat16"):
+        return
+    bytes_too = "" if name == "query" else ", and int8 with scales,"
+    if array.dtype != "int8" or not bytes_too:
+        raise unsupported(
+            f"{name} is {array.dtype}: float32, float16 and bfloat16{bytes_too} are"
+            " supported"
+        )
 
 
 def check_float32(name: str, array: View) -> None:

@@ -82,6 +82,9 @@ INVALID = [
         {"q_documents": zeros(2, 4, dtype=int), "k_documents": zeros(5, dtype=int)},
         r"q_documents has shape \(2, 4\)",
     ),
+    ((Q, K.astype(np.int8), V), {}, "key_scales is missing"),
+    ((Q, K, V.astype(np.int8)), {"value_scales": zeros(6)}, r"value_scales .*\(6,\)"),
+    ((Q, K, V), {"value_scales": zeros(1)}, "value_scales is given, but there is no"),
     ((Q, K, V), {"sinks": [1.0] * 7}, r"sinks has shape \(7,\)"),
     ((Q, K, V), {"alibi_slopes": zeros(3, 8)}, r"alibi_slopes has shape \(3, 8\)"),
     ((Q, K, V), {"block_mask": zeros(1, 2, dtype=bool)}, "block_mask is a ndarray"),
@@ -93,7 +96,8 @@ INVALID = [
 
 UNSUPPORTED = [
     ((Q.astype(np.float64), K, V), {}, "query is float64"),
-    ((Q, K.astype(np.float16), V), {}, "key is float16"),
+    ((Q.astype(np.int8), K, V), {}, "query is int8: float32, float16 and bfloat16 are"),
+    ((Q, K.astype(np.int16), V), {}, "key is int16: .* int8 with scales"),
     ((Q, K, V.astype(int)), {}, "value is int64"),
     ((Q.astype(">f4"), K, V), {}, "query is byte-swapped float32"),
     ((np.ma.masked_array(Q), K, V), {}, "query is a masked array"),
@@ -215,13 +219,13 @@ def test_a_boolean_mask_has_no_gradient():
     assert caught.value.status is Status.NOT_DIFFERENTIABLE
 
 
-@pytest.mark.parametrize("which", range(3))
-def test_other_types_in_a_backward_call(which):
-    arrays = [OUT, OUT, LSE]
-    arrays[which] = arrays[which].astype(np.float64)
-    grad_out, out, lse = arrays
-    with pytest.raises(AttnError, match="is float64: only float32") as caught:
-        attn.scaled_dot_product_attention_backward(grad_out, Q, K, V, out, lse)
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int8"])
+@pytest.mark.parametrize("which", range(6))
+def test_other_types_in_a_backward_call(which, dtype):
+    arrays = [OUT, Q, K, V, OUT, LSE]
+    arrays[which] = arrays[which].astype(dtype)
+    with pytest.raises(AttnError, match=f"is {dtype}: ") as caught:
+        attn.scaled_dot_product_attention_backward(*arrays)
     assert caught.value.status is Status.UNSUPPORTED
 
 

@@ -131,11 +131,41 @@ def test_gradients_are_not_dropped_silently():
     assert type(got) is torch.Tensor
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float64", "float8_e5m2"])
 def test_other_float_types_are_named(dtype):
     q, k, v = (t.to(getattr(torch, dtype)) for t in tensors())
     with pytest.raises(AttnError, match=f"query is {dtype}"):
         attn.scaled_dot_product_attention(q, k, v)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_16_bits_without_a_copy(dtype, calls):
+    q, k, v = (t.to(dtype) for t in tensors())
+    got = attn.scaled_dot_product_attention(q, k, v, return_lse=True)
+    assert got.out.dtype is dtype
+    assert got.lse.dtype is torch.float32
+    for name, tensor in (("query", q), ("key", k), ("value", v), ("out", got.out)):
+        assert getattr(calls[0], name).data == tensor.data_ptr()
+    wanted = sdpa(*(t.double() for t in (q, k, v)))
+    torch.testing.assert_close(got.out, wanted.to(dtype))
+
+
+def test_16_bits_that_must_be_copied():
+    """numpy itself knows no bfloat16."""
+    q, k, v = (t.bfloat16() for t in tensors(k=(2, 4, 8, 5)))
+    got = attn.scaled_dot_product_attention(q, k.transpose(2, 3), v)
+    plain = k.transpose(2, 3).contiguous()
+    assert torch.equal(got, attn.scaled_dot_product_attention(q, plain, v))
+
+
+def test_each_tensor_has_a_type_of_its_own():
+    q, k, v = tensors()
+    got = attn.scaled_dot_product_attention(q.bfloat16(), k.half().numpy(), v)
+    assert got.dtype is torch.bfloat16
+    wanted = sdpa(q.bfloat16().double(), k.half().double(), v.double())
+    torch.testing.assert_close(got, wanted.bfloat16())
+    got = attn.scaled_dot_product_attention(q.half().numpy(), k.bfloat16(), v)
+    assert got.dtype == np.float16
 
 
 def test_other_devices_and_layouts_are_named():
