@@ -6,14 +6,22 @@ from typing import Any
 
 import torch
 
-from ._arrays import look
+from ._arrays import as_numpy, look
 
 
 def as_tensor(array: Any, name: str) -> torch.Tensor:
     """The array if it is a tensor, else its values."""
     if isinstance(array, torch.Tensor):
         return array
-    return torch.from_numpy(look(array, name)[0].copy())
+    array = look(array, name)[0]
+    values = torch.from_numpy(as_numpy(array).copy())
+    return values.view(torch.bfloat16) if array.dtype.name == "bfloat16" else values
+
+
+def widened(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor; float32 if it is stored in 16 bits."""
+    halves = (torch.float16, torch.bfloat16)
+    return tensor.float() if tensor.dtype in halves else tensor
 
 
 def draw_seed() -> int:

@@ -23,7 +23,7 @@ from ._request import Request, attend, differentiate, request
 from ._results import result_type
 from ._rotary import DEFAULT_BASE, Facts, rotate, sort_arguments
 from ._torch_layers import MultiheadAttention, TransformerStack
-from ._torch_tools import as_tensor, draw_seed
+from ._torch_tools import as_tensor, draw_seed, widened
 
 __all__ = [
     "MultiheadAttention",
@@ -78,8 +78,9 @@ def scaled_dot_product_attention(
     The arguments and results are those of that function, as torch tensors. Gradients
     flow to query, key, value, a float32 attn_mask, alibi_slopes, sinks, and the tables,
     keys and biases of relative positions and segments, as far as they require them,
-    from out, lse, weights and key_sums. (Scores, which that function returns too, have
-    no gradient.) What is no tensor is copied into one.
+    from out, lse, weights and key_sums. (Scores, which that function returns too, and
+    keys and values of int8, which it takes too, have no gradient.) What is no tensor is
+    copied into one.
 
     dropout_seed None: drawn from torch's generator if dropout_p is not 0, so that
     torch.manual_seed and torch.utils.checkpoint govern it.
@@ -88,7 +89,8 @@ def scaled_dot_product_attention(
     calls it in a model that torch.compile compiles; those of torch.func are an error.
 
     Kept for the gradients are the arguments, out, and two numbers for each query and
-    head. Gradients of gradients are an error.
+    head. Gradients of what is stored in 16 bits are computed in float32, from copies,
+    and rounded to its type. Gradients of gradients are an error.
 
         >>> q = torch.rand(1, 4, 9, 16, requires_grad=True)
         >>> bias = torch.zeros(4, 9, 9, requires_grad=True)
@@ -172,10 +174,15 @@ class _Attention(torch.autograd.Function):
         gradients: dict[str, torch.Tensor] = {}
         if given:
             given.update(out=out, row_max=row_max, row_sum=row_sum)
-            problem = ctx.problem._replace(arrays=tuple(arrays))
+            given = {name: widened(array) for name, array in given.items()}
+            problem = ctx.problem._replace(arrays=tuple(map(widened, arrays)))
             needed = zip(names, ctx.needs_input_grad[2:])
             wanted = tuple(name for name, need in needed if need)
-            gradients = dict(zip(wanted, differentiate(problem, given, wanted)))
+            types = {name: array.dtype for name, array in zip(names, arrays)}
+            gradients = {
+                name: gradient.to(types[name])
+                for name, gradient in zip(wanted, differentiate(problem, given, wanted))
+            }
         return (None, None, *(gradients.get(name) for name in names))
 
 

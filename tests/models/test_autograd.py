@@ -216,7 +216,7 @@ def test_strides():
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int16])
 def test_other_float_types_are_named(dtype):
     query, key, value = tensors((2, 4, 9, 8), (2, 4, 7, 8), (2, 4, 7, 8))
     with pytest.raises(AttnError, match=f"key is {str(dtype).split('.')[1]}"):
