@@ -31,6 +31,8 @@ _SMALL_INTEGERS = {
     "query_offsets",
     "prefix_lengths",
     "rng_indices",
+    "cu_seqlens_q",
+    "cu_seqlens_k",
     "position_ids",
     "offsets",
     "key_position_ids",
@@ -112,7 +114,8 @@ def _look_torch(tensor: Any, name: str, torch: Any) -> Look:
     if tensor.requires_grad and torch.is_grad_enabled():
         raise unsupported(
             f"{name} requires a gradient, which this call does not record: use"
-            f" attn.torch, which does, or {name}.detach(), or torch.no_grad()"
+            f" {name}.detach() or torch.no_grad(), or attn.torch if it has this"
+            " function, which then does"
         )
     if tensor.is_neg():
         # The memory holds the negative of what the tensor says.

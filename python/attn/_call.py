@@ -101,7 +101,9 @@ class Call:
         # Frames not in use. Appending and popping are atomic, so this needs no lock.
         self._frames: list[Frame] = []
 
-    def run(self, looks: list[Look], dropout_seed: int, relative_zero: int) -> Any:
+    def run(
+        self, looks: list[Look], dropout_seed: int = 0, relative_zero: int = 0
+    ) -> Any:
         """Computes, from what ``look`` said of each input, in order."""
         like = looks[0][0]
         for index, slot in self._copied:
@@ -138,6 +140,11 @@ class Call:
             sum_to(array, result)
         self._frames.append(frame)
         return self._result(*results)
+
+
+def single(out: Any) -> Any:
+    """The result of a call that has one."""
+    return out
 
 
 def sum_to(array: Any, result: Any) -> None:

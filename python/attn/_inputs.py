@@ -40,6 +40,8 @@ OPTIONAL = (
     "key_scales",
     "value_scales",
 )
+# Where packed sequences start.
+STARTS = {"cu_seqlens_q": "q_starts", "cu_seqlens_k": "k_starts"}
 # A number for each token.
 _OF_QUERIES = ("q_documents", "q_segments", "q_ranks")
 _OF_KEYS = ("k_documents", "k_segments", "k_ranks")
@@ -101,6 +103,10 @@ def place(
     elif name in TABLES:
         wide = shape(name, array, sizes)
         merged = 0
+    elif name in STARTS:
+        member, merged = STARTS[name], 0
+        wide = (sizes.batch + 1,)
+        dtype = integer_type(name, array)
     elif name in _OF_QUERIES or name in _OF_KEYS:
         length = sizes.q_length if name in _OF_QUERIES else sizes.kv_length
         wide = widen(name, array, (*batches, length), "(batch, length)")

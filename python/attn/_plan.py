@@ -143,6 +143,7 @@ def describe(desc: ctypes.c_void_p, facts: Facts) -> None:
         raise invalid(f"window is {facts.window}: more than a 64-bit integer holds")
     check(lib.attn_desc_set_window(desc, *facts.window))
     check(lib.attn_desc_set_lengths(desc, "q_lengths" in given, "kv_lengths" in given))
+    check(lib.attn_desc_set_packed(desc, "q_starts" in given, "k_starts" in given))
     documents = not given.isdisjoint(("q_documents", "k_documents"))
     check(lib.attn_desc_set_documents(desc, documents))
     check(lib.attn_desc_set_prefix(desc, "prefix_lengths" in given))

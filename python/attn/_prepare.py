@@ -10,7 +10,7 @@ import functools
 from typing import Any
 
 from ._arrays import Facts as ArrayFacts
-from ._call import Call, Output
+from ._call import Call, Output, single
 from ._context import Context, forget
 from ._errors import AttnError, Status, invalid
 from ._inputs import REQUIRED, Input, place
@@ -55,7 +55,7 @@ def prepare(
         shape = (*problem.leading, *tail)
         outputs.append(Output(field, member, shape, slot, like_query=field == "out"))
     fields = tuple(output.field for output in outputs)
-    result = result_type("Attention", fields) if len(fields) > 1 else _single
+    result = result_type("Attention", fields) if len(fields) > 1 else single
     return Call(plan, inputs, outputs, result, backward=False)
 
 
@@ -124,7 +124,3 @@ def gradient_of(field: str, array: View, input: Input) -> Output:
     summed = None if (*ones, *array.shape) == input.wide else input.wide
     slot = new(input.slot.shape, "float32")
     return Output(field, f"grad_{input.member}", array.shape, slot, summed)
-
-
-def _single(out: Any) -> Any:
-    return out

@@ -89,7 +89,7 @@ def dropout_mask(shape, probability, seed=0, rng_indices=None):
     )
     seed %= 1 << 64
     words = np.stack(philox((seed & 0xFFFFFFFF, seed >> 32), (b, h, i, block)), -1)
-    words = words.reshape(batch, heads, queries, -1)[..., :keys]
+    words = words.reshape(batch, heads, queries, 4 * words.shape[3])[..., :keys]
     return (words >> np.uint64(8)) / 2.0**24 >= np.float32(probability)
 
 

@@ -27,6 +27,7 @@ WITH_EXAMPLES = {
     "attn._sdpa",
     "attn._stack",
     "attn._torch_layers",
+    "attn._varlen",
     "attn.torch",
 }
 
