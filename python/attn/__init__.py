@@ -18,6 +18,7 @@ names.
 """
 
 from ._backward import scaled_dot_product_attention_backward
+from ._cache import KVCache
 from ._context import get_num_threads, info, set_num_threads
 from ._errors import AttnError, Status
 from ._merge import merge_states
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AttnError",
+    "KVCache",
     "MultiheadAttention",
     "Status",
     "TransformerStack",

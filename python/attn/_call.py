@@ -102,9 +102,17 @@ class Call:
         self._frames: list[Frame] = []
 
     def run(
-        self, looks: list[Look], dropout_seed: int = 0, relative_zero: int = 0
+        self,
+        looks: list[Look],
+        dropout_seed: int = 0,
+        relative_zero: int = 0,
+        cache: int | None = None,
+        layer: int = 0,
     ) -> Any:
-        """Computes, from what ``look`` said of each input, in order."""
+        """Computes, from what ``look`` said of each input, in order.
+
+        cache is the handle of one that has the keys and values.
+        """
         like = looks[0][0]
         for index, slot in self._copied:
             array = slot.copied(as_numpy(looks[index][0]))
@@ -117,6 +125,8 @@ class Call:
             frame = Frame(self._inputs, self._outputs, self._is_backward)
         frame.args.dropout_seed = dropout_seed
         frame.args.relative_zero = relative_zero
+        frame.args.cache = cache
+        frame.args.cache_layer = layer
         for tensor, (_, where, _) in zip(frame.inputs, looks):
             tensor.data = where
         for tensor, (shape, dtype) in zip(frame.outputs, self._results):

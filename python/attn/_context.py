@@ -19,12 +19,12 @@ from ._library import check, lib, path
 
 def owned(
     owner: object, destroy: Callable[[ctypes.c_void_p], None], handle: ctypes.c_void_p
-) -> None:
-    """Destroys a handle of the library when owner is collected.
+) -> Callable[[], object]:
+    """Destroys a handle of the library when owner is collected; returns what does it.
 
     Not at exit, where threads may still be computing; and not in a child that
     inherited the handle by fork, where destroying may wait for a lock whose holder
-    does not exist.
+    does not exist. Called earlier, what it returns destroys the handle there and then.
     """
     process = os.getpid()
 
@@ -32,7 +32,9 @@ def owned(
         if os.getpid() == process:
             destroy(handle)
 
-    weakref.finalize(owner, finish).atexit = False
+    finalizer = weakref.finalize(owner, finish)
+    finalizer.atexit = False
+    return finalizer
 
 
 class Context:

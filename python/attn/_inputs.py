@@ -41,7 +41,11 @@ OPTIONAL = (
     "value_scales",
 )
 # Where packed sequences start.
-STARTS = {"cu_seqlens_q": "q_starts", "cu_seqlens_k": "k_starts"}
+STARTS = {
+    "cu_seqlens_q": "q_starts",
+    "cu_seqlens_k": "k_starts",
+    "cu_seqlens": "starts",
+}
 # A number for each token.
 _OF_QUERIES = ("q_documents", "q_segments", "q_ranks")
 _OF_KEYS = ("k_documents", "k_segments", "k_ranks")

@@ -14,6 +14,7 @@ import os
 import sys
 from pathlib import Path
 
+from ._cache_structs import AppendArgs, CacheOptions
 from ._errors import AttnError
 from ._layer_structs import (
     LayerArgs,
@@ -39,7 +40,7 @@ SONAME = (
 
 _i32, _i64 = ctypes.c_int32, ctypes.c_int64
 _float, _size, _text = ctypes.c_float, ctypes.c_size_t, ctypes.c_char_p
-_handle = ctypes.c_void_p  # of a context, a descriptor, a plan or a layer
+_handle = ctypes.c_void_p  # of a context, a descriptor, a plan, a cache or a layer
 _new_handle = ctypes.POINTER(ctypes.c_void_p)
 _address = ctypes.c_void_p
 
@@ -107,6 +108,24 @@ PROTOTYPES = {
     "attn_backward_args_init": (_i32, [ctypes.POINTER(BackwardArgs), _size]),
     "attn_plan_backward_workspace_size": (_size, [_handle]),
     "attn_plan_backward": (_i32, [_handle, ctypes.POINTER(BackwardArgs)]),
+    "attn_cache_options_init": (_i32, [ctypes.POINTER(CacheOptions), _size]),
+    "attn_cache_create": (
+        _i32,
+        [_new_handle, _handle, ctypes.POINTER(CacheOptions)],
+    ),
+    "attn_cache_destroy": (None, [_handle]),
+    "attn_append_args_init": (_i32, [ctypes.POINTER(AppendArgs), _size]),
+    "attn_cache_append": (_i32, [_handle, ctypes.POINTER(AppendArgs)]),
+    "attn_cache_length": (_i64, [_handle, _i32, _i64]),
+    "attn_cache_first": (_i64, [_handle, _i32, _i64]),
+    "attn_cache_truncate": (_i32, [_handle, _i64, _i64]),
+    "attn_cache_evict": (_i32, [_handle, _i64, _i64]),
+    "attn_cache_fork": (_i32, [_handle, _i64, _i64]),
+    "attn_cache_reorder": (_i32, [_handle, ctypes.POINTER(Tensor)]),
+    "attn_cache_bytes": (_size, [_handle, ctypes.POINTER(_size)]),
+    "attn_cache_free_pages": (_i64, [_handle]),
+    "attn_cache_save": (_i32, [_handle, _i64, _text]),
+    "attn_cache_load": (_i32, [_handle, _i64, _text]),
     "attn_rotary_args_init": (_i32, [ctypes.POINTER(RotaryArgs), _size]),
     "attn_rotary": (_i32, [_handle, ctypes.POINTER(RotaryArgs)]),
     "attn_merge": (

@@ -7,6 +7,7 @@ library, which is a matter of strides.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 from ._arrays import Facts as ArrayFacts
@@ -114,3 +115,14 @@ def packed_outputs(rows: Sizes, asked: Asked, dtype: str) -> list[Output]:
         slot = new((1, heads, total), "float32")
         outputs.append(Output("lse", "lse", (heads, total), slot))
     return outputs
+
+
+def clear_others(result: Any, starts: Any, total: int) -> None:
+    """Makes the rows before the first sequence and after the last those of no keys."""
+    first, end = int(starts[0]), int(starts[-1])
+    if first > 0 or end < total:
+        out, lse = result if isinstance(result, tuple) else (result, None)
+        for others in (slice(0, first), slice(end, total)):
+            out[others] = 0
+            if lse is not None:
+                lse[:, others] = -math.inf

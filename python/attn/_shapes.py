@@ -56,7 +56,7 @@ def sizes(query: View, key: View, value: View, enable_gqa: bool) -> Sizes:
                 f"{name} has {len(array.shape)} dimensions, shape {array.shape}:"
                 " expected (..., heads, length, dim) or (length, dim)"
             )
-        check_stored(name, array)
+        check_stored(name, array, bytes_too=name != "query")
     if query.shape[-1] != key.shape[-1]:
         raise invalid(
             f"query has dim {query.shape[-1]}, key {key.shape[-1]}: they must match"
@@ -86,14 +86,14 @@ def sizes(query: View, key: View, value: View, enable_gqa: bool) -> Sizes:
     )
 
 
-def check_stored(name: str, array: View) -> None:
+def check_stored(name: str, array: View, *, bytes_too: bool = False) -> None:
     """An error unless this is a type that query, key and value may be stored in."""
     if array.dtype in ("float32", "float16", "bfloat16"):
         return
-    bytes_too = "" if name == "query" else ", and int8 with scales,"
     if array.dtype != "int8" or not bytes_too:
+        also = ", and int8 with scales," if bytes_too else ""
         raise unsupported(
-            f"{name} is {array.dtype}: float32, float16 and bfloat16{bytes_too} are"
+            f"{name} is {array.dtype}: float32, float16 and bfloat16{also} are"
             " supported"
         )
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Look, as_numpy, look
+from ._arrays import as_numpy, look
 from ._context import current
 from ._errors import invalid
 from ._inputs import REQUIRED
 from ._options import int64, number, pair, whole_number
-from ._packed import prepare_packed
+from ._packed import clear_others, prepare_packed
 
 
 def varlen_attention(
@@ -87,7 +87,9 @@ def varlen_attention(
     _check_longest(starts, max_seqlen_q, "q")
     _check_longest(as_numpy(looks[4][0]), max_seqlen_k, "k")
     seed = whole_number(dropout_seed, "dropout_seed")
-    return _without_others(call.run(looks, seed), looks[0], starts, return_lse)
+    result = call.run(looks, seed)
+    clear_others(result, starts, looks[0][0].shape[0])
+    return result
 
 
 def _check_longest(starts: Any, longest: int | None, which: str) -> None:
@@ -98,15 +100,3 @@ def _check_longest(starts: Any, longest: int | None, which: str) -> None:
                 f"max_seqlen_{which} is {longest}, but a sequence of"
                 f" cu_seqlens_{which} has {found}"
             )
-
-
-def _without_others(result: Any, query: Look, starts: Any, return_lse: bool) -> Any:
-    """The result, once the rows before the first sequence and after the last are 0."""
-    first, end, total = int(starts[0]), int(starts[-1]), query[2][1][0]
-    if first > 0 or end < total:
-        out, lse = result if return_lse else (result, None)
-        for others in (slice(0, first), slice(end, total)):
-            out[others] = 0
-            if lse is not None:
-                lse[:, others] = -np.inf
-    return result

@@ -26,6 +26,18 @@ def normal(rng):
 
 
 @pytest.fixture
+def rows(rng):
+    """rows(2, 3): such an array of numbers that every type of a cache holds exactly."""
+
+    def make(*shape):
+        numbers = rng.integers(-127, 128, shape)
+        numbers[..., 0] = 127
+        return (numbers / 128).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture
 def qkv(normal):
     """A query, key and value with grouped heads, of the sizes in problems.py."""
     return normal(B, H, L, E), normal(B, HKV, S, E), normal(B, HKV, S, EV)

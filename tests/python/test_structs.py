@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from attn import _layer_structs, _structs
+from attn import _cache_structs, _layer_structs, _structs
 
 INCLUDE = Path(__file__).resolve().parents[2] / "include"
 COMPILER = next(
@@ -24,6 +24,8 @@ STRUCTS = {
     "attn_forward_args": _structs.ForwardArgs,
     "attn_backward_args": _structs.BackwardArgs,
     "attn_rotary_args": _structs.RotaryArgs,
+    "attn_cache_options": _cache_structs.CacheOptions,
+    "attn_append_args": _cache_structs.AppendArgs,
     "attn_multihead_options": _layer_structs.MultiheadOptions,
     "attn_stack_options": _layer_structs.StackOptions,
     "attn_layer_args": _layer_structs.LayerArgs,
