@@ -13,6 +13,7 @@ import torch
 from compare.masks import Masks, make_masks
 from compare.problem import Problem
 
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 FEW_QUERIES = 16  # with fewer, reading keys and values is what a call costs
 
 
@@ -37,15 +38,17 @@ def make_inputs(problem: Problem) -> Inputs:
     if p.backward:
         grad_out = _tensor(p, p.q_heads, p.q_length, p.value_dim)
     keys_values = [(key, value)]
-    for _ in range(_copies(p, 4 * (key.numel() + value.numel()))):
+    size = key.element_size() * (key.numel() + value.numel())
+    for _ in range(_copies(p, size)):
         keys_values.append((key.clone(), value.clone()))
     return Inputs(query, keys_values, make_masks(p), grad_out)
 
 
 def _tensor(p: Problem, heads: int, length: int, dim: int) -> torch.Tensor:
+    dtype = DTYPES[p.stored]
     if p.bshd:
-        return torch.randn(p.batch, length, heads, dim).transpose(1, 2)
-    return torch.randn(p.batch, heads, length, dim)
+        return torch.randn(p.batch, length, heads, dim).to(dtype).transpose(1, 2)
+    return torch.randn(p.batch, heads, length, dim).to(dtype)
 
 
 def _copies(p: Problem, size: int) -> int:

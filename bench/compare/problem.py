@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 CASES = Path(__file__).resolve().parent.parent / "cases"
@@ -25,6 +25,8 @@ FLAGS = {
     "layer": "layer",
 }
 NOT_IN_TORCH = {"prefix", "sinks", "softcap", "align=offsets", "align=kvlens"}
+TENSORS = ("query", "key", "value", "out")
+TYPES = {"f32", "f16", "bf16"}
 SIZE = re.compile(r"([bhqkd])(\d+)(?:/(\d+))?")
 
 
@@ -63,6 +65,7 @@ class Problem:
     scale: float | None = None
     bshd: bool = False
     seed: int = 0
+    types: dict[str, str] = field(default_factory=dict)  # of those that say one
     backward: bool = False
     layer: bool = False
 
@@ -70,6 +73,11 @@ class Problem:
     def title(self) -> str:
         """The name, if there is one, and the text."""
         return f"{self.name}: {self.text}" if self.name else self.text
+
+    @property
+    def stored(self) -> str:
+        """The type of query, key, value and out, which PyTorch wants to be one."""
+        return self.types.get("query", "f32")
 
     @property
     def operations(self) -> int:
@@ -93,7 +101,8 @@ def parse(line: str) -> Problem:
     words = text.split()
     problem = Problem(name=name.strip() if colon else "", text=" ".join(words))
     for word in words:
-        if word in NOT_IN_TORCH or word.partition("=")[0] in NOT_IN_TORCH:
+        lacking = word.endswith("=i8") or word.partition("=")[0] in NOT_IN_TORCH
+        if lacking or word in NOT_IN_TORCH:
             raise TorchLacksError(f"{problem.title}: PyTorch has no {word}")
         try:
             known = _take(problem, word)
@@ -101,6 +110,8 @@ def parse(line: str) -> Problem:
             raise ProblemError(f"{problem.title}: {word}: a bad value") from None
         if not known:
             raise ProblemError(f"{problem.title}: {word}: an unknown word")
+    if len({problem.types.get(name, "f32") for name in TENSORS}) > 1:
+        raise TorchLacksError(f"{problem.title}: PyTorch wants tensors of one type")
     if problem.kv_length < 0:
         problem.kv_length = problem.q_length
     return problem
@@ -116,6 +127,10 @@ def _take(problem: Problem, word: str) -> bool:
         setattr(problem, FLAGS[word], True)
     elif key in {"dropout", "scale"}:
         setattr(problem, key, float(value))
+    elif key in TENSORS:
+        if value not in TYPES:
+            raise ValueError
+        problem.types[key] = value
     elif key == "seed":
         problem.seed = int(value)
     elif key == "align":
