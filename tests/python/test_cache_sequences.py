@@ -140,7 +140,7 @@ def test_closing(rows, normal):
 
 
 def _child(cache, query, wanted):
-    """What a child does with the cache of its parent; it exits with 0 if all is well."""
+    """What a child does with the cache of its parent; exits with 0 if all is well."""
     same = np.array_equal(cache.attend(query), wanted)
     cache.append(query[:, :HKV], np.ones((3, HKV, 2, EV), np.float32))
     os._exit(0 if same and cache.length(0) == 4 else 1)
