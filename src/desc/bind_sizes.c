@@ -15,7 +15,9 @@ static const struct row sequences =
     ROW_OF(attn_forward_args, sequences, sequences, "b", 0, ATTN_I32, BATCH);
 
 static attn_status check_rank(const attn_tensor *tensor, const char *name, int rank) {
-    REQUIRE(tensor != NULL, ATTN_ERR_INVALID, "%s is missing", name);
+    if (tensor == NULL) {
+        return attn_fail(ATTN_ERR_INVALID, "%s is missing", name);
+    }
     REQUIRE(tensor->rank == rank, ATTN_ERR_INVALID, "%s has rank %d, should be %d",
             name, (int)tensor->rank, rank);
     return ATTN_OK;
@@ -36,12 +38,14 @@ static attn_status check_wanted(const struct problem *problem,
         REQUIRE(starts[i].tensor == NULL || starts[i].wanted, ATTN_ERR_INVALID,
                 "%s is given, but the descriptor does not announce packed sequences",
                 starts[i].name);
-        if (starts[i].wanted) {
-            TRY(check_rank(starts[i].tensor, starts[i].name, 1));
-            REQUIRE(starts[i].tensor->shape[0] > 0, ATTN_ERR_INVALID,
-                    "%s is empty: it has one number more than there are sequences",
-                    starts[i].name);
+        if (!starts[i].wanted) {
+            continue;
         }
+        TRY(check_rank(starts[i].tensor, starts[i].name, 1));
+        REQUIRE(starts[i].tensor != NULL && starts[i].tensor->shape[0] > 0,
+                ATTN_ERR_INVALID,
+                "%s is empty: it has one number more than there are sequences",
+                starts[i].name);
     }
     return ATTN_OK;
 }

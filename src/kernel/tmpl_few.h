@@ -12,15 +12,16 @@
 
 /* Vectors of a row at a time, enough that a loop's own cost does not count. */
 enum { FEW_STEP = 8 };
+static const ptrdiff_t few_step = (ptrdiff_t)FEW_STEP * WIDTH;
 
 /* sum[r] += the products of `vecs` vectors, or of the first `part` lanes of one. */
 static inline __attribute__((always_inline)) void
 few_dot_step(int32_t dtype, int rows, int vecs, int part, const float *q,
              ptrdiff_t ld_q, const void *k, ptrdiff_t at, vec *sum) {
     const int n = part > 0 ? part : WIDTH;
-    for (int v = 0; v < vecs; v++) {
+    for (ptrdiff_t v = 0; v < vecs; v++) {
         const vec x = load_stored(dtype, k, at + v * WIDTH, n);
-        for (int r = 0; r < rows; r++) {
+        for (ptrdiff_t r = 0; r < rows; r++) {
             const vec y = load_some(q + r * ld_q + v * WIDTH, n, 0.0f);
             sum[r] = vec_muladd(y, x, sum[r]);
         }
@@ -32,8 +33,8 @@ static inline __attribute__((always_inline)) void few_dot(int32_t dtype, int row
                                                           int dim, const float *q,
                                                           ptrdiff_t ld_q, const void *k,
                                                           ptrdiff_t at, vec *sum) {
-    int c = 0;
-    for (; c + FEW_STEP * WIDTH <= dim; c += FEW_STEP * WIDTH) {
+    ptrdiff_t c = 0;
+    for (; c + few_step <= dim; c += few_step) {
         few_dot_step(dtype, rows, FEW_STEP, 0, q + c, ld_q, k, at + c, sum);
     }
     for (; c + WIDTH <= dim; c += WIDTH) {
@@ -63,8 +64,8 @@ struct spread {
 
 /* Keeps the sums of key j and `rows` rows from row r, an even one, on. */
 static inline __attribute__((always_inline)) void
-few_keep(struct spread *spread, int r, int rows, int j, const vec *sum) {
-    for (int i = 0; i < rows; i += 2) {
+few_keep(struct spread *spread, ptrdiff_t r, int rows, ptrdiff_t j, const vec *sum) {
+    for (ptrdiff_t i = 0; i < rows; i += 2) {
         const vec other = i + 1 < rows ? sum[i + 1] : vec_set(0.0f);
         vec_spread(spread->pair[(r + i) / 2] + j * SPREAD, sum[i], other);
     }
@@ -75,20 +76,20 @@ few_keep(struct spread *spread, int r, int rows, int j, const vec *sum) {
  * registers.
  */
 static inline __attribute__((always_inline)) void
-few_spread_short(int32_t dtype, int r, int rows, int j, int end, int vecs,
-                 const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at,
+few_spread_short(int32_t dtype, ptrdiff_t r, int rows, ptrdiff_t j, ptrdiff_t end,
+                 int vecs, const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at,
                  ptrdiff_t ld_k, struct spread *spread) {
     vec y[2][FEW_STEP];
-    for (int i = 0; i < rows; i++) {
-        for (int v = 0; v < vecs; v++) {
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        for (ptrdiff_t v = 0; v < vecs; v++) {
             y[i][v] = vec_load(q + (r + i) * ld_q + v * WIDTH);
         }
     }
     for (; j < end; j++) {
         vec sum[2] = {vec_set(0.0f), vec_set(0.0f)};
-        for (int v = 0; v < vecs; v++) {
+        for (ptrdiff_t v = 0; v < vecs; v++) {
             const vec x = load_stored(dtype, k, at + j * ld_k + v * WIDTH, WIDTH);
-            for (int i = 0; i < rows; i++) {
+            for (ptrdiff_t i = 0; i < rows; i++) {
                 sum[i] = vec_muladd(y[i][v], x, sum[i]);
             }
         }
@@ -98,12 +99,12 @@ few_spread_short(int32_t dtype, int r, int rows, int j, int end, int vecs,
 
 /* The same for up to four rows of any length. */
 static inline __attribute__((always_inline)) void
-few_spread_any(int32_t dtype, int r, int rows, int j, int end, int dim, const float *q,
-               ptrdiff_t ld_q, const void *k, ptrdiff_t at, ptrdiff_t ld_k,
-               struct spread *spread) {
+few_spread_any(int32_t dtype, ptrdiff_t r, int rows, ptrdiff_t j, ptrdiff_t end,
+               int dim, const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at,
+               ptrdiff_t ld_k, struct spread *spread) {
     for (; j < end; j++) {
         vec sum[4];
-        for (int i = 0; i < rows; i++) {
+        for (ptrdiff_t i = 0; i < rows; i++) {
             sum[i] = vec_set(0.0f);
         }
         few_dot(dtype, rows, dim, q + r * ld_q, ld_q, k, at + j * ld_k, sum);
@@ -113,10 +114,10 @@ few_spread_any(int32_t dtype, int r, int rows, int j, int end, int dim, const fl
 
 /* Keys [j, end) and all rows; vecs is 0 for rows that are not short. */
 static inline __attribute__((always_inline)) void
-few_spread(int32_t dtype, int rows, int j, int end, int vecs, int dim, const float *q,
-           ptrdiff_t ld_q, const void *k, ptrdiff_t at, ptrdiff_t ld_k,
+few_spread(int32_t dtype, int rows, ptrdiff_t j, ptrdiff_t end, int vecs, int dim,
+           const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at, ptrdiff_t ld_k,
            struct spread *spread) {
-    int r = 0;
+    ptrdiff_t r = 0;
     if (vecs > 0) {
         for (; r + 2 <= rows; r += 2) {
             few_spread_short(dtype, r, 2, j, end, vecs, q, ld_q, k, at, ld_k, spread);
@@ -143,14 +144,14 @@ few_scores_block(int32_t dtype, int rows, int keys, int vecs, int dim, vec scale
                  const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at,
                  ptrdiff_t ld_k, float *s, ptrdiff_t ld_s) {
     struct spread spread;
-    for (int p = 0; p < (rows + 1) / 2 && keys < WIDTH; p++) {
+    for (ptrdiff_t p = 0; p < (rows + 1) / 2 && keys < WIDTH; p++) {
         memset(spread.pair[p], 0, sizeof spread.pair[p]);
     }
-    for (int j = 0; j < keys; j += FEW_KEYS) {
-        const int end = j + FEW_KEYS < keys ? j + FEW_KEYS : keys;
+    for (ptrdiff_t j = 0; j < keys; j += FEW_KEYS) {
+        const ptrdiff_t end = j + FEW_KEYS < keys ? j + FEW_KEYS : keys;
         few_spread(dtype, rows, j, end, vecs, dim, q, ld_q, k, at, ld_k, &spread);
     }
-    for (int r = 0; r < rows; r += 2) {
+    for (ptrdiff_t r = 0; r < rows; r += 2) {
         vec sum[2];
         vec_gather(spread.pair[r / 2], &sum[0], &sum[1]);
         store_some(s + r * ld_s, keys, vec_mul(sum[0], scale));
@@ -167,7 +168,7 @@ static inline __attribute__((always_inline)) void
 few_scores_keys(int32_t dtype, int rows, int keys, int dim, vec scale, const float *q,
                 ptrdiff_t ld_q, const void *k, ptrdiff_t at, ptrdiff_t ld_k, float *s,
                 ptrdiff_t ld_s) {
-    for (int r = 0; r < rows; r += FEW_ROWS, q += FEW_ROWS * ld_q) {
+    for (ptrdiff_t r = 0; r < rows; r += FEW_ROWS, q += FEW_ROWS * ld_q) {
         const int some = rows - r < FEW_ROWS ? rows - r : FEW_ROWS;
         float *to = s + r * ld_s;
         if (FEW_SHORT && dim == 8 * WIDTH) {
@@ -187,7 +188,7 @@ static inline __attribute__((always_inline)) void
 few_scores_of(int32_t dtype, int rows, int n, int dim, float scale, const float *q,
               ptrdiff_t ld_q, const void *k, ptrdiff_t ld_k, float *s, ptrdiff_t ld_s) {
     const vec factor = vec_set(scale);
-    int j = 0;
+    ptrdiff_t j = 0;
     for (; j + WIDTH <= n; j += WIDTH) {
         few_scores_keys(dtype, rows, WIDTH, dim, factor, q, ld_q, k, j * ld_k, ld_k,
                         s + j, ld_s);
@@ -221,6 +222,7 @@ static void kernel_few_scores(int32_t dtype, int rows, int n, int dim, float sca
  * block go by. Wider registers come with twice as many of them.
  */
 enum { FEW_PAIR = 2, FEW_VECS = WIDTH >= 16 ? 8 : 4 };
+static const ptrdiff_t few_part = (ptrdiff_t)FEW_VECS * WIDTH;
 
 /*
  * Columns from element `at` of the first row of v on: `vecs` vectors, or the first
@@ -233,31 +235,31 @@ few_values_block(int32_t dtype, int rows, int vecs, int part, int keys, const fl
                  ptrdiff_t rest, float *sums, ptrdiff_t ld) {
     const int n = part > 0 ? part : WIDTH;
     vec sum[FEW_PAIR][FEW_VECS];
-    for (int r = 0; r < rows; r++) {
-        for (int i = 0; i < vecs; i++) {
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        for (ptrdiff_t i = 0; i < vecs; i++) {
             sum[r][i] = load_some(sums + r * ld + i * WIDTH, n, 0.0f);
         }
     }
-    for (int j = 0; j < keys; j++) {
+    for (ptrdiff_t j = 0; j < keys; j++) {
         const ptrdiff_t row = at + j * ld_v;
         vec x[FEW_VECS];
-        for (int i = 0; i < vecs; i++) {
+        for (ptrdiff_t i = 0; i < vecs; i++) {
             x[i] = load_stored(dtype, v, row + i * WIDTH, n);
         }
         const char *behind =
-            (const char *)v + (row + vecs * WIDTH) * stored_bytes(dtype);
+            (const char *)v + (row + (ptrdiff_t)vecs * WIDTH) * stored_bytes(dtype);
         for (ptrdiff_t i = 0; i < rest; i += 64) {
             __builtin_prefetch(behind + i);
         }
-        for (int r = 0; r < rows; r++) {
+        for (ptrdiff_t r = 0; r < rows; r++) {
             const vec y = vec_set(w[r * ld_w + j]);
-            for (int i = 0; i < vecs; i++) {
+            for (ptrdiff_t i = 0; i < vecs; i++) {
                 sum[r][i] = vec_muladd(y, x[i], sum[r][i]);
             }
         }
     }
-    for (int r = 0; r < rows; r++) {
-        for (int i = 0; i < vecs; i++) {
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        for (ptrdiff_t i = 0; i < vecs; i++) {
             store_some(sums + r * ld + i * WIDTH, n, sum[r][i]);
         }
     }
@@ -268,19 +270,18 @@ static inline __attribute__((always_inline)) void
 few_values_rows(int32_t dtype, int rows, int keys, int dim, bool first, const float *w,
                 ptrdiff_t ld_w, const void *v, ptrdiff_t at, ptrdiff_t ld_v,
                 float *sums, ptrdiff_t ld) {
-    const int half = FEW_VECS / 2;
     const ptrdiff_t bytes = first ? stored_bytes(dtype) : 0;
     ptrdiff_t rest = dim * bytes; /* of rows that no block has called for */
-    int c = 0;
-    for (; c + FEW_VECS * WIDTH <= dim; c += FEW_VECS * WIDTH, rest = 0) {
-        rest -= FEW_VECS * WIDTH * bytes;
+    ptrdiff_t c = 0;
+    for (; c + few_part <= dim; c += few_part, rest = 0) {
+        rest -= few_part * bytes;
         few_values_block(dtype, rows, FEW_VECS, 0, keys, w, ld_w, v, at + c, ld_v, rest,
                          sums + c, ld);
     }
-    for (; c + half * WIDTH <= dim; c += half * WIDTH, rest = 0) {
-        rest -= half * WIDTH * bytes;
-        few_values_block(dtype, rows, half, 0, keys, w, ld_w, v, at + c, ld_v, rest,
-                         sums + c, ld);
+    for (; c + few_part / 2 <= dim; c += few_part / 2, rest = 0) {
+        rest -= few_part / 2 * bytes;
+        few_values_block(dtype, rows, FEW_VECS / 2, 0, keys, w, ld_w, v, at + c, ld_v,
+                         rest, sums + c, ld);
     }
     for (; c + WIDTH <= dim; c += WIDTH, rest = 0) {
         rest -= WIDTH * bytes;
@@ -296,9 +297,9 @@ few_values_rows(int32_t dtype, int rows, int keys, int dim, bool first, const fl
 static inline __attribute__((always_inline)) void
 few_values_of(int32_t dtype, int rows, int n, int dim, const float *w, ptrdiff_t ld_w,
               const void *v, ptrdiff_t ld_v, float *sums, ptrdiff_t ld) {
-    for (int j = 0; j < n; j += FEW_KEYS) {
+    for (ptrdiff_t j = 0; j < n; j += FEW_KEYS) {
         const int keys = n - j < FEW_KEYS ? n - j : FEW_KEYS;
-        int r = 0;
+        ptrdiff_t r = 0;
         for (; r + FEW_PAIR <= rows; r += FEW_PAIR) {
             few_values_rows(dtype, FEW_PAIR, keys, dim, r == 0, w + r * ld_w + j, ld_w,
                             v, j * ld_v, ld_v, sums + r * ld, ld);
@@ -331,9 +332,9 @@ static void kernel_few_values(int32_t dtype, int rows, int n, int dim, const flo
 /* s[r][j] *= factor[j step] */
 static void kernel_scale_columns(float *s, ptrdiff_t ld, int rows, int n,
                                  const float *factor, ptrdiff_t step) {
-    for (int r = 0; r < rows; r++) {
+    for (ptrdiff_t r = 0; r < rows; r++) {
         float *row = s + r * ld;
-        for (int j = 0; j < n; j++) {
+        for (ptrdiff_t j = 0; j < n; j++) {
             row[j] *= factor[j * step];
         }
     }

@@ -206,15 +206,20 @@ static inline void vec_spread(float *to, vec a, vec b) {
     _mm256_storeu_ps(to, _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20),
                                        _mm256_permute2f128_ps(a, b, 0x31)));
 }
-static inline void vec_gather(const float *from, vec *a, vec *b) {
-    vec sum[2];
-    for (int i = 0; i < 2; i++, from += 4 * WIDTH) {
-        sum[i] = _mm256_hadd_ps(
-            _mm256_hadd_ps(vec_load(from), vec_load(from + WIDTH)),
-            _mm256_hadd_ps(vec_load(from + 2 * WIDTH), vec_load(from + 3 * WIDTH)));
+/* The sums of four places, a and b side by side */
+static inline vec four_sums(const float *from) {
+    vec place[4];
+    for (ptrdiff_t i = 0; i < 4; i++) {
+        place[i] = vec_load(from + i * WIDTH);
     }
-    *a = _mm256_permute2f128_ps(sum[0], sum[1], 0x20);
-    *b = _mm256_permute2f128_ps(sum[0], sum[1], 0x31);
+    return _mm256_hadd_ps(_mm256_hadd_ps(place[0], place[1]),
+                          _mm256_hadd_ps(place[2], place[3]));
+}
+static inline void vec_gather(const float *from, vec *a, vec *b) {
+    const ptrdiff_t half = (ptrdiff_t)4 * WIDTH;
+    const vec low = four_sums(from), high = four_sums(from + half);
+    *a = _mm256_permute2f128_ps(low, high, 0x20);
+    *b = _mm256_permute2f128_ps(low, high, 0x31);
 }
 static inline float vec_first(vec a) {
     return _mm256_cvtss_f32(a);

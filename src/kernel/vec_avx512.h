@@ -193,14 +193,14 @@ static inline void vec_gather(const float *from, vec *a, vec *b) {
     vec quarter[8], sum[2];
     for (int i = 0; i < 8; i++) {
         /* places i and i + 4 of the first eight, then of the others */
-        const int place = i < 4 ? i : i + 4;
+        const ptrdiff_t place = i < 4 ? i : i + 4;
         const vec x = vec_load(from + place * WIDTH);
         const vec y = vec_load(from + (place + 4) * WIDTH);
         quarter[i] = _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88),
                                    _mm512_shuffle_f32x4(x, y, 0xdd));
     }
     for (int i = 0; i < 2; i++) {
-        const vec *four = quarter + 4 * i;
+        const vec *four = i == 0 ? quarter : quarter + 4;
         sum[i] = add_unpacked(add_unpacked(four[0], four[2]),
                               add_unpacked(four[1], four[3]));
     }
