@@ -9,6 +9,7 @@
 #include "core/call.h"
 #include "tests/support/cache_pair.h"
 #include "tests/support/expect.h"
+#include "tests/support/guard.h"
 
 /* One layer, one head, dims 1, sequences of the capacity; key p of sequence s is
  * 100 s + p, the value its negative. */
@@ -227,6 +228,56 @@ static void reordered_beams(void **state) {
     assert_int_equal(attn_cache_free_pages(cache), 4);
 }
 
+/* More rows at once than are converted at once, from and to all types. */
+static void long_appends(void **state) {
+    (void)state;
+    static const int32_t types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_I8};
+    struct random random = random_stream(2, 80);
+    for (int n = 0; n < 8; n++) {
+        struct counting counting = {0};
+        attn_cache_options options = pair_options(types[n / 2], 0, n % 2 * 50);
+        options.capacity = 1300;
+        options.pages = n % 2 * 60;
+        options.key_dim = 64;
+        options.value_dim = 33;
+        struct pair pair = pair_open(&options, &counting);
+        for (int i = 0; i < 6; i++) {
+            cache_fill(pair.cache, &pair.model, -1, 1, 210, &random);
+        }
+        pair_check(&pair);
+        pair_close(&pair);
+        assert_int_equal(counting.violations, 0);
+    }
+}
+
+/* What does not count may lie in no memory at all: in a ring the first rows of many,
+ * and rows beyond the lengths. */
+static void rows_that_are_not_read(void **state) {
+    (void)state;
+    struct guard before, after;
+    const size_t bytes = 5 * sizeof(float);
+    float *end = guard_before(&before, bytes), *start = guard_after(&after, bytes);
+    attn_tensor key, lengths;
+    attn_append_args args;
+    int64_t five = 5;
+    open_cache(ATTN_F32, 1, 1, 5, 0, 0);
+    attn_tensor_init(&lengths, ATTN_I64, 1, (int64_t[]){1}, &five);
+    attn_append_args_init(&args, sizeof args);
+    args.key = args.value = &key;
+    for (int i = 0; i < 5; i++) {
+        start[i] = end[i] = (float)i;
+    }
+    attn_tensor_init(&key, ATTN_F32, 4, (int64_t[]){1, 1, 12, 1}, start - 7);
+    assert_int_equal(attn_cache_append(cache, &args), ATTN_OK);
+    assert_int_equal(attn_cache_length(cache, 0, 0), 12);
+    args.lengths = &lengths;
+    key.data = end;
+    assert_int_equal(attn_cache_append(cache, &args), ATTN_OK);
+    assert_int_equal(attn_cache_length(cache, 0, 0), 17);
+    guard_free(&before);
+    guard_free(&after);
+}
+
 static void empty_calls(void **state) {
     (void)state;
     struct counting counting = {0};
@@ -358,7 +409,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(steps_of_decoding),       TEST(rings),
         TEST(forks_share_pages),       TEST(contiguous_copies_never_fail),
-        TEST(reordered_beams),         TEST(empty_calls),
+        TEST(reordered_beams),         TEST(long_appends),
+        TEST(rows_that_are_not_read),  TEST(empty_calls),
         TEST(bytes_with_scales),       TEST(large_caches),
         TEST(questions_about_nothing),
     };

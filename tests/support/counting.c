@@ -1,6 +1,7 @@
 /*
  * Each block is preceded by its size, for the count of bytes, and filled with NaN,
- * since nobody may count on zeros.
+ * since nobody may count on zeros. What follows it must still be NaN when it is given
+ * back.
  */
 #include "tests/support/counting.h"
 
@@ -21,7 +22,7 @@ void *counting_allocate(void *user, size_t bytes, size_t alignment) {
     if (call == atomic_load(&counting->fail_at)) {
         return NULL;
     }
-    size_t whole = HEADER + (bytes + HEADER - 1) / HEADER * HEADER;
+    size_t whole = HEADER + (bytes + HEADER - 1) / HEADER * HEADER + HEADER;
     char *block = aligned_alloc(HEADER, whole);
     if (block == NULL) {
         return NULL;
@@ -45,6 +46,12 @@ void counting_release(void *user, void *memory) {
     char *block = (char *)memory - HEADER;
     size_t bytes;
     memcpy(&bytes, block, sizeof bytes);
+    for (size_t i = 0; i < HEADER; i++) {
+        if ((unsigned char)block[HEADER + bytes + i] != 0xff) {
+            atomic_fetch_add(&counting->violations, 1);
+            break;
+        }
+    }
     atomic_fetch_sub(&counting->live, 1);
     atomic_fetch_sub(&counting->bytes, (long)bytes);
     free(block);

@@ -13,7 +13,8 @@ struct counting {
     atomic_long live;       /* blocks handed out and not given back */
     atomic_long bytes;      /* in them */
     atomic_long most;       /* the largest that bytes was */
-    atomic_long violations; /* requests that break the contract of attn_allocate */
+    atomic_long violations; /* requests that break the contract of attn_allocate, and
+                               blocks that were written beyond their end */
 };
 
 void *counting_allocate(void *user, size_t bytes, size_t alignment);
