@@ -20,6 +20,7 @@ static int failing;   /* which call fails */
 static int after;     /* how many of them go well before */
 static int whole = 1; /* reads and writes are not cut short */
 static struct random generator;
+static int opened; /* files that are open */
 
 static int fails(int call) {
     if (failing != call || after-- > 0) {
@@ -55,7 +56,9 @@ ssize_t __wrap_write(int file, const void *buffer, size_t count) {
 int __real_open(const char *path, int flags, unsigned mode);
 int __wrap_open(const char *path, int flags, unsigned mode);
 int __wrap_open(const char *path, int flags, unsigned mode) {
-    return fails(OPEN) ? -1 : __real_open(path, flags, mode);
+    const int file = fails(OPEN) ? -1 : __real_open(path, flags, mode);
+    opened += file >= 0;
+    return file;
 }
 
 int __real_fsync(int file);
@@ -68,6 +71,7 @@ int __real_close(int file);
 int __wrap_close(int file);
 int __wrap_close(int file) {
     const int result = __real_close(file);
+    opened--;
     return fails(CLOSE) ? -1 : result;
 }
 
@@ -103,6 +107,7 @@ static int teardown(void **state) {
     whole = 1;
     folder_close();
     pair_close(&pair);
+    assert_int_equal(opened, 0);
     assert_int_equal(counting.live, 0);
     return 0;
 }
