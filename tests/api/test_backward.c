@@ -143,7 +143,7 @@ static void hard_data(void **state) {
 /* A forced engine says how the forward call works; there is one backward pass. */
 static void every_engine(void **state) {
     (void)state;
-    static const char *const engines[] = {"auto", "dense", "flash"};
+    static const char *const engines[] = {"auto", "dense", "flash", "decode"};
     int wrong = 0;
     for (size_t e = 0; e < COUNT_OF(engines); e++) {
         char text[128];

@@ -10,7 +10,7 @@
 #include "tests/support/element.h"
 #include "tests/support/run.h"
 
-static const char *const engines[] = {"auto", "dense", "flash"};
+static const char *const engines[] = {"auto", "dense", "flash", "decode"};
 static struct test_call left, right;
 
 static void open_call(struct test_call *call, const char *words, size_t e) {
@@ -83,8 +83,8 @@ static void padded_equals_trimmed(void **state) {
          "h4/2 q37 k150 d24 relbias=32,128 relkeys ubias vbias align=br"}};
     int32_t q_length[1] = {37}, kv_length[1] = {150};
     for (size_t c = 0; c < COUNT_OF(cases) * COUNT_OF(engines); c++) {
-        open_call(&left, cases[c / 3][0], c % 3);
-        open_call(&right, cases[c / 3][1], c % 3);
+        open_call(&left, cases[c / 4][0], c % 4);
+        open_call(&right, cases[c / 4][1], c % 4);
         share(&right, &left);
         share_tables(&right, &left);
         left.inputs.q_lengths.dtype = left.inputs.kv_lengths.dtype = ATTN_I32;
@@ -107,10 +107,10 @@ static void batch_element_alone(void **state) {
         {"b3 h4/2 q45 k400 d48 relbias=32,128 relkeys ubias vbias seed=5",
          "h4/2 q45 k400 d48 relbias=32,128 relkeys ubias vbias"}};
     for (size_t c = 0; c < COUNT_OF(cases) * COUNT_OF(engines); c++) {
-        open_call(&left, cases[c / 3][0], c % 3);
+        open_call(&left, cases[c / 4][0], c % 4);
         call_run(&left);
         for (int64_t b = 0; b < 3; b++) {
-            open_call(&right, cases[c / 3][1], c % 3);
+            open_call(&right, cases[c / 4][1], c % 4);
             share(&right, &left);
             share_tables(&right, &left);
             right.inputs.query.data = element_at(&left.inputs.query, b, 0, 0, 0);
@@ -141,8 +141,8 @@ static void grouped_equals_repeated(void **state) {
         {"h8/1 q5 k70 d64 causal align=br seed=2",
          "h8 q5 k70 d64 causal align=br seed=2"}};
     for (size_t c = 0; c < COUNT_OF(cases) * COUNT_OF(engines); c++) {
-        open_call(&left, cases[c / 3][0], c % 3);
-        open_call(&right, cases[c / 3][1], c % 3);
+        open_call(&left, cases[c / 4][0], c % 4);
+        open_call(&right, cases[c / 4][1], c % 4);
         share(&right, &left);
         right.inputs.key.stride[1] = right.inputs.value.stride[1] = 0;
         call_need_same(&left, &right);

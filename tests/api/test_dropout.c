@@ -199,7 +199,7 @@ static void one_drops_all(void **state) {
 /* What comes before dropout has the bits that it has without it. */
 static void only_out_changes(void **state) {
     (void)state;
-    static const char *const engines[] = {"auto", "dense", "flash"};
+    static const char *const engines[] = {"auto", "dense", "flash", "decode"};
     for (size_t e = 0; e < COUNT_OF(engines); e++) {
         struct test_call plain;
         char text[128];

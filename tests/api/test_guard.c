@@ -24,10 +24,10 @@ static const char *const texts[] = {
 
 static void tensors_between_pages(void **state) {
     (void)state;
-    for (size_t n = 0; n < COUNT_OF(texts) * 6; n++) {
+    for (size_t n = 0; n < COUNT_OF(texts) * 8; n++) {
         struct test_call call;
-        struct test_problem problem = run_parse(texts[n / 6]);
-        problem.engine = (int32_t)(n / 2 % 3);
+        struct test_problem problem = run_parse(texts[n / 8]);
+        problem.engine = (int32_t)(n / 2 % 4);
         call_open_on(&call, NULL, &problem, DATA_RANDOM, ALL_OUTPUTS);
         call_run(&call);
         struct test_call moved = call;
@@ -71,12 +71,12 @@ static void nothing_beyond_the_lengths_is_read(void **state) {
         "",     "causal align=br", "docs",       "bias",
         "mask", "segments",        "ranks=upto", "relkeys vbias relbias=4,9"};
     static const struct fence_cut cuts[] = {{90, 41}, {300, 77}};
-    for (size_t n = 0; n < COUNT_OF(words) * 3; n++) {
+    for (size_t n = 0; n < COUNT_OF(words) * 4; n++) {
         char text[128];
         struct test_call call, trimmed;
-        snprintf(text, sizeof text, "q90 k300 d24 qlens kvlens %s", words[n / 3]);
+        snprintf(text, sizeof text, "q90 k300 d24 qlens kvlens %s", words[n / 4]);
         struct test_problem problem = run_parse(text);
-        problem.engine = (int32_t)(n % 3);
+        problem.engine = (int32_t)(n % 4);
         call_open_on(&call, NULL, &problem, DATA_RANDOM, ALL_OUTPUTS);
         int64_t q_length[1] = {41}, kv_length[1] = {77};
         call.inputs.q_lengths.dtype = call.inputs.kv_lengths.dtype = ATTN_I64;

@@ -13,7 +13,8 @@
 #include "tests/support/oracle.h"
 #include "tests/support/run.h"
 
-static const char *const engines[] = {"engine=auto", "engine=dense", "engine=flash"};
+static const char *const engines[] = {"engine=auto", "engine=dense", "engine=flash",
+                                      "engine=decode"};
 static struct test_call call;
 
 /* A problem by engine number e, its out and LSE. */

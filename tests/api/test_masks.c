@@ -5,10 +5,11 @@
 
 #include "tests/support/run.h"
 
-/* Within one tile, across tiles, few queries, more queries than keys, grouped heads. */
-static const char *const sizes[] = {"b2 h2 q20 k33 d16", "q150 k300 d24",
-                                    "h2 q1 k270 d8", "q270 k60 d8",
-                                    "b2 h4/2 q65 k129 d32 layout=bshd"};
+/* Within one tile, across tiles, few queries, also on more keys than a split has, more
+ * queries than keys, grouped heads. */
+static const char *const sizes[] = {
+    "b2 h2 q20 k33 d16", "q150 k300 d24", "h2 q1 k270 d8",
+    "h6/2 q3 k1100 d8",  "q270 k60 d8",   "b2 h4/2 q65 k129 d32 layout=bshd"};
 
 static int check_words(const char *words) {
     static size_t turn; /* goes on from words to words, so that a share has all sizes */

@@ -13,7 +13,7 @@
 #include "tests/support/oracle_relative.h"
 #include "tests/support/run.h"
 
-static const char *const engines[] = {"auto", "dense", "flash"};
+static const char *const engines[] = {"auto", "dense", "flash", "decode"};
 static struct test_call clean, dirty;
 
 static void open_both(const char *words, size_t e) {

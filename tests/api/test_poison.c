@@ -17,7 +17,7 @@ enum { MASKED_OUTPUTS = ALL_OUTPUTS & ~(1 << RAW_SCORES | 1 << CAPPED_SCORES) };
 static int64_t poison_and_compare(const struct test_problem *problem, int data) {
     int64_t count = 0;
     struct test_problem p = *problem;
-    for (p.engine = ATTN_ENGINE_AUTO; p.engine <= ATTN_ENGINE_FLASH; p.engine++) {
+    for (p.engine = ATTN_ENGINE_AUTO; p.engine <= ATTN_ENGINE_DECODE; p.engine++) {
         struct test_call zero;
         call_open_on(&zero, NULL, &p, data, MASKED_OUTPUTS);
         poison_masked(&zero.inputs, POISON_ZERO);

@@ -11,11 +11,12 @@
 #include "tests/support/run.h"
 
 /* Runs a problem in borrowed workspace, and in guarded workspace filled with a byte. */
-static void compare(const struct test_problem *problem, int data, int fill) {
+static void compare(const struct test_problem *problem, int data, unsigned wanted,
+                    int fill) {
     struct test_call borrowed, guarded;
     struct guard guard;
-    call_open_on(&borrowed, NULL, problem, data, ALL_OUTPUTS);
-    call_open_on(&guarded, NULL, problem, data, ALL_OUTPUTS);
+    call_open_on(&borrowed, NULL, problem, data, wanted);
+    call_open_on(&guarded, NULL, problem, data, wanted);
     size_t bytes = attn_plan_workspace_size(guarded.plan);
     /* Multiples of 64 make both ends of the pages useful. */
     assert_int_equal(bytes % 64, 0);
@@ -37,11 +38,24 @@ static void between_guard_pages(void **state) {
         "q1000 k1000 d40 docs threads=1"};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         struct test_problem problem = run_parse(texts[t]);
-        for (problem.engine = 0; problem.engine <= ATTN_ENGINE_FLASH;
+        for (problem.engine = 0; problem.engine <= ATTN_ENGINE_DECODE;
              problem.engine++) {
-            compare(&problem, DATA_RANDOM, 0xff);
-            compare(&problem, DATA_RANDOM, 0x7e);
+            compare(&problem, DATA_RANDOM, ALL_OUTPUTS, 0xff);
+            compare(&problem, DATA_RANDOM, ALL_OUTPUTS, 0x7e);
         }
+    }
+}
+
+/* Behind the scratch of each thread lie the sums of splits that threads share. */
+static void shared_keys(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "h4/1 q2 k20000 d64 threads=3", "b3 h2/1 q1 k20000 d64/80 kvlens threads=4",
+        "b3 h2 q1 k9000 d128 sinks threads=4", "q8 k20000 d64/3 threads=2"};
+    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+        struct test_problem problem = run_parse(texts[t]);
+        compare(&problem, DATA_RANDOM, ONLY_OUT, 0xff);
+        compare(&problem, DATA_RANDOM, ONLY_OUT, 0x7e);
     }
 }
 
@@ -50,7 +64,7 @@ static void random_problems(void **state) {
     for (uint64_t number = 20000; number < 20060; number += TEST_SHARE) {
         int data;
         struct test_problem problem = compose_problem(number, &data);
-        compare(&problem, data, number % 2 ? 0xff : 0x7e);
+        compare(&problem, data, ALL_OUTPUTS, number % 2 ? 0xff : 0x7e);
     }
 }
 
@@ -102,14 +116,13 @@ static void a_long_call(void **state) {
     assert_int_equal(run_and_check(&problem, DATA_RANDOM, ALL_OUTPUTS), 0);
     problem =
         run_parse("q200 k131072 d8 causal align=br window=100,0 threads=2 seed=5");
-    compare(&problem, DATA_RANDOM, 0xff);
+    compare(&problem, DATA_RANDOM, ALL_OUTPUTS, 0xff);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(between_guard_pages),
-        cmocka_unit_test(random_problems),
-        cmocka_unit_test(size_is_bounded),
+        cmocka_unit_test(between_guard_pages), cmocka_unit_test(shared_keys),
+        cmocka_unit_test(random_problems),     cmocka_unit_test(size_is_bounded),
         cmocka_unit_test(a_long_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

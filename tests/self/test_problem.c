@@ -63,6 +63,7 @@ static void missing_words_have_defaults(void **state) {
     assert_int_equal(p.left, -1);
     assert_int_equal(p.right, 7);
     assert_int_equal(run_parse("align=kvlens").alignment, ATTN_ALIGN_KV_LENGTHS);
+    assert_int_equal(run_parse("engine=decode").engine, ATTN_ENGINE_DECODE);
 }
 
 static void nonsense_is_refused(void **state) {

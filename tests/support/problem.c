@@ -59,7 +59,7 @@ static const struct word words[] = {
     {"vbias", FLAG, AT(position_bias), 0, 0, {0}},
     {"segments", FLAG, AT(segments), 0, 0, {0}},
     {"ranks", CHOICE, AT(ranks), 0, 0, {"off", "upto", "below"}},
-    {"engine", CHOICE, AT(engine), 0, 0, {"auto", "dense", "flash"}},
+    {"engine", CHOICE, AT(engine), 0, 0, {"auto", "dense", "flash", "decode"}},
     {"layout", CHOICE, AT(layout), 0, 0, {"bhsd", "bshd"}},
     {"threads", COUNT, AT(threads), 0, 0, {0}},
     {"isa", CHOICE, AT(isa), 0, 0, {"auto", "scalar", "avx2", "avx512", "neon"}},

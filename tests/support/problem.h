@@ -14,7 +14,8 @@
  *     block=BQxBK  mask  bias  alibi  sinks  softcap=X  scale=X  dropout=P
  *     relbias=BUCKETS,DISTANCE  bidir  relkeys  ubias  vbias  segments
  *     ranks=off|upto|below
- *     engine=auto|dense|flash  layout=bhsd|bshd  threads=N  isa=NAME  seed=N
+ *     engine=auto|dense|flash|decode  layout=bhsd|bshd  threads=N  isa=NAME
+ *     seed=N
  */
 #ifndef TEST_PROBLEM_H
 #define TEST_PROBLEM_H
