@@ -21,18 +21,25 @@ static int32_t should_stop(void *user) {
     return stopper->stop_at > 0 && asked >= stopper->stop_at ? -7 : 0;
 }
 
-static const char *const texts[] = {"b2 h2 q600 k900 d32 threads=1 engine=flash",
-                                    "b2 h2 q600 k900 d32 threads=3 engine=flash",
-                                    "b4 h4 q100 k120 d32 threads=1 engine=dense",
-                                    "b4 h4 q100 k120 d32 threads=2 engine=dense",
-                                    "h8 q1 k5000 d64 threads=2"};
+/* The last ones share keys among threads, which calls for weights do not. */
+static const struct {
+    const char *text;
+    unsigned wanted;
+} cases[] = {{"b2 h2 q600 k900 d32 threads=1 engine=flash", ALL_OUTPUTS},
+             {"b2 h2 q600 k900 d32 threads=3 engine=flash", ALL_OUTPUTS},
+             {"b4 h4 q100 k120 d32 threads=1 engine=dense", ALL_OUTPUTS},
+             {"b4 h4 q100 k120 d32 threads=2 engine=dense", ALL_OUTPUTS},
+             {"h8 q1 k5000 d64 threads=2", ALL_OUTPUTS},
+             {"b2 h2 q600 k900 d32 threads=2 engine=decode", ALL_OUTPUTS},
+             {"q1 k30000 d64 threads=3", ONLY_OUT},
+             {"h2 q4 k20000 d64 threads=4", ONLY_OUT}};
 
 static void asked_often(void **state) {
     (void)state;
-    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+    for (size_t t = 0; t < COUNT_OF(cases); t++) {
         struct test_call call;
         struct stopper stopper = {.stop_at = 0};
-        call_open(&call, texts[t], ALL_OUTPUTS);
+        call_open(&call, cases[t].text, cases[t].wanted);
         call.args.should_stop = should_stop;
         call.args.should_stop_user = &stopper;
         call_run(&call);
@@ -55,10 +62,10 @@ static void asked_often(void **state) {
 
 static void obeyed_at_every_question(void **state) {
     (void)state;
-    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+    for (size_t t = 0; t < COUNT_OF(cases); t++) {
         struct test_call call;
         struct stopper stopper = {.stop_at = 0};
-        call_open(&call, texts[t], ALL_OUTPUTS);
+        call_open(&call, cases[t].text, cases[t].wanted);
         call.args.should_stop = should_stop;
         call.args.should_stop_user = &stopper;
         call_run(&call);
@@ -82,11 +89,11 @@ static void obeyed_at_every_question(void **state) {
 /* Asking changes no bit. */
 static void a_question_changes_nothing(void **state) {
     (void)state;
-    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+    for (size_t t = 0; t < COUNT_OF(cases); t++) {
         struct test_call asked, plain;
         struct stopper stopper = {.stop_at = 0};
-        call_open(&asked, texts[t], ALL_OUTPUTS);
-        call_open(&plain, texts[t], ALL_OUTPUTS);
+        call_open(&asked, cases[t].text, cases[t].wanted);
+        call_open(&plain, cases[t].text, cases[t].wanted);
         asked.args.should_stop = should_stop;
         asked.args.should_stop_user = &stopper;
         call_need_same(&asked, &plain);

@@ -15,12 +15,14 @@
 #include "tests/support/check.h"
 #include "tests/support/run.h"
 
-static const char text[] = "b2 h4/2 q200 k300 d64 causal threads=3 seed=1";
+/* Pieces of a call, and parts of one sequence's keys. */
+static const char *const texts[] = {"b2 h4/2 q200 k300 d64 causal threads=3 seed=1",
+                                    "h4/1 q2 k20000 d64 threads=3 seed=2"};
 
-static void open_right(struct test_call *right) {
+static void open_right(struct test_call *right, const char *text) {
     struct test_problem problem = run_parse(text);
     problem.threads = 1;
-    call_open_on(right, NULL, &problem, DATA_RANDOM, ALL_OUTPUTS);
+    call_open_on(right, NULL, &problem, DATA_RANDOM, ONLY_OUT);
     call_run(right);
     assert_int_equal(check_outputs(&right->inputs, &right->outputs), 0);
 }
@@ -55,12 +57,10 @@ static void need_good_child(pid_t pid) {
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-/* The pool's threads do not exist in the child, which makes its own. */
-static void use_after_fork(void **state) {
-    (void)state;
+static void use_text_after_fork(const char *text) {
     struct test_call right, call;
-    open_right(&right);
-    call_open(&call, text, ALL_OUTPUTS);
+    open_right(&right, text);
+    call_open(&call, text, ONLY_OUT);
     call_run(&call);
     for (int n = 0; n < 3; n++) {
         pid_t pid = fork();
@@ -73,6 +73,14 @@ static void use_after_fork(void **state) {
     }
     call_close(&call);
     call_close(&right);
+}
+
+/* The pool's threads do not exist in the child, which makes its own. */
+static void use_after_fork(void **state) {
+    (void)state;
+    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+        use_text_after_fork(texts[t]);
+    }
 }
 
 struct busy {
@@ -89,16 +97,15 @@ static void *keep_busy(void *user) {
 }
 
 /* The pool works for another thread, which the child does not have, while fork runs. */
-static void fork_while_the_pool_is_busy(void **state) {
-    (void)state;
+static void fork_while_busy(const char *text) {
     struct test_call right, call;
     struct test_problem problem = run_parse(text);
     struct busy busy = {.stop = 0};
     pthread_t thread;
     attn_context *context = run_context(&problem);
-    open_right(&right);
-    call_open_on(&call, context, &problem, DATA_RANDOM, ALL_OUTPUTS);
-    call_open_on(&busy.call, context, &problem, DATA_RANDOM, ALL_OUTPUTS);
+    open_right(&right, text);
+    call_open_on(&call, context, &problem, DATA_RANDOM, ONLY_OUT);
+    call_open_on(&busy.call, context, &problem, DATA_RANDOM, ONLY_OUT);
     assert_int_equal(pthread_create(&thread, NULL, keep_busy, &busy), 0);
     for (int n = 0; n < 10; n++) {
         sleep_milliseconds(2);
@@ -116,6 +123,13 @@ static void fork_while_the_pool_is_busy(void **state) {
     call_close(&busy.call);
     call_close(&right);
     attn_context_destroy(context);
+}
+
+static void fork_while_the_pool_is_busy(void **state) {
+    (void)state;
+    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+        fork_while_busy(texts[t]);
+    }
 }
 
 int main(void) {
