@@ -7,7 +7,8 @@
 
 /* True if two sources of one call are the same rows. */
 static bool same(const struct source *a, const struct source *b) {
-    return a->data == b->data && a->pages == b->pages && a->first == b->first;
+    return a->data == b->data && a->scales == b->scales && a->pages == b->pages &&
+           a->first == b->first;
 }
 
 void attn_panel_bind(struct panel *panel, const struct head *head) {
