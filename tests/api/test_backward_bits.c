@@ -52,7 +52,7 @@ static void random_problems(void **state) {
     for (uint64_t number = 6000; number < 6080; number += TEST_SHARE) {
         int data;
         struct test_backward one, many;
-        struct test_problem problem = compose_problem(number, &data);
+        struct test_problem problem = compose_differentiable(number, &data);
         unsigned given = number % 2 ? ALL_INCOMING : ONLY_OF_OUT;
         problem.threads = 1;
         backward_open_on(&one, NULL, &problem, data, given, ALL_GRADIENTS);
@@ -151,7 +151,7 @@ static void workspace_of_the_caller(void **state) {
     }
     for (uint64_t number = 7000; number < 7040; number += TEST_SHARE) {
         int data;
-        struct test_problem problem = compose_problem(number, &data);
+        struct test_problem problem = compose_differentiable(number, &data);
         compare_workspace(&problem, data, number % 2 ? 0xff : 0x7e);
     }
 }

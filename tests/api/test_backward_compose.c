@@ -23,7 +23,7 @@ static const char *only;
 static int run_number(uint64_t number) {
     struct random random = random_stream(number, 6);
     int data;
-    struct test_problem problem = compose_problem(number, &data);
+    struct test_problem problem = compose_differentiable(number, &data);
     unsigned given = (unsigned)random_between(&random, 1, ALL_INCOMING);
     unsigned wanted = ALL_GRADIENTS & ((unsigned)random_bits(&random) << GRAD_QUERY);
     /* At least one that every problem has. */

@@ -22,6 +22,8 @@ static const char *const texts[] = {
     "b2 h4/2 q200 k300 d24 relkeys ubias vbias relbias=32,128 bidir softcap=5 seed=9",
     "h3 q150 k400 d16 segments ranks=upto relkeys vbias causal align=br seed=10",
     "h2 q3 k3000 d32 relkeys relbias=32,128 align=br segments seed=11",
+    "b2 h4/2 q3 k3000 d64 key=i8 value=i8 query=bf16 out=f16 kvlens seed=12",
+    "h4/2 q150 k700 d40 key=f16 value=bf16 out=bf16 causal align=br seed=13",
 };
 
 static void number_of_threads(void **state) {

@@ -19,6 +19,18 @@ static void open_call(struct test_call *call, const char *words, size_t e) {
     call_open(call, text, ALL_OUTPUTS);
 }
 
+/* Those of the first keys of the first batch elements. */
+static void share_scales(attn_tensor *to, const attn_tensor *from,
+                         const struct test_inputs *inputs) {
+    const int64_t most[3] = {inputs->problem.batch, inputs->problem.kv_heads,
+                             inputs->problem.kv_length};
+    *to = *from;
+    for (int32_t d = 0; d < to->rank; d++) {
+        const int64_t size = most[3 - to->rank + d];
+        to->shape[d] = to->shape[d] > size ? size : to->shape[d];
+    }
+}
+
 /* The query, key and value of one call, in all of their sizes, as those of another. */
 static void share(struct test_call *to, const struct test_call *from) {
     to->inputs.query.data = from->inputs.query.data;
@@ -27,6 +39,8 @@ static void share(struct test_call *to, const struct test_call *from) {
     memcpy(to->inputs.query.stride, from->inputs.query.stride, sizeof(int64_t[6]));
     memcpy(to->inputs.key.stride, from->inputs.key.stride, sizeof(int64_t[6]));
     memcpy(to->inputs.value.stride, from->inputs.value.stride, sizeof(int64_t[6]));
+    share_scales(&to->inputs.key_scales, &from->inputs.key_scales, &to->inputs);
+    share_scales(&to->inputs.value_scales, &from->inputs.value_scales, &to->inputs);
 }
 
 /* What all tokens of one call look up, as that of another. */
@@ -55,7 +69,7 @@ static void need_same_corner(int output) {
         int64_t i0 = i / n[3] / n[2] / n[1], i1 = i / n[3] / n[2] % n[1];
         int64_t i2 = i / n[3] % n[2], i3 = i % n[3];
         if (memcmp(element_at(large, i0, i1, i2, i3), element_at(small, i0, i1, i2, i3),
-                   sizeof(float)) != 0) {
+                   element_size(small->dtype)) != 0) {
             fail_msg("%s differs at %d,%d,%d,%d, engine %d", outputs_name(output),
                      (int)i0, (int)i1, (int)i2, (int)i3,
                      (int)left.inputs.problem.engine);
@@ -80,7 +94,11 @@ static void padded_equals_trimmed(void **state) {
         {"q90 k700 d8 qlens kvlens alibi sinks layout=bshd",
          "q37 k150 d8 alibi sinks layout=bshd"},
         {"h4/2 q100 k300 d24 qlens kvlens relbias=32,128 relkeys ubias vbias align=br",
-         "h4/2 q37 k150 d24 relbias=32,128 relkeys ubias vbias align=br"}};
+         "h4/2 q37 k150 d24 relbias=32,128 relkeys ubias vbias align=br"},
+        {"h4/2 q100 k300 d40 qlens kvlens key=i8 value=f16 query=bf16 out=f16",
+         "h4/2 q37 k150 d40 key=i8 value=f16 query=bf16 out=f16"},
+        {"h2 q90 k1700 d24 qlens kvlens key=bf16 value=i8 out=bf16",
+         "h2 q37 k150 d24 key=bf16 value=i8 out=bf16"}};
     int32_t q_length[1] = {37}, kv_length[1] = {150};
     for (size_t c = 0; c < COUNT_OF(cases) * COUNT_OF(engines); c++) {
         open_call(&left, cases[c / 4][0], c % 4);
@@ -105,7 +123,9 @@ static void batch_element_alone(void **state) {
         {"b3 h4/2 q45 k400 d48/20 causal align=br seed=5",
          "h4/2 q45 k400 d48/20 causal align=br"},
         {"b3 h4/2 q45 k400 d48 relbias=32,128 relkeys ubias vbias seed=5",
-         "h4/2 q45 k400 d48 relbias=32,128 relkeys ubias vbias"}};
+         "h4/2 q45 k400 d48 relbias=32,128 relkeys ubias vbias"},
+        {"b3 h4/2 q5 k400 d48/20 key=i8 value=i8 query=f16 out=bf16 seed=5",
+         "h4/2 q5 k400 d48/20 key=i8 value=i8 query=f16 out=bf16"}};
     for (size_t c = 0; c < COUNT_OF(cases) * COUNT_OF(engines); c++) {
         open_call(&left, cases[c / 4][0], c % 4);
         call_run(&left);
@@ -116,6 +136,10 @@ static void batch_element_alone(void **state) {
             right.inputs.query.data = element_at(&left.inputs.query, b, 0, 0, 0);
             right.inputs.key.data = element_at(&left.inputs.key, b, 0, 0, 0);
             right.inputs.value.data = element_at(&left.inputs.value, b, 0, 0, 0);
+            right.inputs.key_scales.data =
+                element_at(&left.inputs.key_scales, 0, b, 0, 0);
+            right.inputs.value_scales.data =
+                element_at(&left.inputs.value_scales, 0, b, 0, 0);
             call_run(&right);
             /* Shift left's outputs so that element b comes first. */
             struct test_outputs all = left.outputs;
@@ -138,6 +162,8 @@ static void grouped_equals_repeated(void **state) {
     static const char *const cases[][2] = {
         {"b2 h4/1 q50 k300 d32 seed=2", "b2 h4 q50 k300 d32 seed=2"},
         {"h6/1 q1 k500 d64 seed=2", "h6 q1 k500 d64 seed=2"},
+        {"b2 h6/1 q2 k1500 d24 key=f16 value=bf16 out=f16 seed=2",
+         "b2 h6 q2 k1500 d24 key=f16 value=bf16 out=f16 seed=2"},
         {"h8/1 q5 k70 d64 causal align=br seed=2",
          "h8 q5 k70 d64 causal align=br seed=2"}};
     for (size_t c = 0; c < COUNT_OF(cases) * COUNT_OF(engines); c++) {

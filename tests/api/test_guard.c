@@ -20,7 +20,11 @@ static const char *const texts[] = {
     "q300 k517 d40/33 seed=5",
     "h2 q5 k31 d1 bias seed=6",
     "b2 h4/2 q37 k150 d17 relkeys ubias vbias relbias=9,30 seed=7",
-    "b2 h2 q70 k60 d9 relkeys segments ranks=below layout=bshd seed=8"};
+    "b2 h2 q70 k60 d9 relkeys segments ranks=below layout=bshd seed=8",
+    "b2 h4/2 q3 k75 d17/9 query=f16 key=i8 value=bf16 out=f16 seed=9",
+    "b2 h2 q37 k131 d33 query=bf16 key=f16 value=i8 out=bf16 mask layout=bshd seed=10",
+    "h6/2 q1 k300 d40/65 key=bf16 value=i8 causal align=br seed=11",
+    "h2 q9 k140 d24/15 key=i8 value=f16 out=f16 kvlens seed=12"};
 
 static void tensors_between_pages(void **state) {
     (void)state;
@@ -45,7 +49,8 @@ static void tensors_between_pages(void **state) {
             &moved.inputs.position_bias,  &moved.inputs.q_segments,
             &moved.inputs.k_segments,     &moved.inputs.segment_keys,
             &moved.inputs.segment_bias,   &moved.inputs.q_ranks,
-            &moved.inputs.k_ranks};
+            &moved.inputs.k_ranks,        &moved.inputs.key_scales,
+            &moved.inputs.value_scales};
         _Static_assert(COUNT_OF(inputs) == GEN_TENSORS, "all are listed");
         for (size_t t = 0; t < COUNT_OF(inputs); t++) {
             fence_tensor(inputs[t], at_end, 1);
@@ -67,9 +72,16 @@ static void tensors_between_pages(void **state) {
  * so do documents, segments, ranks, mask and bias. */
 static void nothing_beyond_the_lengths_is_read(void **state) {
     (void)state;
-    static const char *const words[] = {
-        "",     "causal align=br", "docs",       "bias",
-        "mask", "segments",        "ranks=upto", "relkeys vbias relbias=4,9"};
+    static const char *const words[] = {"",
+                                        "causal align=br",
+                                        "docs",
+                                        "bias",
+                                        "mask",
+                                        "segments",
+                                        "ranks=upto",
+                                        "relkeys vbias relbias=4,9",
+                                        "query=f16 key=i8 value=bf16",
+                                        "query=bf16 key=f16 value=i8"};
     static const struct fence_cut cuts[] = {{90, 41}, {300, 77}};
     for (size_t n = 0; n < COUNT_OF(words) * 4; n++) {
         char text[128];
@@ -90,7 +102,8 @@ static void nothing_beyond_the_lengths_is_read(void **state) {
             &trimmed.inputs.k_documents, &trimmed.inputs.mask,
             &trimmed.inputs.bias,        &trimmed.inputs.q_segments,
             &trimmed.inputs.k_segments,  &trimmed.inputs.q_ranks,
-            &trimmed.inputs.k_ranks};
+            &trimmed.inputs.k_ranks,     &trimmed.inputs.key_scales,
+            &trimmed.inputs.value_scales};
         for (size_t t = 0; t < COUNT_OF(tensors); t++) {
             fence_beyond(tensors[t], cuts, COUNT_OF(cuts));
         }

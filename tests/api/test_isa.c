@@ -49,6 +49,8 @@ static void each_is_right(void **state) {
             struct test_problem problem = compose_problem(number, &data);
             problem.isa = isa;
             wrong += run_engines(&problem, data, ALL_OUTPUTS);
+            problem = compose_differentiable(number, &data);
+            problem.isa = isa;
             wrong +=
                 backward_run_and_check(&problem, data, ALL_INCOMING, ALL_GRADIENTS);
         }

@@ -68,6 +68,11 @@ MASK_TEST(content_bias, "ubias", "ubias softcap=2", "ubias causal align=br sinks
           "ubias scale=0")
 MASK_TEST(segments, "segments", "segments causal", "segments qlens kvlens softcap=2",
           "segments relkeys ubias vbias align=br", "segments docs bias")
+MASK_TEST(stored, "query=f16 key=f16 value=f16 out=f16 causal align=br",
+          "query=bf16 key=i8 value=i8 out=bf16 qlens kvlens",
+          "key=i8 value=bf16 mask bias",
+          "key=bf16 value=i8 softcap=3 sinks dropout=0.5",
+          "query=f16 key=i8 value=f16 relkeys ubias vbias align=br segments")
 MASK_TEST(ranks, "ranks=upto", "ranks=below", "ranks=below qlens kvlens sinks",
           "ranks=upto causal align=br", "ranks=below mask",
           "ranks=upto segments relkeys ubias vbias relbias=32,128 bidir")
@@ -83,6 +88,7 @@ int main(void) {
         cmocka_unit_test(dropout),       cmocka_unit_test(relative_bias),
         cmocka_unit_test(relative_keys), cmocka_unit_test(content_bias),
         cmocka_unit_test(segments),      cmocka_unit_test(ranks),
+        cmocka_unit_test(stored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,13 @@ static void each_mask(void **state) {
         "b2 h4/2 q70 k200 d16 causal align=br kvlens dropout=0.4 seed=13",
         "b3 h2 q60 k150 d8 ranks=below qlens kvlens ubias seed=14",
         "b2 h2 q150 k150 d16 ranks=upto relkeys ubias vbias segments seed=15",
-        "b2 h4/2 q33 k140 d8 segments qlens kvlens docs seed=16"};
+        "b2 h4/2 q33 k140 d8 segments qlens kvlens docs seed=16",
+        "b2 h4/2 q40 k300 d24 kvlens causal align=br key=f16 value=bf16 seed=17",
+        "b2 h2 q40 k130 d16 mask key=i8 value=i8 query=f16 out=bf16 seed=18",
+        "b2 h4/2 q3 k700 d40 window=100,0 align=br key=i8 value=i8 seed=19",
+        "b2 h2 q2 k300 d17 bias kvlens qlens key=bf16 value=f16 out=f16 seed=20",
+        "b2 h4/1 q1 k1500 d8 docs key=i8 value=f16 query=bf16 seed=21",
+        "b3 h2 q70 k90 d8 ranks=below kvlens value=i8 out=f16 seed=22"};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         struct test_problem problem = run_parse(texts[t]);
         /* A problem that masks nothing proves nothing: take the next seed that does. */

@@ -5,7 +5,7 @@
  */
 #include "tests/kernel/cells.h"
 #include "tests/kernel/sets.h"
-#include "tests/kernel/stored.h"
+#include "tests/support/stored.h"
 #include "tests/support/test.h"
 
 static const struct kernels *k;

@@ -10,8 +10,8 @@
 #endif
 
 #include "tests/kernel/sets.h"
-#include "tests/kernel/stored.h"
 #include "tests/support/random.h"
+#include "tests/support/stored.h"
 #include "tests/support/test.h"
 
 enum { HALVES = 0x10000, SIGN = 0x8000 };

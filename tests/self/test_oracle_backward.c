@@ -165,7 +165,7 @@ static void random_problems(void **state) {
     int useful = 0;
     for (uint64_t number = 0; number < 150; number += TEST_SHARE) {
         int data;
-        struct test_problem p = compose_problem(number, &data);
+        struct test_problem p = compose_differentiable(number, &data);
         p.batch = p.batch > 2 ? 2 : p.batch;
         p.q_length %= 6;
         p.kv_length %= 7;

@@ -13,6 +13,7 @@ static void words_set_members(void **state) {
         "b2 h12/4 q512 k300 d64/32 causal align=br window=128,0 qlens kvlens docs "
         "prefix block=64x32 mask bias alibi sinks softcap=30 scale=0.5 dropout=0.25 "
         "relbias=32,128 bidir relkeys ubias vbias segments ranks=below "
+        "query=f16 key=i8 value=bf16 out=f16 "
         "engine=flash layout=bshd threads=3 isa=avx2 seed=18446744073709551615");
     assert_int_equal(p.batch, 2);
     assert_int_equal(p.q_heads, 12);
@@ -35,6 +36,10 @@ static void words_set_members(void **state) {
     assert_true(p.bidirectional && p.relative_keys && p.content_bias);
     assert_true(p.position_bias && p.segments);
     assert_int_equal(p.ranks, ATTN_RANKS_BELOW);
+    assert_int_equal(p.query_type, STORE_F16);
+    assert_int_equal(p.key_type, STORE_I8);
+    assert_int_equal(p.value_type, STORE_BF16);
+    assert_int_equal(p.out_type, STORE_F16);
     assert_int_equal(p.engine, ATTN_ENGINE_FLASH);
     assert_int_equal(p.layout, LAYOUT_BSHD);
     assert_int_equal(p.threads, 3);
@@ -100,6 +105,9 @@ static void nonsense_is_refused(void **state) {
                                         "seed=-1",
                                         "isa=sse",
                                         "engine=fast",
+                                        "query=i8",
+                                        "out=i8",
+                                        "key=f64",
                                         "layout=sbhd",
                                         "q99999999999999999999",
                                         "masked",
@@ -128,6 +136,7 @@ static void shortest_text(void **state) {
         {"ranks=off", ""},
         {"ranks=upto vbias relkeys bidir relbias=4,9",
          "relbias=4,9 bidir relkeys vbias ranks=upto"},
+        {"out=bf16 key=i8 query=f32", "key=i8 out=bf16"},
         {"dropout=1e-1 scale=2", "scale=2 dropout=0.1"},
         {"seed=3 sinks q7 h4/2 block=8x16", "h4/2 q7 block=8x16 sinks seed=3"}};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {

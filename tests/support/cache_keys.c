@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/kernel/stored.h"
 #include "tests/support/element.h"
 #include "tests/support/layout.h"
+#include "tests/support/stored.h"
 
 enum { DIM_MOST = 64 };
 

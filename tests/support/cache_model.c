@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/kernel/stored.h"
+#include "tests/support/stored.h"
 
 static void *zeros(int64_t count, size_t size) {
     void *memory = calloc((size_t)(count > 0 ? count : 1), size);

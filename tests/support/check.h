@@ -17,6 +17,9 @@ int check_outputs(const struct test_inputs *inputs, const struct test_outputs *o
 /* One number: equal if infinite, NaN for NaN, else within the bound. */
 int check_number(double got, double expected, double bound);
 
+/* The same for a number that was rounded to a type in the end. */
+int check_stored_number(int32_t dtype, double got, double expected, double bound);
+
 /* Prints the text of a problem, its data and seed after a title. */
 void check_print_problem(const char *title, const struct test_inputs *inputs);
 

@@ -87,6 +87,15 @@ static void compose_relative(struct test_problem *p, struct random *random) {
     }
 }
 
+static void compose_stored(struct test_problem *p, struct random *random) {
+    if (random_percent(random, 35)) {
+        p->query_type = (int32_t)random_between(random, STORE_F32, STORE_BF16);
+        p->key_type = (int32_t)random_between(random, STORE_F32, STORE_I8);
+        p->value_type = (int32_t)random_between(random, STORE_F32, STORE_I8);
+        p->out_type = (int32_t)random_between(random, STORE_F32, STORE_BF16);
+    }
+}
+
 struct test_problem compose_problem(uint64_t number, int *data) {
     struct random random = random_stream(number, 77);
     struct test_problem problem = {.seed = number};
@@ -104,5 +113,13 @@ struct test_problem compose_problem(uint64_t number, int *data) {
             dropouts[random_between(&random, 0, (int64_t)COUNT_OF(dropouts) - 1)];
     }
     compose_relative(&problem, &random);
+    compose_stored(&problem, &random);
+    return problem;
+}
+
+struct test_problem compose_differentiable(uint64_t number, int *data) {
+    struct test_problem problem = compose_problem(number, data);
+    problem.query_type = problem.key_type = STORE_F32;
+    problem.value_type = problem.out_type = STORE_F32;
     return problem;
 }

@@ -10,4 +10,7 @@
  * it. *data is a DATA_... that goes with it. Never of more than about 200 000 pairs. */
 struct test_problem compose_problem(uint64_t number, int *data);
 
+/* The same without what has no backward pass. */
+struct test_problem compose_differentiable(uint64_t number, int *data);
+
 #endif

@@ -3,10 +3,16 @@
  */
 #include "tests/support/element.h"
 
+#include <math.h>
+
 size_t element_size(int32_t dtype) {
     switch (dtype) {
     case ATTN_BOOL:
+    case ATTN_I8:
         return 1;
+    case ATTN_F16:
+    case ATTN_BF16:
+        return 2;
     case ATTN_I64:
         return 8;
     default:
@@ -28,7 +34,23 @@ void *element_at(const attn_tensor *tensor, int64_t i0, int64_t i1, int64_t i2,
 
 float element_float(const attn_tensor *tensor, int64_t i0, int64_t i1, int64_t i2,
                     int64_t i3) {
-    return *(const float *)element_at(tensor, i0, i1, i2, i3);
+    const struct element_row row = {element_at(tensor, i0, i1, i2, i3), tensor->dtype,
+                                    1};
+    return (float)element_in(&row, 0);
+}
+
+void element_put(int32_t dtype, void *element, double x) {
+    switch (dtype) {
+    case ATTN_F32:
+        *(float *)element = (float)x;
+        break;
+    case ATTN_I8:
+        *(int8_t *)element = (int8_t)fmax(-128, fmin(127, nearbyint(x)));
+        break;
+    default:
+        *(uint16_t *)element = (uint16_t)stored_nearest(dtype, x);
+        break;
+    }
 }
 
 int64_t element_count(const attn_tensor *tensor) {

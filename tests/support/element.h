@@ -5,6 +5,7 @@
 #ifndef TEST_ELEMENT_H
 #define TEST_ELEMENT_H
 
+#include "tests/support/stored.h"
 #include "tests/support/test.h"
 
 /* Bytes of one. */
@@ -12,8 +13,31 @@ size_t element_size(int32_t dtype);
 
 void *element_at(const attn_tensor *tensor, int64_t i0, int64_t i1, int64_t i2,
                  int64_t i3);
+
+/* A number of f32, or of a storage type: f16, bf16, i8 without its scale. */
 float element_float(const attn_tensor *tensor, int64_t i0, int64_t i1, int64_t i2,
                     int64_t i3);
+
+/* Puts the nearest number that the type has, of i8 from -128 to 127, in a place. */
+void element_put(int32_t dtype, void *element, double x);
+
+/* Numbers one after the other, of any such type; bytes times their row's scale. */
+struct element_row {
+    const void *data;
+    int32_t dtype;
+    double scale;
+};
+
+static inline double element_in(const struct element_row *row, int64_t c) {
+    switch (row->dtype) {
+    case ATTN_F32:
+        return ((const float *)row->data)[c];
+    case ATTN_I8:
+        return row->scale * ((const int8_t *)row->data)[c];
+    default:
+        return stored_float(row->dtype, ((const uint16_t *)row->data)[c]);
+    }
+}
 
 /* The number of elements, and the place of the n-th of them, the last index fastest.
  * Dimensions that the tensor lacks have index 0. */

@@ -36,30 +36,6 @@ void gen_place(struct test_inputs *inputs, int which, attn_tensor *tensor,
     inputs->block[which] = layout_place(tensor, random);
 }
 
-/* A tensor of (B, heads, length, dim) in the problem's layout, at times with gaps
- * between rows and between heads. */
-static void place_rows(struct test_inputs *inputs, int which, attn_tensor *tensor,
-                       int64_t heads, int64_t length, int64_t dim) {
-    const struct test_problem *p = &inputs->problem;
-    struct random random = random_stream(p->seed, 100 + (uint64_t)which);
-    int64_t gap = random_percent(&random, 50) ? 0 : random_between(&random, 1, 9);
-    int64_t row = dim + gap, other_gap = random_percent(&random, 70) ? 0 : 3;
-    int bshd = p->layout == LAYOUT_BSHD;
-    int64_t outer = row * (bshd ? heads : length) + other_gap;
-    *tensor = (attn_tensor){.shape = {p->batch, heads, length, dim},
-                            .stride = {outer * (bshd ? length : heads),
-                                       bshd ? row : outer, bshd ? outer : row, 1},
-                            .dtype = ATTN_F32,
-                            .rank = 4};
-    /* One batch element for all: of this tensor, or of key and value together. */
-    struct random together = random_stream(p->seed, 150);
-    if (random_percent(&random, 8) ||
-        (which != QUERY && random_percent(&together, 8))) {
-        tensor->stride[0] = 0;
-    }
-    gen_place(inputs, which, tensor, &random);
-}
-
 /* A tensor that broadcasts to (B, Hq, rows, columns): of lower rank, with dimensions
  * of size 1, or with strides of 0. */
 static void place_broadcast(struct test_inputs *inputs, int which, attn_tensor *tensor,
@@ -110,55 +86,6 @@ int64_t gen_place_tokens(struct test_inputs *inputs, int which, attn_tensor *ten
 }
 
 /* ------------------------------------------------------------------ contents */
-
-float gen_score_number(struct random *random, int data, int which, int64_t row) {
-    static const float tiny[] = {0.0f,       -0.0f,       0x1p-149f,
-                                 -0x1p-149f, 0x1.8p-127f, -0x1p-126f,
-                                 0x1p-75f,   1.0f,        -1.0f};
-    float x = random_float(random);
-    switch (data) {
-    case DATA_HUGE:
-        return 40.0f * x;
-    case DATA_EQUAL:
-        return which == QUERY ? 0.5f : -0.75f;
-    case DATA_DOMINANT:
-        if (which == QUERY) {
-            return 3.0f + 0.1f * x;
-        }
-        return row == 5 ? 4.0f : 0.05f * x;
-    case DATA_TINY:
-        return tiny[random_between(random, 0, (int64_t)COUNT_OF(tiny) - 1)];
-    default:
-        return x;
-    }
-}
-
-static float value_number(struct random *random, int data) {
-    if (data == DATA_HUGE) {
-        return 1e15f * random_float(random);
-    }
-    return data == DATA_TINY ? gen_score_number(random, DATA_TINY, VALUE, 0)
-                             : random_float(random);
-}
-
-static void fill_rows(struct test_inputs *inputs, int which,
-                      const attn_tensor *tensor) {
-    struct random random = random_stream(inputs->problem.seed, (uint64_t)which);
-    int64_t batch =
-        tensor->stride[0] == 0 && tensor->shape[0] > 1 ? 1 : tensor->shape[0];
-    for (int64_t b = 0; b < batch; b++) {
-        for (int64_t h = 0; h < tensor->shape[1]; h++) {
-            for (int64_t i = 0; i < tensor->shape[2]; i++) {
-                float *row = element_at(tensor, b, h, i, 0);
-                for (int64_t c = 0; c < tensor->shape[3]; c++) {
-                    row[c] = which == VALUE
-                                 ? value_number(&random, inputs->data)
-                                 : gen_score_number(&random, inputs->data, which, i);
-                }
-            }
-        }
-    }
-}
 
 /* Lengths from 0 to size, with the two ends among the likely ones. */
 static int64_t draw_length(struct random *random, int64_t size) {
@@ -283,12 +210,7 @@ void gen_inputs(struct test_inputs *inputs, const struct test_problem *problem,
     const struct test_problem *p = problem;
     struct test_inputs *in = inputs;
     *in = (struct test_inputs){.problem = *p, .data = data};
-    place_rows(in, QUERY, &in->query, p->q_heads, p->q_length, p->key_dim);
-    place_rows(in, KEY, &in->key, p->kv_heads, p->kv_length, p->key_dim);
-    place_rows(in, VALUE, &in->value, p->kv_heads, p->kv_length, p->value_dim);
-    fill_rows(in, QUERY, &in->query);
-    fill_rows(in, KEY, &in->key);
-    fill_rows(in, VALUE, &in->value);
+    gen_rows(in);
     if (p->q_lengths) {
         make_positions(in, Q_LENGTHS, &in->q_lengths);
     }

@@ -19,7 +19,7 @@ enum {
     DATA_KINDS
 };
 
-enum { GEN_TENSORS = 25 };
+enum { GEN_TENSORS = 27 };
 
 /* Tensors that the problem does not have keep rank 0. */
 struct test_inputs {
@@ -32,6 +32,7 @@ struct test_inputs {
     attn_tensor relative_bias, relative_keys, content_bias, position_bias;
     attn_tensor q_segments, k_segments, segment_keys, segment_bias;
     attn_tensor q_ranks, k_ranks;
+    attn_tensor key_scales, value_scales;
     int64_t dropout_seed, relative_zero;
     void *block[GEN_TENSORS]; /* what the tensors lie in, in the order above */
 };
@@ -45,6 +46,9 @@ const attn_tensor *gen_given(const attn_tensor *tensor);
 
 /* The name of a DATA_... */
 const char *gen_data_name(int data);
+
+/* The ATTN_... that a STORE_... stands for. */
+int32_t gen_dtype(int32_t store);
 
 /* Number of blocks that size falls into. */
 int64_t gen_blocks(int64_t size, int64_t block);

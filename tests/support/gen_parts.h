@@ -35,6 +35,8 @@ enum {
     SEGMENT_BIAS,
     Q_RANKS,
     K_RANKS,
+    KEY_SCALES,
+    VALUE_SCALES,
     PLACES
 };
 
@@ -58,7 +60,10 @@ void gen_runs(struct test_inputs *inputs, int which, attn_tensor *tensor,
  * keys (KEY). */
 float gen_score_number(struct random *random, int data, int which, int64_t row);
 
-/* All tensors from RELATIVE_BIAS on that the problem has. */
+/* Query, key and value, and scales where they are bytes. */
+void gen_rows(struct test_inputs *inputs);
+
+/* All tensors from RELATIVE_BIAS to K_RANKS that the problem has. */
 void gen_relative(struct test_inputs *inputs);
 
 #endif

@@ -9,6 +9,7 @@
 #include "tests/support/element.h"
 #include "tests/support/oracle_relative.h"
 #include "tests/support/philox.h"
+#include "tests/support/rows.h"
 
 static const double unit = 0x1p-24;
 static const double smallest = 0x1p-149; /* of a float that is not 0 */
@@ -91,10 +92,9 @@ static void score_raw(struct oracle_row *row, const struct test_inputs *inputs,
                       int64_t b, int64_t h, int64_t i, int64_t j) {
     const struct test_problem *p = &inputs->problem;
     int64_t group = h / (p->q_heads / p->kv_heads);
-    struct oracle_product product =
-        oracle_product(p, element_at(&inputs->query, b, h, i, 0),
-                       oracle_head_vector(&inputs->content_bias, h),
-                       element_at(&inputs->key, b, group, j, 0));
+    struct oracle_product product = oracle_product(
+        p, rows_query(inputs, b, h, i), oracle_head_vector(&inputs->content_bias, h),
+        rows_key(inputs, b, group, j));
     row->raw[j] = product.value;
     row->raw_error[j] = product.error;
 }
@@ -233,6 +233,11 @@ void oracle_compute(struct oracle_row *row, const struct test_inputs *inputs, in
     double dropping = p->dropout > 0 ? 4 * unit : 0; /* the factor and its product */
     /* Weights below 2^-126 of the maximum are 0, and products may underflow. */
     double lost = 0x1p-126, underflow = ((double)row->attended + 64) * smallest;
+    if (inputs->value.dtype == ATTN_I8) {
+        /* the weight or the byte is multiplied by the scale first */
+        dropping += unit;
+        underflow *= 1 + 128;
+    }
 
     for (int32_t c = 0; c < p->value_dim; c++) {
         row->out[c] = row->out_error[c] = 0;
@@ -243,14 +248,15 @@ void oracle_compute(struct oracle_row *row, const struct test_inputs *inputs, in
         if (row->biased[j] == -INFINITY) {
             continue;
         }
-        const float *value = element_at(&inputs->value, b, group, j, 0);
+        const struct element_row value = rows_value(inputs, b, group, j);
         row->weight[j] /= row->row_sum;
         row->weight_error[j] = relative * row->weight[j] + lost;
         double factor = row->weight[j] * row->drop[j];
         double factor_error = row->weight_error[j] * row->drop[j] + dropping * factor;
         for (int32_t c = 0; c < p->value_dim; c++) {
-            row->out[c] += factor * value[c];
-            row->out_error[c] += factor_error * fabs((double)value[c]);
+            double number = element_in(&value, c);
+            row->out[c] += factor * number;
+            row->out_error[c] += factor_error * fabs(number);
         }
     }
     for (int32_t c = 0; c < p->value_dim && row->attended > 0; c++) {

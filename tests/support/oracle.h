@@ -15,6 +15,12 @@
  * products of relative positions and segments are off by as much as one with a key, and
  * each term is one number more that is added: k relative terms give e_j
  * k u (|capped score| + sum of |terms|) more.
+ *
+ * Numbers stored in 16 bits are exact. A scale of bytes costs one rounding, of each
+ * number or of what they make: g_(d+3), and one u more of each p_j |v_jc|; and what
+ * underflows may be multiplied by the scale, or by the byte. Nothing here rounds out to
+ * 16 bits: what rounds to there may be anything that a number within the bound rounds
+ * to, which check_stored_number() says.
  */
 #ifndef TEST_ORACLE_H
 #define TEST_ORACLE_H

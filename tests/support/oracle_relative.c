@@ -7,6 +7,7 @@
 
 #include "tests/support/element.h"
 #include "tests/support/oracle.h"
+#include "tests/support/rows.h"
 
 static const double unit = 0x1p-24;
 static const double smallest = 0x1p-149;
@@ -79,18 +80,29 @@ float *oracle_looked_up(const struct test_inputs *inputs, int64_t b, int64_t h,
 /* ------------------------------------------------------------------------ terms */
 
 struct oracle_product oracle_product(const struct test_problem *problem,
-                                     const float *query, const float *bias,
-                                     const float *row) {
-    double dot = 0, size = 0, scale = oracle_scale(problem);
+                                     struct element_row query, const float *bias,
+                                     struct element_row row) {
+    double dot = 0, size = 0, sum = 0, scale = oracle_scale(problem);
     for (int32_t c = 0; c < problem->key_dim; c++) {
-        double factor = (double)query[c] + (bias != NULL ? (double)bias[c] : 0);
-        dot += factor * row[c];
-        size += fabs(factor * row[c]);
+        double factor = element_in(&query, c) + (bias != NULL ? (double)bias[c] : 0);
+        double product = factor * element_in(&row, c);
+        dot += product;
+        size += fabs(product);
+        sum += fabs(factor);
     }
-    double roundings = (problem->key_dim + (bias != NULL ? 3 : 2)) * unit;
+    int bytes = row.dtype == ATTN_I8;
+    double roundings = (problem->key_dim + 2 + (bias != NULL) + bytes) * unit;
     double error = roundings / (1 - roundings) * fabs(scale) * size;
-    error += (problem->key_dim * fabs(scale) + 1) * smallest;
+    double underflow = problem->key_dim * fabs(scale) + 1;
+    if (bytes) {
+        underflow += fabs(row.scale) * underflow + fabs(scale) * sum;
+    }
+    error += underflow * smallest;
     return (struct oracle_product){scale * dot, error};
+}
+
+static struct element_row floats(const float *row) {
+    return (struct element_row){row, ATTN_F32, 1};
 }
 
 static void add_term(struct oracle_terms *terms, struct oracle_product term) {
@@ -103,7 +115,7 @@ static void add_term(struct oracle_terms *terms, struct oracle_product term) {
 struct oracle_terms oracle_relative_terms(const struct test_inputs *inputs, int64_t b,
                                           int64_t h, int64_t i, int64_t j) {
     const struct test_problem *p = &inputs->problem;
-    const float *query = element_at(&inputs->query, b, h, i, 0);
+    const struct element_row query = rows_query(inputs, b, h, i);
     struct oracle_terms terms = {0};
     if (p->buckets > 0) {
         int64_t bucket = oracle_bucket_of(inputs, b, i, j);
@@ -112,13 +124,15 @@ struct oracle_terms oracle_relative_terms(const struct test_inputs *inputs, int6
     }
     if (p->relative_keys) {
         const float *bias = oracle_head_vector(&inputs->position_bias, h);
-        add_term(&terms, oracle_product(p, query, bias,
-                                        oracle_relative_key(inputs, b, h, i, j)));
+        add_term(&terms,
+                 oracle_product(p, query, bias,
+                                floats(oracle_relative_key(inputs, b, h, i, j))));
     }
     if (p->segments) {
         const float *bias = oracle_head_vector(&inputs->segment_bias, h);
-        add_term(&terms, oracle_product(p, query, bias,
-                                        oracle_segment_key(inputs, b, h, i, j)));
+        add_term(&terms,
+                 oracle_product(p, query, bias,
+                                floats(oracle_segment_key(inputs, b, h, i, j))));
     }
     return terms;
 }

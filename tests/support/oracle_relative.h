@@ -5,6 +5,7 @@
 #ifndef TEST_ORACLE_RELATIVE_H
 #define TEST_ORACLE_RELATIVE_H
 
+#include "tests/support/element.h"
 #include "tests/support/gen.h"
 
 /* The bucket of relative_bias for a distance j - p. */
@@ -34,14 +35,15 @@ float *oracle_looked_up(const struct test_inputs *inputs, int64_t b, int64_t h,
                         int64_t i, int64_t j);
 
 /* scale (query + bias) . row with the largest error of float32 arithmetic, in which the
- * sum query + bias is rounded first. bias may be NULL. */
+ * sum query + bias is rounded first. bias may be NULL. The scale of a row of bytes may
+ * be multiplied with each of them or with their sum. */
 struct oracle_product {
     double value, error;
 };
 
 struct oracle_product oracle_product(const struct test_problem *problem,
-                                     const float *query, const float *bias,
-                                     const float *row);
+                                     struct element_row query, const float *bias,
+                                     struct element_row row);
 
 /* All terms of a pair, their number, and the sums of their values, sizes and errors. */
 struct oracle_terms {

@@ -13,8 +13,14 @@
 
 enum { MARGIN = 128 }; /* bytes before and after a tensor; keeps multiples of 64 */
 
-/* A NaN that no computation makes; its first byte stands for a boolean. */
+/* NaN that no computation makes; the first byte of the long one stands for a boolean.
+ */
 static const uint32_t pattern = 0xffa5c3e7;
+static const uint16_t short_pattern = 0xffa5;
+
+static const void *pattern_of(size_t size) {
+    return size == sizeof short_pattern ? (const void *)&short_pattern : &pattern;
+}
 
 const char *outputs_name(int output) {
     static const char *const names[SLOTS] = {"out",
@@ -64,7 +70,9 @@ static attn_tensor shape_of(const struct test_problem *p, int output) {
     default:
         break;
     }
-    shape.dtype = output == DROPOUT_MASK ? ATTN_BOOL : ATTN_F32;
+    shape.dtype = output == DROPOUT_MASK ? ATTN_BOOL
+                  : output == OUT        ? gen_dtype(p->out_type)
+                                         : ATTN_F32;
     return shape;
 }
 
@@ -127,7 +135,7 @@ void outputs_reset(struct test_outputs *outputs) {
         size_t size = element_size(outputs->tensor[o].dtype);
         char *block = outputs->block[o];
         for (int64_t i = 0; i < outputs->elements[o]; i++, block += size) {
-            memcpy(block, &pattern, size);
+            memcpy(block, pattern_of(size), size);
         }
     }
 }
@@ -175,12 +183,12 @@ static int sweep_element(const attn_tensor *tensor, const int64_t *index, void *
     const char *element = element_at(tensor, index[0], index[1], index[2], index[3]);
     char *copy = sweep->copy + (element - sweep->start);
     size_t size = element_size(tensor->dtype);
-    if (memcmp(copy, &pattern, size) == 0) {
+    if (memcmp(copy, pattern_of(size), size) == 0) {
         print_error("%s[%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "] not written\n",
                     sweep->name, index[0], index[1], index[2], index[3]);
         return 0;
     }
-    memcpy(copy, &pattern, size);
+    memcpy(copy, pattern_of(size), size);
     return 1;
 }
 
@@ -188,7 +196,7 @@ static int only_pattern(const struct test_outputs *outputs, int output,
                         const char *block) {
     size_t size = element_size(outputs->tensor[output].dtype);
     for (int64_t i = 0; i < outputs->elements[output]; i++, block += size) {
-        if (memcmp(block, &pattern, size) != 0) {
+        if (memcmp(block, pattern_of(size), size) != 0) {
             print_error("%s: element %" PRId64 " of its memory written, which is none "
                         "of its own\n",
                         outputs_name(output), i);
@@ -233,12 +241,14 @@ static int same_element(const attn_tensor *tensor, const int64_t *i, void *user)
     if (memcmp(x, y, element_size(tensor->dtype)) == 0) {
         return 1;
     }
-    int number = tensor->dtype == ATTN_F32;
+    int number = tensor->dtype != ATTN_BOOL;
     print_error("first difference at [%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64
                 "]: %.9g and %.9g\n",
                 i[0], i[1], i[2], i[3],
-                number ? (double)*(const float *)x : *(const uint8_t *)x,
-                number ? (double)*(const float *)y : *(const uint8_t *)y);
+                number ? (double)element_float(tensor, i[0], i[1], i[2], i[3])
+                       : *(const uint8_t *)x,
+                number ? (double)element_float(other, i[0], i[1], i[2], i[3])
+                       : *(const uint8_t *)y);
     return 0;
 }
 

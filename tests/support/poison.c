@@ -45,6 +45,13 @@ static float poison_number(int poison, int64_t count) {
     }
 }
 
+/* The largest bytes, but for NaN, which nothing turns into one: their scales do that.
+ */
+static double poison_of(int32_t dtype, int poison, int64_t count) {
+    const float number = poison_number(poison, count);
+    return dtype == ATTN_I8 && isnan(number) ? (double)(count % 255) : (double)number;
+}
+
 /* Overwrites the rows of (B, heads, length, dim) whose first element has no mark. */
 static int64_t poison_rows(struct marks *marks, int poison) {
     const attn_tensor *tensor = marks->tensor;
@@ -55,9 +62,9 @@ static int64_t poison_rows(struct marks *marks, int poison) {
                 if (*mark_of(marks, b, h, i, 0)) {
                     continue;
                 }
-                float *row = element_at(tensor, b, h, i, 0);
                 for (int64_t c = 0; c < tensor->shape[3]; c++) {
-                    row[c] = poison_number(poison, count++);
+                    element_put(tensor->dtype, element_at(tensor, b, h, i, c),
+                                poison_of(tensor->dtype, poison, count++));
                 }
             }
         }
@@ -180,6 +187,8 @@ int64_t poison_masked(struct test_inputs *inputs, int poison) {
     const struct test_problem *p = &inputs->problem;
     struct marks query = marks_open(&inputs->query), key = marks_open(&inputs->key);
     struct marks value = marks_open(&inputs->value);
+    struct marks key_scales = marks_open(&inputs->key_scales);
+    struct marks value_scales = marks_open(&inputs->value_scales);
     struct marks bias = {&inputs->bias, NULL}, tables[TABLES];
     tables_open(tables, inputs);
     if (p->bias) {
@@ -197,6 +206,8 @@ int64_t poison_masked(struct test_inputs *inputs, int poison) {
                         *mark_of(&query, b, h, i, 0) = 1;
                         *mark_of(&key, b, g, j, 0) = 1;
                         *mark_of(&value, b, g, j, 0) = 1;
+                        *mark_of(&key_scales, 0, b, g, j) = 1;
+                        *mark_of(&value_scales, 0, b, g, j) = 1;
                         mark_tables(tables, inputs, b, h, i, j);
                     }
                 }
@@ -204,13 +215,16 @@ int64_t poison_masked(struct test_inputs *inputs, int poison) {
         }
     }
     int64_t count = poison_rows(&query, poison) + poison_rows(&key, poison) +
-                    poison_rows(&value, poison);
+                    poison_rows(&value, poison) + poison_elements(&key_scales, poison) +
+                    poison_elements(&value_scales, poison);
     if (p->bias) {
         count += poison_bias(&bias, p, poison);
     }
     free(query.needed);
     free(key.needed);
     free(value.needed);
+    free(key_scales.needed);
+    free(value_scales.needed);
     free(bias.needed);
     return count + poison_tables(tables, poison) + poison_all_tokens(inputs);
 }

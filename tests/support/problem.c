@@ -31,7 +31,7 @@ struct word {
     size_t offset;
     int64_t least; /* PAIR */
     char separator;
-    const char *choices[6];
+    const char *choices[6]; /* CHOICE: the last is NULL */
 };
 
 #define AT(member) offsetof(struct test_problem, member)
@@ -59,6 +59,10 @@ static const struct word words[] = {
     {"vbias", FLAG, AT(position_bias), 0, 0, {0}},
     {"segments", FLAG, AT(segments), 0, 0, {0}},
     {"ranks", CHOICE, AT(ranks), 0, 0, {"off", "upto", "below"}},
+    {"query", CHOICE, AT(query_type), 0, 0, {"f32", "f16", "bf16"}},
+    {"key", CHOICE, AT(key_type), 0, 0, {"f32", "f16", "bf16", "i8"}},
+    {"value", CHOICE, AT(value_type), 0, 0, {"f32", "f16", "bf16", "i8"}},
+    {"out", CHOICE, AT(out_type), 0, 0, {"f32", "f16", "bf16"}},
     {"engine", CHOICE, AT(engine), 0, 0, {"auto", "dense", "flash", "decode"}},
     {"layout", CHOICE, AT(layout), 0, 0, {"bhsd", "bshd"}},
     {"threads", COUNT, AT(threads), 0, 0, {0}},

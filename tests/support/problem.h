@@ -14,6 +14,7 @@
  *     block=BQxBK  mask  bias  alibi  sinks  softcap=X  scale=X  dropout=P
  *     relbias=BUCKETS,DISTANCE  bidir  relkeys  ubias  vbias  segments
  *     ranks=off|upto|below
+ *     query=f32|f16|bf16  key=f32|f16|bf16|i8  value=f32|f16|bf16|i8  out=f32|f16|bf16
  *     engine=auto|dense|flash|decode  layout=bhsd|bshd  threads=N  isa=NAME
  *     seed=N
  */
@@ -24,6 +25,9 @@
 #include <stdint.h>
 
 enum { LAYOUT_BHSD, LAYOUT_BSHD };
+
+/* What numbers are stored in. */
+enum { STORE_F32, STORE_F16, STORE_BF16, STORE_I8 };
 
 struct test_problem {
     int64_t batch, q_length, kv_length;
@@ -39,11 +43,12 @@ struct test_problem {
     float dropout;                 /* probability; 0: off */
     int64_t buckets, max_distance; /* of relative_bias; 0 buckets: none */
     int32_t bidirectional, relative_keys, content_bias, position_bias, segments;
-    int32_t ranks;   /* ATTN_RANKS_... */
-    int32_t engine;  /* ATTN_ENGINE_... */
-    int32_t layout;  /* of query, key, value, out */
-    int32_t threads; /* 0: the context's default */
-    int32_t isa;     /* ATTN_ISA_... */
+    int32_t ranks;                                      /* ATTN_RANKS_... */
+    int32_t query_type, key_type, value_type, out_type; /* STORE_... */
+    int32_t engine;                                     /* ATTN_ENGINE_... */
+    int32_t layout;                                     /* of query, key, value, out */
+    int32_t threads;                                    /* 0: the context's default */
+    int32_t isa;                                        /* ATTN_ISA_... */
     uint64_t seed;
 };
 

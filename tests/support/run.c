@@ -115,6 +115,8 @@ void run_args(attn_forward_args *args, const struct test_inputs *inputs,
     args->segment_bias = gen_given(&inputs->segment_bias);
     args->q_ranks = gen_given(&inputs->q_ranks);
     args->k_ranks = gen_given(&inputs->k_ranks);
+    args->key_scales = gen_given(&inputs->key_scales);
+    args->value_scales = gen_given(&inputs->value_scales);
     outputs_give(outputs, args);
 }
 

@@ -1,7 +1,7 @@
 /*
  * The storage types from and to f32, slowly.
  */
-#include "tests/kernel/stored.h"
+#include "tests/support/stored.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -85,6 +85,39 @@ uint32_t stored_narrowed(int32_t dtype, uint32_t bits) {
 
 double stored_size_of(int32_t dtype, uint32_t bits) {
     return size_of(form_of(dtype), bits);
+}
+
+/* All elements of a 16-bit type, made when they are first asked for. */
+static const float *halves_of(int32_t dtype) {
+    enum { HALVES = 0x10000 };
+    static float halves[2][HALVES];
+    static bool made[2];
+    const int which = dtype == ATTN_BF16;
+    for (uint32_t bits = 0; bits < HALVES && !made[which]; bits++) {
+        const uint32_t wide = stored_widened(dtype, bits);
+        memcpy(&halves[which][bits], &wide, sizeof wide);
+    }
+    made[which] = true;
+    return halves[which];
+}
+
+float stored_float(int32_t dtype, uint32_t bits) {
+    float x;
+    if (dtype == ATTN_F16 || dtype == ATTN_BF16) {
+        return halves_of(dtype)[bits & 0xffff];
+    }
+    bits = stored_widened(dtype, bits);
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+uint32_t stored_nearest(int32_t dtype, double x) {
+    const struct form form = form_of(dtype);
+    const uint32_t sign = signbit(x) ? sign_bit(form) : 0;
+    if (isnan(x)) {
+        return sign | infinite(form) | UINT32_C(1) << (form.fraction - 1);
+    }
+    return sign | (isinf(x) ? infinite(form) : nearest(form, fabs(x)));
 }
 
 uint32_t stored_some_float(uint64_t random_bits) {
