@@ -62,6 +62,9 @@ void suite_add(struct suite *suite, const char *text, const char *where) {
                           p->value_type != STORE_F32 || p->out_type != STORE_F32)) {
         wrong = "numbers are float32 here";
     }
+    if (wrong == NULL && (p->q_packed || p->k_packed)) {
+        wrong = "packed sequences are not measured here";
+    }
     if (wrong != NULL) {
         fail(MISUSED, "%s: \"%s\": %s", where, text, wrong);
     }

@@ -12,8 +12,9 @@
 
 static struct test_backward call, moved;
 
-/* No scales: there is no backward pass of bytes. */
-enum { READ = GEN_TENSORS - 2 + INCOMING + 4 };
+/* There is no backward pass of bytes, with two scales, and of packed sequences, with
+ * two starts. */
+enum { READ = GEN_TENSORS - 4 + INCOMING + 4 };
 
 /* The tensors that a backward call reads. */
 static void list_read(struct test_backward *of, attn_tensor *list[READ]) {

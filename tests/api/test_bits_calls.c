@@ -24,6 +24,8 @@ static const char *const texts[] = {
     "h2 q3 k3000 d32 relkeys relbias=32,128 align=br segments seed=11",
     "b2 h4/2 q3 k3000 d64 key=i8 value=i8 query=bf16 out=f16 kvlens seed=12",
     "h4/2 q150 k700 d40 key=f16 value=bf16 out=bf16 causal align=br seed=13",
+    "b7 h4/2 q200 k700 d24 qpacked kpacked causal align=br seed=14",
+    "b5 h4/2 q3 k4000 d64 qpacked kpacked value=i8 sinks align=br seed=15",
 };
 
 static void number_of_threads(void **state) {

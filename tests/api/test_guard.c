@@ -24,7 +24,10 @@ static const char *const texts[] = {
     "b2 h4/2 q3 k75 d17/9 query=f16 key=i8 value=bf16 out=f16 seed=9",
     "b2 h2 q37 k131 d33 query=bf16 key=f16 value=i8 out=bf16 mask layout=bshd seed=10",
     "h6/2 q1 k300 d40/65 key=bf16 value=i8 causal align=br seed=11",
-    "h2 q9 k140 d24/15 key=i8 value=f16 out=f16 kvlens seed=12"};
+    "h2 q9 k140 d24/15 key=i8 value=f16 out=f16 kvlens seed=12",
+    "b4 h2 q20 k90 d24 qpacked kpacked causal align=br seed=13",
+    "b5 h4/2 q3 k400 d17 qpacked kpacked key=i8 value=f16 layout=bshd seed=14",
+    "b3 h2 q40 k50 d8/3 kpacked qlens out=bf16 seed=15"};
 
 static void tensors_between_pages(void **state) {
     (void)state;
@@ -50,7 +53,8 @@ static void tensors_between_pages(void **state) {
             &moved.inputs.k_segments,     &moved.inputs.segment_keys,
             &moved.inputs.segment_bias,   &moved.inputs.q_ranks,
             &moved.inputs.k_ranks,        &moved.inputs.key_scales,
-            &moved.inputs.value_scales};
+            &moved.inputs.value_scales,   &moved.inputs.q_starts,
+            &moved.inputs.k_starts};
         _Static_assert(COUNT_OF(inputs) == GEN_TENSORS, "all are listed");
         for (size_t t = 0; t < COUNT_OF(inputs); t++) {
             fence_tensor(inputs[t], at_end, 1);

@@ -73,6 +73,9 @@ MASK_TEST(stored, "query=f16 key=f16 value=f16 out=f16 causal align=br",
           "key=i8 value=bf16 mask bias",
           "key=bf16 value=i8 softcap=3 sinks dropout=0.5",
           "query=f16 key=i8 value=f16 relkeys ubias vbias align=br segments")
+MASK_TEST(packed, "qpacked kpacked causal align=br", "qpacked kpacked window=5,9 sinks",
+          "qpacked kvlens align=kvlens causal", "kpacked qlens align=br alibi",
+          "qpacked kpacked align=offsets relkeys vbias key=i8 dropout=0.2")
 MASK_TEST(ranks, "ranks=upto", "ranks=below", "ranks=below qlens kvlens sinks",
           "ranks=upto causal align=br", "ranks=below mask",
           "ranks=upto segments relkeys ubias vbias relbias=32,128 bidir")
@@ -88,7 +91,7 @@ int main(void) {
         cmocka_unit_test(dropout),       cmocka_unit_test(relative_bias),
         cmocka_unit_test(relative_keys), cmocka_unit_test(content_bias),
         cmocka_unit_test(segments),      cmocka_unit_test(ranks),
-        cmocka_unit_test(stored),
+        cmocka_unit_test(stored),        cmocka_unit_test(packed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,7 +59,11 @@ static void each_mask(void **state) {
         "b2 h4/2 q3 k700 d40 window=100,0 align=br key=i8 value=i8 seed=19",
         "b2 h2 q2 k300 d17 bias kvlens qlens key=bf16 value=f16 out=f16 seed=20",
         "b2 h4/1 q1 k1500 d8 docs key=i8 value=f16 query=bf16 seed=21",
-        "b3 h2 q70 k90 d8 ranks=below kvlens value=i8 out=f16 seed=22"};
+        "b3 h2 q70 k90 d8 ranks=below kvlens value=i8 out=f16 seed=22",
+        "b5 h2 q40 k150 d16 qpacked kpacked causal align=br seed=23",
+        "b4 h4/2 q3 k900 d24 qpacked kpacked key=i8 value=i8 window=90,0 align=br "
+        "seed=24",
+        "b3 h2 q20 k90 d8 kpacked qlens key=f16 value=bf16 out=f16 seed=25"};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         struct test_problem problem = run_parse(texts[t]);
         /* A problem that masks nothing proves nothing: take the next seed that does. */

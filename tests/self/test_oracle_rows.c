@@ -1,6 +1,6 @@
 /*
- * The oracle on numbers in 16 bits and in bytes, worked out by hand; and what a rounded
- * number may be.
+ * The oracle on numbers in 16 bits and in bytes and on packed sequences, worked out by
+ * hand; what a rounded number may be, and which rows a call must leave alone.
  */
 #include <math.h>
 
@@ -75,6 +75,82 @@ static void scales_multiply_bytes(void **state) {
     oracle_close(&row);
 }
 
+/* Three sequences, of keys 0 and 1, of none, of 2, in a tensor with one row more. */
+static void packed_sequences(void **state) {
+    (void)state;
+    float ones[3] = {1, 1, 1}, keys[4] = {0, logf(3), 5, 99};
+    float values[4] = {8, 16, 7, 99};
+    int32_t q_starts[4] = {0, 1, 2, 3};
+    int64_t k_starts[4] = {0, 2, 2, 3};
+    in = (struct test_inputs){.problem = run_parse("b3 q1 k2 qpacked kpacked causal")};
+    const attn_tensor view = {
+        .rank = 4, .dtype = ATTN_F32, .shape = {1, 1, 4, 1}, .stride = {4, 4, 1, 1}};
+    const attn_tensor starts = {.rank = 1, .shape = {4}, .stride = {1}};
+    in.query = in.key = in.value = view;
+    in.query.shape[2] = 3;
+    in.query.data = ones;
+    in.key.data = keys;
+    in.value.data = values;
+    in.q_starts = in.k_starts = starts;
+    in.q_starts.dtype = ATTN_I32;
+    in.q_starts.data = q_starts;
+    in.k_starts.dtype = ATTN_I64;
+    in.k_starts.data = k_starts;
+    oracle_open(&row, &in.problem);
+    oracle_compute(&row, &in, 0, 0, 0);
+    assert_near(row.out[0], 8);
+    in.problem.alignment = ATTN_ALIGN_BOTTOM_RIGHT;
+    oracle_compute(&row, &in, 0, 0, 0);
+    assert_near(row.out[0], 0.25 * 8 + 0.75 * 16);
+    oracle_compute(&row, &in, 1, 0, 0);
+    assert_true(row.attended == 0 && row.out[0] == 0);
+    oracle_compute(&row, &in, 2, 0, 0);
+    assert_near(row.out[0], 7);
+    assert_near(row.lse, 5);
+    assert_int_equal(rows_of_query(&in, 2, 0).i, 2);
+    assert_int_equal(rows_of_key(&in, 2, 0).i, 2);
+    oracle_close(&row);
+}
+
+/* Rows that belong to no sequence are to be left alone, all others to be written. */
+static void rows_apart(void **state) {
+    (void)state;
+    struct test_problem problem = run_parse("b3 h2 q9 k5 d4 qpacked kpacked out=bf16");
+    struct gen_packing packing;
+    do {
+        problem.seed++;
+        packing = gen_pack_queries(&problem, NULL);
+    } while (packing.first == 0 || packing.rows == packing.end ||
+             packing.end == packing.first);
+    struct test_outputs outputs;
+    outputs_open(&outputs, &problem, ALL_OUTPUTS);
+    assert_int_equal(outputs.tensor[WEIGHTS].rank, 0);
+    const attn_tensor *out = &outputs.tensor[OUT], *lse = &outputs.tensor[LSE];
+    for (int o = OUT; o <= ROW_SUM; o++) {
+        const attn_tensor *t = &outputs.tensor[o];
+        for (int64_t n = 0; n < element_count(t); n++) {
+            int64_t i[4];
+            element_index(t, n, i);
+            const int64_t r = i[o == OUT ? 2 : 3];
+            if (r >= packing.first && r < packing.end) {
+                element_put(t->dtype, element_nth(t, n), 1);
+            }
+        }
+    }
+    assert_true(outputs_whole(&outputs));
+    void *const apart[] = {element_at(out, 0, 1, packing.end, 2),
+                           element_at(out, 0, 0, packing.first - 1, 3),
+                           element_at(lse, 0, 0, 1, packing.end)};
+    for (size_t a = 0; a < COUNT_OF(apart); a++) {
+        uint8_t *byte = apart[a];
+        *byte ^= 1;
+        assert_false(outputs_whole(&outputs));
+        *byte ^= 1;
+    }
+    assert_true(outputs_whole(&outputs));
+    outputs_close(&outputs);
+}
+
 /* Half a step of the type is allowed, and what the bound allows before it. */
 static void rounded_numbers(void **state) {
     (void)state;
@@ -102,8 +178,8 @@ static void rounded_numbers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(types_by_their_bits),
-        cmocka_unit_test(scales_multiply_bytes),
+        cmocka_unit_test(types_by_their_bits), cmocka_unit_test(scales_multiply_bytes),
+        cmocka_unit_test(packed_sequences),    cmocka_unit_test(rows_apart),
         cmocka_unit_test(rounded_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

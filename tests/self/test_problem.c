@@ -13,7 +13,7 @@ static void words_set_members(void **state) {
         "b2 h12/4 q512 k300 d64/32 causal align=br window=128,0 qlens kvlens docs "
         "prefix block=64x32 mask bias alibi sinks softcap=30 scale=0.5 dropout=0.25 "
         "relbias=32,128 bidir relkeys ubias vbias segments ranks=below "
-        "query=f16 key=i8 value=bf16 out=f16 "
+        "qpacked kpacked query=f16 key=i8 value=bf16 out=f16 "
         "engine=flash layout=bshd threads=3 isa=avx2 seed=18446744073709551615");
     assert_int_equal(p.batch, 2);
     assert_int_equal(p.q_heads, 12);
@@ -36,6 +36,7 @@ static void words_set_members(void **state) {
     assert_true(p.bidirectional && p.relative_keys && p.content_bias);
     assert_true(p.position_bias && p.segments);
     assert_int_equal(p.ranks, ATTN_RANKS_BELOW);
+    assert_true(p.q_packed && p.k_packed);
     assert_int_equal(p.query_type, STORE_F16);
     assert_int_equal(p.key_type, STORE_I8);
     assert_int_equal(p.value_type, STORE_BF16);

@@ -10,6 +10,7 @@
 
 #include "tests/support/element.h"
 #include "tests/support/oracle.h"
+#include "tests/support/rows.h"
 
 /* A sum of weights and what may be wrong with it. */
 struct sum {
@@ -70,6 +71,9 @@ static int asked(const struct check *check, int output) {
 /* The outputs with one number for each query. (They have rank 3: i0 does not count.) */
 static void compare_row(struct check *check, const struct oracle_row *row, int64_t b,
                         int64_t h, int64_t i) {
+    const struct rows_place at = rows_of_query(check->inputs, b, i);
+    b = at.b;
+    i = at.i;
     if (asked(check, OUT)) {
         for (int32_t c = 0; c < check->inputs->problem.value_dim; c++) {
             compare(check, OUT, b, h, i, c, row->out[c], row->out_error[c]);
@@ -158,8 +162,10 @@ int check_outputs(const struct test_inputs *inputs,
     struct oracle_row row;
     oracle_open(&row, p);
     for (int64_t b = 0; b < p->batch; b++) {
+        /* packed sequences have no rows beyond their own */
+        int64_t rows = p->q_packed ? oracle_q_length(inputs, b) : p->q_length;
         for (int64_t h = 0; h < p->q_heads; h++) {
-            for (int64_t i = 0; i < p->q_length; i++) {
+            for (int64_t i = 0; i < rows; i++) {
                 oracle_compute(&row, inputs, b, h, i);
                 compare_row(&check, &row, b, h, i);
                 compare_keys(&check, &row, b, h, i);

@@ -96,6 +96,22 @@ static void compose_stored(struct test_problem *p, struct random *random) {
     }
 }
 
+/* Without all that has no packed form. */
+static void compose_packed(struct test_problem *p, struct random *random) {
+    if (!random_percent(random, 15)) {
+        return;
+    }
+    const int64_t fate = random_between(random, 0, 9);
+    p->q_packed = fate != 0;
+    p->k_packed = fate != 1;
+    p->batch += random_between(random, 0, 3);
+    p->q_lengths = p->q_lengths && !p->q_packed;
+    p->kv_lengths = p->kv_lengths && !p->k_packed;
+    p->mask = p->bias = p->documents = p->segments = 0;
+    p->q_block = p->k_block = 0;
+    p->ranks = ATTN_RANKS_OFF;
+}
+
 struct test_problem compose_problem(uint64_t number, int *data) {
     struct random random = random_stream(number, 77);
     struct test_problem problem = {.seed = number};
@@ -114,6 +130,7 @@ struct test_problem compose_problem(uint64_t number, int *data) {
     }
     compose_relative(&problem, &random);
     compose_stored(&problem, &random);
+    compose_packed(&problem, &random);
     return problem;
 }
 
@@ -121,5 +138,6 @@ struct test_problem compose_differentiable(uint64_t number, int *data) {
     struct test_problem problem = compose_problem(number, data);
     problem.query_type = problem.key_type = STORE_F32;
     problem.value_type = problem.out_type = STORE_F32;
+    problem.q_packed = problem.k_packed = 0;
     return problem;
 }

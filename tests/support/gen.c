@@ -62,9 +62,8 @@ static void place_broadcast(struct test_inputs *inputs, int which, attn_tensor *
     gen_place(inputs, which, tensor, &random);
 }
 
-/* Integers of shape (n) or (rows, n), of 4 or 8 bytes. */
-static void place_ints(struct test_inputs *inputs, int which, attn_tensor *tensor,
-                       int64_t rows, int64_t n) {
+void gen_place_ints(struct test_inputs *inputs, int which, attn_tensor *tensor,
+                    int64_t rows, int64_t n) {
     struct random random = random_stream(inputs->problem.seed, 100 + (uint64_t)which);
     *tensor =
         (attn_tensor){.dtype = random_percent(&random, 50) ? ATTN_I32 : ATTN_I64,
@@ -78,7 +77,7 @@ int64_t gen_place_tokens(struct test_inputs *inputs, int which, attn_tensor *ten
                          int64_t length, struct random *random) {
     int64_t rows = random_percent(random, 30) ? 1 : inputs->problem.batch;
     int one_list = rows == 1 && random_percent(random, 40); /* (length) for all */
-    place_ints(inputs, which, tensor, one_list ? 0 : rows > 0 ? rows : 1, length);
+    gen_place_ints(inputs, which, tensor, one_list ? 0 : rows > 0 ? rows : 1, length);
     if (!one_list) {
         tensor->shape[0] = rows;
     }
@@ -102,14 +101,15 @@ static int64_t draw_length(struct random *random, int64_t size) {
 static void make_positions(struct test_inputs *inputs, int which, attn_tensor *tensor) {
     const struct test_problem *p = &inputs->problem;
     struct random random = random_stream(p->seed, (uint64_t)which);
-    place_ints(inputs, which, tensor, 0, p->batch);
+    gen_place_ints(inputs, which, tensor, 0, p->batch);
     for (int64_t b = 0; b < p->batch; b++) {
         int64_t value;
         if (which == OFFSETS) {
             value = random_between(&random, -p->q_length - 2, p->kv_length + 2);
         } else {
-            value =
-                draw_length(&random, which == Q_LENGTHS ? p->q_length : p->kv_length);
+            value = draw_length(&random, which == Q_LENGTHS
+                                             ? p->q_length
+                                             : gen_pack_keys(p, NULL).longest);
         }
         element_set_int(tensor, 0, b, value);
     }
@@ -197,7 +197,7 @@ static void make_dropout(struct test_inputs *inputs) {
     inputs->dropout_seed = (int64_t)random_bits(&random);
     if (random_percent(&random, 50)) {
         attn_tensor *indices = &inputs->rng_indices;
-        place_ints(inputs, RNG_INDICES, indices, 0, inputs->problem.batch);
+        gen_place_ints(inputs, RNG_INDICES, indices, 0, inputs->problem.batch);
         int64_t most = indices->dtype == ATTN_I64 ? UINT32_MAX : INT32_MAX;
         for (int64_t b = 0; b < inputs->problem.batch; b++) {
             element_set_int(indices, 0, b, random_between(&random, 0, most));

@@ -19,7 +19,7 @@ enum {
     DATA_KINDS
 };
 
-enum { GEN_TENSORS = 27 };
+enum { GEN_TENSORS = 29 };
 
 /* Tensors that the problem does not have keep rank 0. */
 struct test_inputs {
@@ -32,7 +32,7 @@ struct test_inputs {
     attn_tensor relative_bias, relative_keys, content_bias, position_bias;
     attn_tensor q_segments, k_segments, segment_keys, segment_bias;
     attn_tensor q_ranks, k_ranks;
-    attn_tensor key_scales, value_scales;
+    attn_tensor key_scales, value_scales, q_starts, k_starts;
     int64_t dropout_seed, relative_zero;
     void *block[GEN_TENSORS]; /* what the tensors lie in, in the order above */
 };
@@ -46,6 +46,19 @@ const attn_tensor *gen_given(const attn_tensor *tensor);
 
 /* The name of a DATA_... */
 const char *gen_data_name(int data);
+
+/*
+ * How the sequences of a problem lie in a tensor of this many rows: from row `first` to
+ * row `end`, without that, one after the other if they are packed; and how many rows
+ * the longest has. starts, or NULL, takes the B + 1 numbers of packed ones.
+ */
+struct gen_packing {
+    int64_t rows, first, end, longest;
+};
+
+struct gen_packing gen_pack_queries(const struct test_problem *problem,
+                                    int64_t *starts);
+struct gen_packing gen_pack_keys(const struct test_problem *problem, int64_t *starts);
 
 /* The ATTN_... that a STORE_... stands for. */
 int32_t gen_dtype(int32_t store);

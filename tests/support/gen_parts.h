@@ -37,6 +37,8 @@ enum {
     K_RANKS,
     KEY_SCALES,
     VALUE_SCALES,
+    Q_STARTS,
+    K_STARTS,
     PLACES
 };
 
@@ -60,7 +62,12 @@ void gen_runs(struct test_inputs *inputs, int which, attn_tensor *tensor,
  * keys (KEY). */
 float gen_score_number(struct random *random, int data, int which, int64_t row);
 
-/* Query, key and value, and scales where they are bytes. */
+/* Integers of shape (n) or (rows, n), of 4 or 8 bytes. */
+void gen_place_ints(struct test_inputs *inputs, int which, attn_tensor *tensor,
+                    int64_t rows, int64_t n);
+
+/* Query, key and value, scales where they are bytes, and starts where they are packed.
+ */
 void gen_rows(struct test_inputs *inputs);
 
 /* All tensors from RELATIVE_BIAS to K_RANKS that the problem has. */

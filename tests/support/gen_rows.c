@@ -2,6 +2,7 @@
  * Makes query, key and value, in the types that they are stored in.
  */
 #include <math.h>
+#include <stdlib.h>
 
 #include "tests/support/element.h"
 #include "tests/support/gen_parts.h"
@@ -11,19 +12,78 @@ int32_t gen_dtype(int32_t store) {
     return types[store];
 }
 
+/* ------------------------------------------------------------------- packing */
+
+/* Sequences of up to `length` rows, the empty one and the longest among the likely
+ * ones, and at times rows before and after all of them. */
+static struct gen_packing pack(const struct test_problem *p, int which, int64_t length,
+                               int64_t *starts) {
+    struct random random = random_stream(p->seed, 170 + (uint64_t)which);
+    struct gen_packing packing = {0};
+    packing.first = random_percent(&random, 40) ? random_between(&random, 1, 9) : 0;
+    packing.end = packing.first;
+    for (int64_t b = 0; b < p->batch; b++) {
+        const int fate = (int)random_between(&random, 0, 7);
+        const int64_t own = fate < 3 ? fate / 2 : random_between(&random, 0, length);
+        const int64_t rows = fate == 7 || own > length ? length : own;
+        if (starts != NULL) {
+            starts[b] = packing.end;
+        }
+        packing.end += rows;
+        packing.longest = rows > packing.longest ? rows : packing.longest;
+    }
+    if (starts != NULL) {
+        starts[p->batch] = packing.end;
+    }
+    packing.rows = packing.end;
+    packing.rows += random_percent(&random, 40) ? random_between(&random, 1, 9) : 0;
+    return packing;
+}
+
+struct gen_packing gen_pack_queries(const struct test_problem *p, int64_t *starts) {
+    const int64_t length = p->q_length;
+    return p->q_packed ? pack(p, QUERY, length, starts)
+                       : (struct gen_packing){length, 0, length, length};
+}
+
+struct gen_packing gen_pack_keys(const struct test_problem *p, int64_t *starts) {
+    const int64_t length = p->kv_length;
+    return p->k_packed ? pack(p, KEY, length, starts)
+                       : (struct gen_packing){length, 0, length, length};
+}
+
+static void make_starts(struct test_inputs *inputs, int which, attn_tensor *tensor) {
+    const struct test_problem *p = &inputs->problem;
+    int64_t *starts = malloc((size_t)(p->batch + 1) * sizeof *starts);
+    assert_non_null(starts);
+    if (which == Q_STARTS) {
+        gen_pack_queries(p, starts);
+    } else {
+        gen_pack_keys(p, starts);
+    }
+    gen_place_ints(inputs, which, tensor, 0, p->batch + 1);
+    for (int64_t b = 0; b <= p->batch; b++) {
+        element_set_int(tensor, 0, b, starts[b]);
+    }
+    free(starts);
+}
+
 /* ------------------------------------------------------------------- layouts */
 
 /* A tensor of (B, heads, length, dim) in the problem's layout, at times with gaps
- * between rows and between heads. */
+ * between rows and between heads; of batch 1 with all rows of packed sequences. */
 static void place_rows(struct test_inputs *inputs, int which, attn_tensor *tensor,
-                       int32_t store, int64_t heads, int64_t length, int64_t dim) {
+                       int32_t store, int64_t heads, int64_t dim) {
     const struct test_problem *p = &inputs->problem;
+    const int packed = which == QUERY ? p->q_packed : p->k_packed;
+    const int64_t length =
+        which == QUERY ? gen_pack_queries(p, NULL).rows : gen_pack_keys(p, NULL).rows;
     struct random random = random_stream(p->seed, 100 + (uint64_t)which);
     int64_t gap = random_percent(&random, 50) ? 0 : random_between(&random, 1, 9);
     int64_t row = dim + gap, other_gap = random_percent(&random, 70) ? 0 : 3;
     int bshd = p->layout == LAYOUT_BSHD;
     int64_t outer = row * (bshd ? heads : length) + other_gap;
-    *tensor = (attn_tensor){.shape = {p->batch, heads, length, dim},
+    *tensor = (attn_tensor){.shape = {packed ? 1 : p->batch, heads, length, dim},
                             .stride = {outer * (bshd ? length : heads),
                                        bshd ? row : outer, bshd ? outer : row, 1},
                             .dtype = gen_dtype(store),
@@ -152,11 +212,15 @@ static void fill_rows(struct test_inputs *inputs, int which, const attn_tensor *
 
 void gen_rows(struct test_inputs *in) {
     const struct test_problem *p = &in->problem;
-    place_rows(in, QUERY, &in->query, p->query_type, p->q_heads, p->q_length,
-               p->key_dim);
-    place_rows(in, KEY, &in->key, p->key_type, p->kv_heads, p->kv_length, p->key_dim);
-    place_rows(in, VALUE, &in->value, p->value_type, p->kv_heads, p->kv_length,
-               p->value_dim);
+    if (p->q_packed) {
+        make_starts(in, Q_STARTS, &in->q_starts);
+    }
+    if (p->k_packed) {
+        make_starts(in, K_STARTS, &in->k_starts);
+    }
+    place_rows(in, QUERY, &in->query, p->query_type, p->q_heads, p->key_dim);
+    place_rows(in, KEY, &in->key, p->key_type, p->kv_heads, p->key_dim);
+    place_rows(in, VALUE, &in->value, p->value_type, p->kv_heads, p->value_dim);
     if (p->key_type == STORE_I8) {
         make_scales(in, KEY_SCALES, &in->key_scales, KEY, &in->key);
     }

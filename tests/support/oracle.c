@@ -19,14 +19,20 @@ static const double tile = 256;
 
 /* ----------------------------------------------------------- who attends whom */
 
+static int64_t packed_length(const attn_tensor *starts, int64_t b) {
+    return element_int(starts, 0, b + 1) - element_int(starts, 0, b);
+}
+
 int64_t oracle_q_length(const struct test_inputs *inputs, int64_t b) {
-    return inputs->problem.q_lengths ? element_int(&inputs->q_lengths, 0, b)
-                                     : inputs->problem.q_length;
+    return inputs->problem.q_packed    ? packed_length(&inputs->q_starts, b)
+           : inputs->problem.q_lengths ? element_int(&inputs->q_lengths, 0, b)
+                                       : inputs->problem.q_length;
 }
 
 int64_t oracle_kv_length(const struct test_inputs *inputs, int64_t b) {
-    return inputs->problem.kv_lengths ? element_int(&inputs->kv_lengths, 0, b)
-                                      : inputs->problem.kv_length;
+    return inputs->problem.k_packed     ? packed_length(&inputs->k_starts, b)
+           : inputs->problem.kv_lengths ? element_int(&inputs->kv_lengths, 0, b)
+                                        : inputs->problem.kv_length;
 }
 
 int64_t oracle_position(const struct test_inputs *inputs, int64_t b, int64_t i) {

@@ -40,6 +40,8 @@ enum {
 /* Sets of outputs: bit 1 << OUT and so on. */
 enum {
     ONLY_OUT = 1,
+    ROW_OUTPUTS =
+        1 << OUT | 1 << LSE | 1 << ROW_MAX | 1 << ROW_SUM, /* of packed ones */
     ALL_OUTPUTS = (1 << OUTPUTS) - 1,
     ALL_GRADIENTS = (1 << SLOTS) - (1 << OUTPUTS)
 };
@@ -48,8 +50,12 @@ struct test_outputs {
     attn_tensor tensor[SLOTS]; /* rank 0: not asked for */
     void *block[SLOTS];
     int64_t elements[SLOTS]; /* in the block */
+    /* of packed queries: rows that belong to a sequence, of those with one for each */
+    int packed;
+    int64_t first, end;
 };
 
+/* Packed sequences have no outputs for pairs, whether wanted or not. */
 void outputs_open(struct test_outputs *outputs, const struct test_problem *problem,
                   unsigned wanted);
 

@@ -12,6 +12,7 @@
 #include "tests/support/element.h"
 #include "tests/support/oracle.h"
 #include "tests/support/oracle_relative.h"
+#include "tests/support/rows.h"
 
 /* One mark for each element of a tensor, in the order of memory. */
 struct marks {
@@ -203,11 +204,13 @@ int64_t poison_masked(struct test_inputs *inputs, int poison) {
                         *mark_of(&bias, b, h, i, j) = 1;
                     }
                     if (oracle_attends(inputs, b, h, i, j)) {
-                        *mark_of(&query, b, h, i, 0) = 1;
-                        *mark_of(&key, b, g, j, 0) = 1;
-                        *mark_of(&value, b, g, j, 0) = 1;
-                        *mark_of(&key_scales, 0, b, g, j) = 1;
-                        *mark_of(&value_scales, 0, b, g, j) = 1;
+                        const struct rows_place q = rows_of_query(inputs, b, i);
+                        const struct rows_place k = rows_of_key(inputs, b, j);
+                        *mark_of(&query, q.b, h, q.i, 0) = 1;
+                        *mark_of(&key, k.b, g, k.i, 0) = 1;
+                        *mark_of(&value, k.b, g, k.i, 0) = 1;
+                        *mark_of(&key_scales, 0, k.b, g, k.i) = 1;
+                        *mark_of(&value_scales, 0, k.b, g, k.i) = 1;
                         mark_tables(tables, inputs, b, h, i, j);
                     }
                 }

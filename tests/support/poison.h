@@ -11,7 +11,8 @@ enum { POISON_ZERO, POISON_NAN, POISON_INFINITY, POISON_HUGE, POISONS };
 
 /*
  * Overwrites every number that the masks keep from all results: keys and values that no
- * query attends, queries that attend nothing, biases of pairs that something else
+ * query attends, queries that attend nothing, rows
+ * of neither, scales of such keys and values, biases of pairs that something else
  * masks, and what only masked pairs use of relative_bias, relative_keys, segment_keys
  * and the biases of queries; also documents, segments and ranks beyond the lengths.
  * Returns how many it overwrote.

@@ -59,6 +59,8 @@ static const struct word words[] = {
     {"vbias", FLAG, AT(position_bias), 0, 0, {0}},
     {"segments", FLAG, AT(segments), 0, 0, {0}},
     {"ranks", CHOICE, AT(ranks), 0, 0, {"off", "upto", "below"}},
+    {"qpacked", FLAG, AT(q_packed), 0, 0, {0}},
+    {"kpacked", FLAG, AT(k_packed), 0, 0, {0}},
     {"query", CHOICE, AT(query_type), 0, 0, {"f32", "f16", "bf16"}},
     {"key", CHOICE, AT(key_type), 0, 0, {"f32", "f16", "bf16", "i8"}},
     {"value", CHOICE, AT(value_type), 0, 0, {"f32", "f16", "bf16", "i8"}},

@@ -6,14 +6,16 @@
  *
  * Sizes come as a letter and a number: b batch, h query heads (/ kv heads), q and
  * k lengths, d key dim (/ value dim). Missing ones are 1, h12 is h12/12, d64 is
- * d64/64, k without a number given equals q. Words switch features on (bidir makes the
- * buckets of relbias bidirectional; ubias and vbias are content_bias and
+ * d64/64, k without a number given equals q; of packed
+ * sequences q and k are the most that one may have. Words switch features on (bidir
+ * makes the buckets of relbias bidirectional; ubias and vbias are content_bias and
  * position_bias):
  *
  *     causal  align=tl|br|offsets|kvlens  window=L,R  qlens  kvlens  docs  prefix
  *     block=BQxBK  mask  bias  alibi  sinks  softcap=X  scale=X  dropout=P
  *     relbias=BUCKETS,DISTANCE  bidir  relkeys  ubias  vbias  segments
  *     ranks=off|upto|below
+ *     qpacked  kpacked
  *     query=f32|f16|bf16  key=f32|f16|bf16|i8  value=f32|f16|bf16|i8  out=f32|f16|bf16
  *     engine=auto|dense|flash|decode  layout=bhsd|bshd  threads=N  isa=NAME
  *     seed=N
@@ -43,7 +45,8 @@ struct test_problem {
     float dropout;                 /* probability; 0: off */
     int64_t buckets, max_distance; /* of relative_bias; 0 buckets: none */
     int32_t bidirectional, relative_keys, content_bias, position_bias, segments;
-    int32_t ranks;                                      /* ATTN_RANKS_... */
+    int32_t ranks;              /* ATTN_RANKS_... */
+    int32_t q_packed, k_packed; /* then lengths are those of the longest sequences */
     int32_t query_type, key_type, value_type, out_type; /* STORE_... */
     int32_t engine;                                     /* ATTN_ENGINE_... */
     int32_t layout;                                     /* of query, key, value, out */

@@ -52,6 +52,7 @@ attn_desc *run_desc(const struct test_problem *p) {
     run_need(attn_desc_set_window(desc, p->left, p->right), p, "set_window");
     run_need(attn_desc_set_lengths(desc, p->q_lengths, p->kv_lengths), p,
              "set_lengths");
+    run_need(attn_desc_set_packed(desc, p->q_packed, p->k_packed), p, "set_packed");
     run_need(attn_desc_set_documents(desc, p->documents), p, "set_documents");
     run_need(attn_desc_set_prefix(desc, p->prefix), p, "set_prefix");
     run_need(attn_desc_set_block_mask(desc, p->q_block, p->k_block), p,
@@ -117,6 +118,8 @@ void run_args(attn_forward_args *args, const struct test_inputs *inputs,
     args->k_ranks = gen_given(&inputs->k_ranks);
     args->key_scales = gen_given(&inputs->key_scales);
     args->value_scales = gen_given(&inputs->value_scales);
+    args->q_starts = gen_given(&inputs->q_starts);
+    args->k_starts = gen_given(&inputs->k_starts);
     outputs_give(outputs, args);
 }
 
