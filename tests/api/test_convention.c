@@ -46,6 +46,29 @@ static void conventions_are_setters(void **state) {
     }
 }
 
+/* GroupQueryAttention stands for three setters, whatever was set before. */
+static void group_query_attention(void **state) {
+    (void)state;
+    struct test_problem problem =
+        run_parse("b3 h4/2 q5 k50 d8 causal align=br kvlens seed=4");
+    struct test_call setters, convention;
+    call_open_on(&setters, NULL, &problem, DATA_RANDOM, ALL_OUTPUTS);
+    call_open_on(&convention, NULL, &problem, DATA_RANDOM, ALL_OUTPUTS);
+    problem.causal = problem.kv_lengths = 0;
+    problem.q_lengths = 1;
+    problem.alignment = ATTN_ALIGN_OFFSETS;
+    attn_desc *desc = run_desc(&problem);
+    attn_bounds bounds = {sizeof bounds, 3, 5, 50};
+    assert_int_equal(attn_desc_set_convention(desc, ATTN_CONVENTION_ORT_GQA), ATTN_OK);
+    attn_plan_destroy(convention.plan);
+    run_need(attn_plan_create(&convention.plan, convention.context, desc, &bounds),
+             &problem, "attn_plan_create");
+    attn_desc_destroy(desc);
+    call_need_same(&setters, &convention);
+    call_close(&setters);
+    call_close(&convention);
+}
+
 /* ONNX-23 with past keys: the convention, then offsets. */
 static void a_later_setter_wins(void **state) {
     (void)state;
@@ -69,6 +92,7 @@ static void a_later_setter_wins(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conventions_are_setters),
+        cmocka_unit_test(group_query_attention),
         cmocka_unit_test(a_later_setter_wins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

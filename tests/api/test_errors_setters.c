@@ -44,6 +44,7 @@ static void null_handles(void **state) {
     REFUSED(attn_desc_set_alignment(NULL, 0), "desc|NULL");
     REFUSED(attn_desc_set_window(NULL, 1, 1), "desc|NULL");
     REFUSED(attn_desc_set_lengths(NULL, 1, 1), "desc|NULL");
+    REFUSED(attn_desc_set_packed(NULL, 1, 1), "desc|NULL");
     REFUSED(attn_desc_set_documents(NULL, 1), "desc|NULL");
     REFUSED(attn_desc_set_prefix(NULL, 1), "desc|NULL");
     REFUSED(attn_desc_set_block_mask(NULL, 1, 1), "desc|NULL");
@@ -87,6 +88,8 @@ static void bad_numbers(void **state) {
     REFUSED(attn_desc_set_window(desc, 5, -7), "5|-7");
     REFUSED(attn_desc_set_lengths(desc, 2, 0), "2");
     REFUSED(attn_desc_set_lengths(desc, 0, 3), "3");
+    REFUSED(attn_desc_set_packed(desc, 2, 0), "packed|query is 2");
+    REFUSED(attn_desc_set_packed(desc, 1, -1), "packed|kv is -1");
     REFUSED(attn_desc_set_documents(desc, 5), "5");
     REFUSED(attn_desc_set_prefix(desc, -5), "-5");
     REFUSED(attn_desc_set_block_mask(desc, 16, 0), "16|0");
