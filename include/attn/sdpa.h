@@ -282,7 +282,8 @@ typedef struct attn_forward_args {
      * is the j-th that is kept, and Sk the most that a sequence of the call has.
      * Queries are the last of the sequence: p = i + length - (rows of the query), or
      * with ATTN_ALIGN_OFFSETS i + query_offsets[b], where position 0 is the first token
-     * that was ever appended. What the cache has forgotten is not there; a window that
+     * that was ever appended. prefix_lengths count from that token too, 0 to the length
+     * of the longest sequence. What the cache has forgotten is not there; a window that
      * would reach for it is ATTN_ERR_INVALID.
      */
     const attn_cache *cache;

@@ -253,10 +253,20 @@ static attn_status check_forgotten(const struct call *call) {
     return ATTN_OK;
 }
 
+/* Prefixes count from the first token, whatever a cache has forgotten. */
+static int64_t longest_prefix(const struct call *call) {
+    int64_t longest = call->kv_length;
+    for (int64_t b = 0; call->cached != NULL && b < call->batch; b++) {
+        const struct kept *kept = attn_call_kept(call, b);
+        longest = max_i64(longest, kept->position + kept->rows);
+    }
+    return longest;
+}
+
 static attn_status check_values(const struct call *call) {
     TRY(check_range(call, &call->q_lengths, "q_lengths", 0, call->q_length));
     TRY(check_range(call, &call->kv_lengths, "kv_lengths", 0, call->kv_length));
-    TRY(check_range(call, &call->prefixes, "prefix_lengths", 0, call->kv_length));
+    TRY(check_range(call, &call->prefixes, "prefix_lengths", 0, longest_prefix(call)));
     TRY(check_range(call, &call->rng_indices, "rng_indices", 0, UINT32_MAX));
     TRY(check_range(call, &call->offsets, "query_offsets", -OFFSET_MAX, OFFSET_MAX));
     return check_forgotten(call);
