@@ -9,7 +9,7 @@
 
 #include "cache/cache.h"
 #include "core/call.h"
-#include "tests/kernel/stored.h"
+#include "tests/support/stored.h"
 #include "tests/support/cache_attend.h"
 #include "tests/support/cache_keys.h"
 #include "tests/support/check.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/kernel/stored.h"
+#include "tests/support/stored.h"
 #include "tests/support/cache_keys.h"
 #include "tests/support/element.h"
 #include "tests/support/gen_parts.h"
