@@ -12,6 +12,11 @@
  *
  * Between the two nothing is kept but the caller's arrays. The weights, a number for
  * each query and key, are computed twice and never stored.
+ *
+ * While a text is written, keys and values of earlier tokens stay in a cache:
+ *
+ *     attn_cache_append    puts those of new tokens behind them
+ *     attn_plan_forward    with the cache in place of keys and values
  */
 #include "attention.h"
 
@@ -95,12 +100,13 @@ struct call {
 
 static void fill(struct call *call, const struct attention *attention,
                  const struct attention_data *data) {
-    const int64_t scores[] = {data->batch, attention->heads, data->queries, data->keys};
+    const int64_t scores[] = {data->batch, attention->heads, data->tokens,
+                              data->tokens};
     const int64_t slopes[] = {attention->heads};
-    call->query = view_tokens(attention, data->batch, data->queries, data->query);
-    call->key = view_tokens(attention, data->batch, data->keys, data->key);
-    call->value = view_tokens(attention, data->batch, data->keys, data->value);
-    call->out = view_tokens(attention, data->batch, data->queries, data->out);
+    call->query = view_tokens(attention, data->batch, data->tokens, data->query);
+    call->key = view_tokens(attention, data->batch, data->tokens, data->key);
+    call->value = view_tokens(attention, data->batch, data->tokens, data->value);
+    call->out = view_tokens(attention, data->batch, data->tokens, data->out);
     call->slopes = view(1, slopes, data->slopes);
     call->row_max = view(3, scores, data->row_max);
     call->row_sum = view(3, scores, data->row_sum);
@@ -108,22 +114,40 @@ static void fill(struct call *call, const struct attention *attention,
     attn_forward_args *args = &call->args;
     attn_forward_args_init(args, sizeof *args); /* every member NULL or 0: not there */
     args->query = &call->query;
-    args->key = &call->key;
-    args->value = &call->value;
     args->alibi_slopes = &call->slopes;
     args->out = &call->out;
-    args->row_max = &call->row_max;
-    args->row_sum = &call->row_sum;
+    if (data->cache != NULL) {
+        args->cache = data->cache;
+        args->cache_layer = data->layer;
+    } else {
+        args->key = &call->key;
+        args->value = &call->value;
+        args->row_max = &call->row_max;
+        args->row_sum = &call->row_sum;
+    }
     if (data->weights != NULL) {
         call->weights = view(4, scores, data->weights);
         args->weights = &call->weights;
     }
 }
 
+/* The keys and values of the call are those of the cache from here on. */
+static void append(const struct call *call, const struct attention_data *data) {
+    attn_append_args args;
+    attn_append_args_init(&args, sizeof args);
+    args.layer = data->layer;
+    args.key = &call->key;
+    args.value = &call->value;
+    check(attn_cache_append(data->cache, &args), "cache");
+}
+
 void attention_forward(struct attention *attention, const struct attention_data *data) {
     struct call call;
     fill(&call, attention, data);
     double start = progress_clock();
+    if (data->cache != NULL) {
+        append(&call, data);
+    }
     check(attn_plan_forward(attention->plan, &call.args), "attention");
     attention->forward_seconds += progress_clock() - start;
 }
@@ -134,13 +158,13 @@ void attention_backward(struct attention *attention, const struct attention_data
     fill(&call, attention, data);
     const int64_t slopes[] = {attention->heads};
     const attn_tensor d_out =
-        view_tokens(attention, data->batch, data->queries, gradients->d_out);
+        view_tokens(attention, data->batch, data->tokens, gradients->d_out);
     const attn_tensor d_query =
-        view_tokens(attention, data->batch, data->queries, gradients->d_query);
+        view_tokens(attention, data->batch, data->tokens, gradients->d_query);
     const attn_tensor d_key =
-        view_tokens(attention, data->batch, data->keys, gradients->d_key);
+        view_tokens(attention, data->batch, data->tokens, gradients->d_key);
     const attn_tensor d_value =
-        view_tokens(attention, data->batch, data->keys, gradients->d_value);
+        view_tokens(attention, data->batch, data->tokens, gradients->d_value);
     const attn_tensor d_slopes = view(1, slopes, gradients->d_slopes);
 
     attn_backward_args args;

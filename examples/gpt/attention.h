@@ -22,19 +22,22 @@ struct attention {
  */
 struct attention_data {
     int64_t batch;
-    int64_t queries; /* the last of the keys: a query attends keys up to its own */
-    int64_t keys;
-    float *query;  /* (batch, queries, heads * head_dim) */
-    float *key;    /* (batch, keys, heads * head_dim) */
-    float *value;  /* (batch, keys, heads * head_dim) */
-    float *slopes; /* (heads): what a step back from query to key costs its score */
+    int64_t tokens;    /* each attends those up to itself */
+    attn_cache *cache; /* NULL, or where keys and values of earlier tokens are, which
+                          are attended too; those of these are put behind them */
+    int32_t layer;     /* of the cache */
+    float *query;      /* (batch, tokens, heads * head_dim) */
+    float *key;        /* (batch, tokens, heads * head_dim) */
+    float *value;      /* (batch, tokens, heads * head_dim) */
+    float *slopes;     /* (heads): what a step back from query to key costs its score */
 
     /* results of the forward call, and read again by the backward call */
-    float *out;     /* (batch, queries, heads * head_dim) */
-    float *row_max; /* (batch, heads, queries): statistics of the softmax */
-    float *row_sum; /* (batch, heads, queries) */
+    float *out;     /* (batch, tokens, heads * head_dim) */
+    float *row_max; /* (batch, heads, tokens): statistics of the softmax; not written
+                       with a cache, from which there is no way back */
+    float *row_sum; /* (batch, heads, tokens) */
 
-    float *weights; /* result: (batch, heads, queries, keys), or NULL: not wanted */
+    float *weights; /* result: (batch, heads, tokens, tokens), or NULL: not wanted */
 };
 
 /* The gradients of the members of attention_data: d_out is given, the others are the
@@ -44,7 +47,7 @@ struct attention_gradients {
     float *d_query, *d_key, *d_value, *d_slopes;
 };
 
-/* Makes ready for calls of up to this batch and as many queries and keys. */
+/* Makes ready for calls of up to this batch and as many tokens. */
 void attention_open(struct attention *attention, struct workers *workers, int32_t heads,
                     int32_t head_dim, int64_t batch, int64_t tokens);
 

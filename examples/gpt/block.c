@@ -25,13 +25,13 @@
 static struct attention_data data_of(const struct model *model, int index,
                                      const struct pass *pass) {
     const struct layer_state *state = &model->layer[index];
-    int keys = pass->past + pass->length;
     size_t scores = (size_t)pass->batch * (size_t)model->shape.heads *
-                    (size_t)pass->length * (size_t)keys;
+                    (size_t)pass->length * (size_t)pass->length;
     return (struct attention_data){
         .batch = pass->batch,
-        .queries = pass->length,
-        .keys = keys,
+        .tokens = pass->length,
+        .cache = pass->cache,
+        .layer = index,
         .query = state->query,
         .key = state->key,
         .value = state->value,
@@ -52,16 +52,15 @@ void block_forward(struct model *model, int layer, const struct pass *pass,
     int dim = model->shape.dim;
     int rows = pass->batch * pass->length;
     size_t size = (size_t)rows * (size_t)dim;
-    size_t past = (size_t)pass->past * (size_t)dim; /* the new ones come behind it */
 
     norm_forward(workers, state->in_norm, state->in_scale, state->in,
                  weights->attention_gain, rows, dim);
     product(workers, NN, OVERWRITE, state->query, state->in_norm, weights->query, rows,
             dim, dim);
-    product(workers, NN, OVERWRITE, state->key + past, state->in_norm, weights->key,
-            rows, dim, dim);
-    product(workers, NN, OVERWRITE, state->value + past, state->in_norm, weights->value,
-            rows, dim, dim);
+    product(workers, NN, OVERWRITE, state->key, state->in_norm, weights->key, rows, dim,
+            dim);
+    product(workers, NN, OVERWRITE, state->value, state->in_norm, weights->value, rows,
+            dim, dim);
     struct attention_data data = data_of(model, layer, pass);
     attention_forward(&model->attention, &data);
     memcpy(state->middle, state->in, size * sizeof(float));

@@ -1,8 +1,8 @@
 #!/bin/sh
 # check.sh GPT CHECK_PICTURE WHAT - tests the program gpt on a small text.
 #
-# WHAT is one of the functions below: learns, resumes, threads, continues, interrupt,
-# refuses or pictures.
+# WHAT is one of the functions below: learns, resumes, threads, continues, caches,
+# interrupt, refuses or pictures.
 set -eu
 gpt=$1
 check_picture=$2
@@ -90,6 +90,34 @@ continues() {
         "$gpt" --checkpoint=my.model --out=out --temperature=0.001 \
             --prompt="$(head -c "$given" whole.txt)" --length=$((47 - given)) >log
         cmp whole.txt out/text.txt
+    done
+}
+
+# Without chance the text is the same with a cache and without one, with a prompt in one
+# piece and in several. How far that goes for a cache of smaller numbers is only said,
+# since a nearly even choice may go either way.
+caches() {
+    small 200 --vocabulary=256 --checkpoint=my.model --out=out --cache=none \
+        --temperature=0 --prompt="$(head -c 45 text)" --length=80 >log
+    cp out/text.txt whole.txt
+    [ "$(wc -c <whole.txt)" -eq 125 ] || die "not 80 characters behind the prompt"
+    for cache in f32 f16 bf16 i8; do
+        chunks='0 7'
+        [ "$cache" != f32 ] || chunks='0 1 2 7 13 44'
+        for chunk in $chunks; do
+            "$gpt" --checkpoint=my.model --out=out --temperature=0 --length=80 \
+                --prompt="$(head -c 45 text)" --cache="$cache" --chunk="$chunk" >log
+            [ "$cache" != f32 ] || cmp whole.txt out/text.txt
+            [ "$chunk" != 0 ] || cp out/text.txt "$cache.txt"
+            cmp "$cache.txt" out/text.txt
+        done
+        alike=$(cmp "$cache.txt" whole.txt | sed 's/.*[a-z] \([0-9]*\),.*/\1/')
+        echo "$cache: the first $((${alike:-126} - 46)) of 80 characters are those of f32"
+        grep -q "[1-9][0-9]* tokens/s with earlier keys and values in a cache: $cache" log ||
+            die "no rate with a cache"
+        grep -q '[1-9][0-9]* tokens/s with the whole text read anew' log || die "no rate without"
+        [ "$cache" != f32 ] || grep -q 'Both ways write the same text' log ||
+            die "the two ways are said to differ"
     done
 }
 

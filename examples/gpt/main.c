@@ -11,7 +11,9 @@
  *     adam.c, train.c, measure.c         learning
  *     tokens.c, data.c, bigram.c         text
  *     checkpoint.c, files.c, checksum.c  what is saved, and gone on with
- *     sample.c, heads.c                  what it writes, and how it reads that
+ *     write.c, cache.c, sample.c         writing, with what was read in a cache
+ *     ways.c                             the same without one, which is slower
+ *     heads.c                            how it reads what it wrote
  *     picture.c, canvas.c, font.c        the same as pictures
  *     gradients.c                        whether all the derivatives are right
  *     workers.c, chance.c                threads and random numbers
@@ -34,6 +36,7 @@
 #include "run.h"
 #include "sample.h"
 #include "train.h"
+#include "ways.h"
 
 const char program_name[] = "gpt";
 
@@ -152,11 +155,14 @@ static enum outcome learn(struct run *run) {
     return outcome;
 }
 
-static void write_text(struct run *run) {
+static void write_sample(struct run *run) {
     struct sample sample = sample_write(run);
     terminal_styled(&run->terminal, TITLE, "\nIt writes:\n\n");
     sample_show(run, &sample);
     sample_save(run, &sample);
+    if (sample.count > sample.prompt) {
+        ways_show(run, &sample);
+    }
     struct heads heads = heads_open(run, &sample);
     putchar('\n');
     heads_show(run, &heads);
@@ -200,7 +206,7 @@ int main(int count, char **arguments) {
             outcome = learn(&run);
         }
         if (outcome == FINISHED) {
-            write_text(&run);
+            write_sample(&run);
         }
         status = outcome == INTERRUPTED ? EXIT_INTERRUPTED : EXIT_SUCCESS;
     }

@@ -12,10 +12,7 @@
 #include "weights.h"
 #include "workers.h"
 
-/*
- * What a layer computes on the way, a row for each token, kept for the way back. Keys
- * and values are also the memory of a text that is being written.
- */
+/* What a layer computes on the way, a row for each token, kept for the way back. */
 struct layer_state {
     float *in;           /* (rows, dim): what the layer adds to */
     float *in_scale;     /* (rows): of the norm */
@@ -59,9 +56,11 @@ struct pass {
     const uint16_t *token; /* (batch, length) */
     int batch;
     int length;
-    int past;       /* tokens before these, in earlier calls; batch is 1 then */
+    attn_cache *cache; /* NULL, or what has the tokens before these, of earlier calls;
+                          these are put behind them. batch is 1 then, and there is no
+                          way back */
     float *weights; /* (layers, batch, heads, length, length): what each head attends,
-                       with past 0; or NULL: not wanted */
+                       without a cache; or NULL: not wanted */
 };
 
 /* For passes of up to batch sequences of shape->context tokens, or of one sequence of

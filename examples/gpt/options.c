@@ -8,11 +8,13 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "arguments.h"
 #include "attn.h"
 #include "fail.h"
+#include "storage.h"
 #include "tokens.h"
 
 /* In pieces, since C99 compilers promise string literals of 4095 characters only. */
@@ -46,8 +48,12 @@ static const char help_use[] =
     "The text it writes:\n"
     "  -p, --prompt=TEXT      begin with this (\"attn_status attn_\")\n"
     "      --length=N         tokens to write (200)\n"
-    "  -t, --temperature=X    1 follows the model, 0.01 takes what is likeliest (0.7)\n"
+    "  -t, --temperature=X    1 follows the model, 0 takes what is likeliest (0.7)\n"
     "      --top=N            choose among the N likeliest tokens (40)\n"
+    "      --cache=TYPE       how keys and values of earlier tokens are kept: f32, "
+    "f16,\n"
+    "                         bf16, i8, or none, to compute them anew each time (f32)\n"
+    "      --chunk=N          read the prompt N tokens at a time (0: all at once)\n"
     "\n"
     "      --stop=N           save and end after step N, as an interruption does\n"
     "      --check-gradients  compare every gradient of a small model with "
@@ -82,6 +88,8 @@ enum {
     OPTION_OUT,
     OPTION_LENGTH,
     OPTION_TOP,
+    OPTION_CACHE,
+    OPTION_CHUNK,
     OPTION_STOP,
     OPTION_CHECK_GRADIENTS,
     OPTION_COLOUR,
@@ -106,6 +114,8 @@ static const struct option known[] = {
     {"length", required_argument, NULL, OPTION_LENGTH},
     {"temperature", required_argument, NULL, 't'},
     {"top", required_argument, NULL, OPTION_TOP},
+    {"cache", required_argument, NULL, OPTION_CACHE},
+    {"chunk", required_argument, NULL, OPTION_CHUNK},
     {"stop", required_argument, NULL, OPTION_STOP},
     {"check-gradients", no_argument, NULL, OPTION_CHECK_GRADIENTS},
     {"width", required_argument, NULL, 'w'},
@@ -153,6 +163,14 @@ static bool set_recipe(struct recipe *recipe, int letter) {
     }
 }
 
+static int32_t cache_type(const char *text) {
+    int32_t type = storage_type(text);
+    if (type == 0 && strcmp(text, "none") != 0) {
+        fail(MISUSED, "--cache takes f32, f16, bf16, i8 or none, not \"%s\"", text);
+    }
+    return type;
+}
+
 static void set_option(struct options *options, int letter) {
     switch (letter) {
     case OPTION_TEXT:
@@ -174,10 +192,16 @@ static void set_option(struct options *options, int letter) {
         options->length = (int)argument_integer("length", optarg, 0, 1000000);
         break;
     case 't':
-        options->temperature = argument_number("temperature", optarg, 1e-3f, 1e3f);
+        options->temperature = argument_number("temperature", optarg, 0, 1e3f);
         break;
     case OPTION_TOP:
         options->top = (int)argument_integer("top", optarg, 1, MOST_TOKENS);
+        break;
+    case OPTION_CACHE:
+        options->cache = cache_type(optarg);
+        break;
+    case OPTION_CHUNK:
+        options->chunk = (int)argument_integer("chunk", optarg, 0, 1000000);
         break;
     case OPTION_STOP:
         options->stop = (int)argument_integer("stop", optarg, 1, MOST_STEPS);
@@ -210,6 +234,7 @@ void options_read(struct options *options, int count, char **arguments) {
         .length = 200,
         .temperature = 0.7f,
         .top = 40,
+        .cache = ATTN_F32,
     };
     int letter;
     while ((letter = getopt_long(count, arguments, "s:l:n:d:c:b:j:p:t:w:h", known,

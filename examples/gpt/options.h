@@ -31,8 +31,10 @@ struct options {
 
     const char *prompt;
     int length;        /* tokens to write after it */
-    float temperature; /* 1: as the model thinks; towards 0: only what is likeliest */
+    float temperature; /* 1: as the model thinks; 0: only what is likeliest */
     int top;           /* of so many tokens with the highest logits one is chosen */
+    int32_t cache;     /* see struct manner in write.h */
+    int chunk;
 
     bool check_gradients;
     enum colour colour;

@@ -1,7 +1,5 @@
 /*
- * The prompt goes through the model at once, then each token that is chosen. Keys and
- * values of earlier tokens are still where the earlier passes left them (see
- * model.h), so that a token costs one row and not the whole text.
+ * The prompt in tokens, what the model writes behind it, and the same as characters.
  */
 #include "sample.h"
 
@@ -9,47 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chance.h"
-#include "exponential.h"
 #include "fail.h"
 #include "files.h"
-
-struct candidate {
-    float logit;
-    int token;
-};
-
-static int compare(const void *a, const void *b) {
-    const struct candidate *left = a;
-    const struct candidate *right = b;
-    if (left->logit != right->logit) {
-        return left->logit < right->logit ? 1 : -1;
-    }
-    return left->token - right->token;
-}
-
-/* One of the likeliest tokens, by their chances; unit is from 0 to 1. */
-static uint16_t choose(const struct options *options, const float *logits,
-                       struct candidate *candidate, int kinds, double unit) {
-    for (int i = 0; i < kinds; i++) {
-        candidate[i] = (struct candidate){logits[i], i};
-    }
-    qsort(candidate, (size_t)kinds, sizeof *candidate, compare);
-    int top = options->top < kinds ? options->top : kinds;
-    double sum = 0;
-    float most = candidate[0].logit;
-    for (int i = 0; i < top; i++) {
-        float heat = (candidate[i].logit - most) / options->temperature;
-        candidate[i].logit = exponential(heat);
-        sum += (double)candidate[i].logit;
-    }
-    double at = unit * sum;
-    int chosen = 0;
-    while (chosen + 1 < top && at >= (double)candidate[chosen].logit) {
-        at -= (double)candidate[chosen++].logit;
-    }
-    return (uint16_t)candidate[chosen].token;
-}
+#include "write.h"
 
 struct sample sample_write(struct run *run) {
     const struct options *options = &run->options;
@@ -63,27 +23,22 @@ struct sample sample_write(struct run *run) {
              "model has room for",
              given, options->length, run->model.rows);
     }
-    struct sample sample = {.prompt = (int)given, .count = (int)given};
-    sample.token = memory_grow(token, given + (size_t)options->length, sizeof *token);
-    int kinds = run->tokens.count;
-    struct candidate *candidate = memory_get((size_t)kinds, sizeof *candidate);
-    int past = 0;
-    for (int i = 0; i < options->length; i++) {
-        const struct pass pass = {
-            .token = sample.token + past,
-            .batch = 1,
-            .length = sample.count - past,
-            .past = past,
-        };
-        model_forward(&run->model, &pass);
-        const float *logits = model_logits(&run->model, pass.length - 1, 1);
-        past = sample.count;
-        double unit =
-            chance_unit((uint64_t)options->recipe.seed, FOR_WRITING, (uint64_t)i);
-        sample.token[sample.count++] = choose(options, logits, candidate, kinds, unit);
-    }
-    free(candidate);
-    return sample;
+    struct writing writing = {
+        .token = memory_grow(token, given + (size_t)options->length, sizeof *token),
+        .prompt = (int)given,
+        .length = options->length,
+    };
+    const struct manner manner = {
+        .cache = options->cache,
+        .chunk = options->chunk,
+        .temperature = options->temperature,
+    };
+    write_text(run, &manner, &writing);
+    return (struct sample){
+        .token = writing.token,
+        .prompt = writing.prompt,
+        .count = writing.prompt + writing.length,
+    };
 }
 
 /* The characters of tokens [first, end). */
