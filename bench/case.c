@@ -11,6 +11,7 @@
 
 #include "bench/fail.h"
 #include "bench/memory.h"
+#include "bench/storage.h"
 
 /* Ends the program unless the library agreed. */
 static void need(const struct bench_case *c, attn_status status) {
@@ -58,15 +59,33 @@ static void make_plan(struct bench_case *c) {
 }
 
 /* A view of query, key, value or out, in the problem's layout. */
-static const attn_tensor *view(struct bench_case *c, attn_tensor *tensor, int64_t heads,
-                               int64_t length, int64_t dim, float *data) {
+static const attn_tensor *stored(struct bench_case *c, attn_tensor *tensor,
+                                 int32_t type, int64_t heads, int64_t length,
+                                 int64_t dim, void *data) {
     int64_t shape[4] = {c->problem.batch, heads, length, dim};
-    need(c, attn_tensor_init(tensor, ATTN_F32, 4, shape, data));
+    need(c, attn_tensor_init(tensor, storage_dtype(type), 4, shape, data));
     if (c->problem.layout == LAYOUT_BSHD) {
         tensor->stride[1] = dim;
         tensor->stride[2] = heads * dim;
     }
     return tensor;
+}
+
+static const attn_tensor *view(struct bench_case *c, attn_tensor *tensor, int64_t heads,
+                               int64_t length, int64_t dim, float *data) {
+    return stored(c, tensor, STORE_F32, heads, length, dim, data);
+}
+
+/* The storage, or where there is none the floats. */
+static void *data_of(const struct storage *storage, float *floats) {
+    return storage->data != NULL ? storage->data : floats;
+}
+
+/* Copy number `turn` of key or value. */
+static void *copy_of(const struct storage *storage, float *floats, int32_t type,
+                     int64_t count, int turn) {
+    char *data = data_of(storage, floats);
+    return data + count * storage_bytes(type) * turn;
 }
 
 /* A contiguous view of an input that is optional: NULL if it is not there. */
@@ -79,6 +98,24 @@ static const attn_tensor *option(struct bench_case *c, attn_tensor *tensor,
     int64_t shape[3] = {n0, n1, n2};
     need(c, attn_tensor_init(tensor, dtype, rank, shape, data));
     return tensor;
+}
+
+static void set_main(struct bench_case *c) {
+    const struct test_problem *p = &c->problem;
+    const struct inputs *in = &c->inputs;
+    attn_forward_args *args = &c->args;
+    args->query = stored(c, &c->tensor.query, p->query_type, p->q_heads, p->q_length,
+                         p->key_dim, data_of(&in->query_storage, in->query));
+    args->key = stored(c, &c->tensor.key, p->key_type, p->kv_heads, p->kv_length,
+                       p->key_dim, data_of(&in->key_storage, in->key));
+    args->value = stored(c, &c->tensor.value, p->value_type, p->kv_heads, p->kv_length,
+                         p->value_dim, data_of(&in->value_storage, in->value));
+    args->out = stored(c, &c->tensor.out, p->out_type, p->q_heads, p->q_length,
+                       p->value_dim, data_of(&in->out_storage, in->out));
+    args->key_scales = option(c, &c->tensor.key_scales, ATTN_F32, 3, p->batch,
+                              p->kv_heads, p->kv_length, in->key_storage.scales);
+    args->value_scales = option(c, &c->tensor.value_scales, ATTN_F32, 3, p->batch,
+                                p->kv_heads, p->kv_length, in->value_storage.scales);
 }
 
 static void set_masks(struct bench_case *c) {
@@ -160,15 +197,7 @@ void case_open(struct bench_case *c, const struct suite_entry *entry, int32_t th
     make_plan(c);
     inputs_make(&c->inputs, p, c->backward);
     need(c, attn_forward_args_init(&c->args, sizeof c->args));
-    const struct inputs *in = &c->inputs;
-    c->args.query =
-        view(c, &c->tensor.query, p->q_heads, p->q_length, p->key_dim, in->query);
-    c->args.key =
-        view(c, &c->tensor.key, p->kv_heads, p->kv_length, p->key_dim, in->key);
-    c->args.value =
-        view(c, &c->tensor.value, p->kv_heads, p->kv_length, p->value_dim, in->value);
-    c->args.out =
-        view(c, &c->tensor.out, p->q_heads, p->q_length, p->value_dim, in->out);
+    set_main(c);
     set_masks(c);
     if (p->dropout > 0) {
         c->args.dropout_seed = (int64_t)p->seed;
@@ -206,8 +235,10 @@ void case_run(struct bench_case *c) {
 
 void case_forward(struct bench_case *c) {
     const struct inputs *in = &c->inputs;
-    c->tensor.key.data = in->key + c->turn * in->key_count;
-    c->tensor.value.data = in->value + c->turn * in->value_count;
+    c->tensor.key.data =
+        copy_of(&in->key_storage, in->key, c->problem.key_type, in->key_count, c->turn);
+    c->tensor.value.data = copy_of(&in->value_storage, in->value, c->problem.value_type,
+                                   in->value_count, c->turn);
     c->turn = c->turn + 1 < in->copies ? c->turn + 1 : 0;
 
     attn_status status = attn_plan_forward(c->plan, &c->args);

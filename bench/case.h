@@ -27,7 +27,7 @@ struct bench_case {
     attn_forward_args args; /* these two point to the tensors below */
     attn_backward_args backward_args;
     struct {
-        attn_tensor query, key, value, out;
+        attn_tensor query, key, value, out, key_scales, value_scales;
         attn_tensor row_max, row_sum, grad_out, grad_query, grad_key, grad_value;
         attn_tensor q_lengths, kv_lengths, offsets, prefix;
         attn_tensor q_documents, k_documents, block_mask, mask, bias, slopes, sinks;

@@ -11,6 +11,7 @@
 
 #include "attn.h"
 #include "bench/memory.h"
+#include "bench/storage.h"
 
 /* Tensors that draw random numbers, each from a stream of its own. */
 enum {
@@ -62,7 +63,7 @@ static float *draw_array(const struct test_problem *problem, int stream, int64_t
 /* Enough copies that a turn through all of them leaves every cache. */
 static int copies_needed(const struct test_problem *problem, int64_t elements) {
     /* Tiny problems measure the call, not the memory: 1 MiB is a core's own cache. */
-    int64_t bytes = product(elements, sizeof(float), 1, 1);
+    int64_t bytes = product(elements, storage_bytes(problem->key_type), 1, 1);
     if (problem->q_length >= INPUTS_FEW_QUERIES || bytes < 1 << 20) {
         return 1;
     }
@@ -190,6 +191,7 @@ void inputs_make(struct inputs *inputs, const struct test_problem *problem,
     inputs->value = draw_array(p, DRAW_VALUE, value_count, inputs->copies);
 
     inputs->out = make_output(out_count);
+    storage_make(inputs, p);
     if (backward) {
         make_backward(inputs, p);
     }
@@ -230,6 +232,7 @@ void inputs_make(struct inputs *inputs, const struct test_problem *problem,
 }
 
 void inputs_free(struct inputs *inputs) {
+    storage_free(inputs);
     free(inputs->query);
     free(inputs->key);
     free(inputs->value);

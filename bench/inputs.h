@@ -13,10 +13,17 @@
 /* A problem of fewer queries than this costs what reading its keys and values costs. */
 enum { INPUTS_FEW_QUERIES = 16 };
 
+/* An array in a type of fewer bits, for the library; no data where it is of floats. */
+struct storage {
+    void *data;
+    float *scales; /* of bytes: (B, H, S) whatever the layout */
+};
+
 /* Arrays are contiguous, in the order of the comment, and NULL where the problem has
  * no such input or output. B, Hq, Hkv, Sq, Sk, D, Dv as in attn/sdpa.h. */
 struct inputs {
     float *query, *key, *value, *out; /* in the problem's layout */
+    struct storage query_storage, key_storage, value_storage, out_storage;
 
     /* Copies of key and value, one after the other, for calls to take turns with: with
      * few queries, no cache may hold them from the call before. */

@@ -51,6 +51,8 @@ static const char help_problem[] =
     "heads), q and k lengths, d key dim (/ value dim), each with its number; then\n"
     "  causal  align=tl|br|offsets|kvlens  window=L,R  qlens  kvlens  docs  prefix\n"
     "  block=BQxBK  mask  bias  alibi  sinks  softcap=X  scale=X  dropout=P\n"
+    "  query= key= value= out=f32|f16|bf16, key and value also i8: how they are "
+    "stored\n"
     "  engine=auto|dense|flash|decode  layout=bhsd|bshd  threads=N  isa=NAME\n"
     "  seed=N\n"
     "  backward           also computes the gradients of query, key and value\n"

@@ -38,6 +38,7 @@ static void print_row(const struct run *run, const struct bench_case *c, FILE *f
     print_number(file, 6, 2, result.of_peak);
     print_number(file, 7, 1, result.bytes / 1e9);
     print_number(file, 6, 2, result.of_read);
+    print_number(file, 7, 2, result.of_limit);
     print_number(file, 6, 2, result.of_full);
     print_number(file, 6, 2, result.of_forward);
     fprintf(file, "  %s\n", c->title);
@@ -60,8 +61,8 @@ void report_table(const struct run *run, FILE *file) {
                 limits->threads == 1 ? "" : "s");
     }
 
-    fprintf(file,
-            "\n    time   fastest    GFLOP/s  peak   GB/s  read  full  back  case\n");
+    fprintf(file, "\n    time   fastest    GFLOP/s  peak   GB/s  read  limit  full  "
+                  "back  case\n");
     for (int i = 0; i < run->case_count; i++) {
         print_row(run, &run->cases[i], file);
     }
@@ -69,8 +70,9 @@ void report_table(const struct run *run, FILE *file) {
         file,
         "\nMedians of %d round%s in %.1f s. GFLOP/s counts the products in full, "
         "GB/s key and\nvalue once. peak, read: part of the FMA peak and of the read "
-        "bandwidth of as many\nthreads; full: time over that of the same case without "
-        "masks and score terms; back: time\nof the backward call over that of the "
-        "forward call before it.\n",
+        "bandwidth of as many\nthreads; limit: part of the slower of the two; full: "
+        "time "
+        "over that of the same case\nwithout masks and score terms; back: time of the "
+        "backward call over that of the forward\ncall before it.\n",
         run->rounds, run->rounds == 1 ? "" : "s", run->seconds);
 }

@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "bench/storage.h"
+
 double case_flops(const struct bench_case *c) {
     const struct test_problem *p = &c->problem;
     double pairs =
@@ -23,7 +25,9 @@ double case_kv_bytes(const struct bench_case *c) {
     for (int64_t b = 0; b < p->batch; b++) {
         rows += (double)(c->inputs.kv_lengths ? c->inputs.kv_lengths[b] : p->kv_length);
     }
-    return rows * p->kv_heads * ((double)p->key_dim + p->value_dim) * sizeof(float);
+    double bytes = (double)p->key_dim * (double)storage_bytes(p->key_type) +
+                   (double)p->value_dim * (double)storage_bytes(p->value_type);
+    return rows * p->kv_heads * bytes;
 }
 
 const struct limits *limits_of(const struct run *run, int32_t threads) {
@@ -83,6 +87,19 @@ static double part_of(double amount, const struct samples *seconds,
     return part;
 }
 
+/* How close a call that both multiplies and reads comes to the slower of the limits. */
+static double part_of_both(double flops, double bytes, const struct samples *seconds,
+                           const struct limits *limits) {
+    struct samples least = {0};
+    for (int i = 0; i < limits->fma.count; i++) {
+        samples_add(&least,
+                    fmax(flops / limits->fma.value[i], bytes / limits->read.value[i]));
+    }
+    double part = samples_median_ratio(&least, seconds);
+    samples_free(&least);
+    return part;
+}
+
 struct result result_of(const struct run *run, const struct bench_case *c) {
     const struct limits *limits = limits_of(run, c->problem.threads);
     double flops = case_flops(c), bytes = case_kv_bytes(c);
@@ -92,6 +109,7 @@ struct result result_of(const struct run *run, const struct bench_case *c) {
         .of_peak = part_of(flops, &c->seconds, &limits->fma),
         .bytes = NAN,
         .of_read = NAN,
+        .of_limit = NAN,
         .of_full = NAN,
         .of_forward = samples_median_ratio(&c->backward_seconds, &c->forward_seconds),
         .full = find_full(run, c),
@@ -100,6 +118,7 @@ struct result result_of(const struct run *run, const struct bench_case *c) {
     if (c->problem.q_length < INPUTS_FEW_QUERIES && !c->backward) {
         result.bytes = bytes / result.median;
         result.of_read = part_of(bytes, &c->seconds, &limits->read);
+        result.of_limit = part_of_both(flops, bytes, &c->seconds, limits);
     }
 
     if (result.full != NULL) {

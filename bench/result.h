@@ -24,6 +24,8 @@ struct result {
     double bytes, of_read; /* bytes/s of key and value, read once; part of what as
                               many threads read. Only for fewer than 16 queries
                               and forward. */
+    double of_limit;       /* what multiplying or reading alone would take at least, the
+                              larger, over the time; likewise */
     double of_full;        /* time over that of the same case without masks and score
                               terms */
     const struct bench_case *full; /* that case, or NULL if it is not in the run */
