@@ -187,8 +187,11 @@ void inputs_make(struct inputs *inputs, const struct test_problem *problem,
     *inputs = (struct inputs){.key_count = key_count, .value_count = value_count};
     inputs->copies = copies_needed(p, key_count + value_count);
     inputs->query = draw_array(p, DRAW_QUERY, query_count, 1);
-    inputs->key = draw_array(p, DRAW_KEY, key_count, inputs->copies);
-    inputs->value = draw_array(p, DRAW_VALUE, value_count, inputs->copies);
+    /* floats that are stored otherwise serve the check alone */
+    int key_copies = p->key_type == STORE_F32 ? inputs->copies : 1;
+    int value_copies = p->value_type == STORE_F32 ? inputs->copies : 1;
+    inputs->key = draw_array(p, DRAW_KEY, key_count, key_copies);
+    inputs->value = draw_array(p, DRAW_VALUE, value_count, value_copies);
 
     inputs->out = make_output(out_count);
     storage_make(inputs, p);
