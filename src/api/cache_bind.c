@@ -167,7 +167,7 @@ attn_status attn_parents_bind(struct integers *integers, const struct attn_cache
     struct binding binding = {.views = &bound, .axis_size = axis_size};
     const struct reorder_args args = {parents};
     TRY(bind(&binding, &args, &parents_row));
-    for (int64_t s = 0; s < cache->sequences; s++) {
+    for (int64_t s = 0; bound.parents.data != NULL && s < cache->sequences; s++) {
         const int64_t parent = integer_at(&bound.parents, s, 0);
         REQUIRE(parent >= 0 && parent < cache->sequences, ATTN_ERR_INVALID,
                 "parents[%lld] is %lld, but the cache has %lld sequences", (long long)s,

@@ -14,7 +14,11 @@ extern const unsigned char attn_file_magic[MAGIC_BYTES];
 enum { AT_VERSION = 8, AT_SHAPE = 12, AT_LENGTH = 32, HEAD_BYTES = 40 };
 enum { SHAPE_NUMBERS = 5, CHECKSUM_BYTES = 8, FIRST_BYTES = 8 };
 
-/* The name and the value, for this cache, of a number of the shape. */
+/* Where a number of the shape stands in the head, its name, and its value for this
+ * cache. */
+static inline size_t attn_file_shape_at(int number) {
+    return AT_SHAPE + 4 * (size_t)number;
+}
 const char *attn_file_shape_name(int number);
 int32_t attn_file_shape(const struct attn_cache *cache, int number);
 

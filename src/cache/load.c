@@ -22,7 +22,7 @@ static attn_status check_empty(const struct attn_cache *cache, int64_t sequence)
 static attn_status check_shape(const unsigned char *head,
                                const struct attn_cache *cache, const char *path) {
     for (int i = 0; i < SHAPE_NUMBERS; i++) {
-        const uint32_t number = (uint32_t)little_u64(head + AT_SHAPE + 4 * i);
+        const uint32_t number = (uint32_t)little_u64(head + attn_file_shape_at(i));
         const int32_t wanted = attn_file_shape(cache, i);
         REQUIRE(number == (uint32_t)wanted, ATTN_ERR_INVALID,
                 "%.300s has %s %u, the cache %d", path, attn_file_shape_name(i),

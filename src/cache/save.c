@@ -27,7 +27,8 @@ static attn_status write_head(struct file *file, const struct attn_cache *cache)
     memcpy(head, attn_file_magic, MAGIC_BYTES);
     put_little(head + AT_VERSION, FILE_VERSION, 4);
     for (int i = 0; i < SHAPE_NUMBERS; i++) {
-        put_little(head + AT_SHAPE + 4 * i, (uint64_t)attn_file_shape(cache, i), 4);
+        put_little(head + attn_file_shape_at(i), (uint64_t)attn_file_shape(cache, i),
+                   4);
     }
     put_little(head + AT_LENGTH, (uint64_t)file->length, 8);
     TRY(attn_stream_write(&file->stream, head, sizeof head));

@@ -233,7 +233,7 @@ static void long_appends(void **state) {
     (void)state;
     static const int32_t types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_I8};
     struct random random = random_stream(2, 80);
-    for (int n = 0; n < 8; n++) {
+    for (int64_t n = 0; n < 8; n++) {
         struct counting counting = {0};
         attn_cache_options options = pair_options(types[n / 2], 0, n % 2 * 50);
         options.capacity = 1300;

@@ -55,6 +55,7 @@ static int64_t some_sequences(struct life *life, int64_t sequence[KEYS_BATCH]) {
     const int in_order = random_percent(&life->random, 30);
     const int64_t batch = random_between(&life->random, 0, all);
     for (int64_t i = 0; i < all; i++) {
+        sequence[i] = i;
         const int64_t at = in_order ? i : random_between(&life->random, 0, i);
         sequence[i] = sequence[at];
         sequence[at] = i;
@@ -119,7 +120,7 @@ static void append(struct life *life, int32_t layer, int64_t batch,
 static void append_some(struct life *life) {
     struct random *random = &life->random;
     const attn_cache_options *o = &life->model.options;
-    int64_t sequence[KEYS_BATCH], count[KEYS_BATCH];
+    int64_t sequence[KEYS_BATCH] = {0}, count[KEYS_BATCH] = {0};
     const int64_t batch = some_sequences(life, sequence);
     const int64_t most = random_percent(random, 70)   ? 2
                          : random_percent(random, 70) ? o->capacity / 2 + 1

@@ -47,13 +47,15 @@ struct model_rows *model_rows(const struct cache_model *model, int64_t layer,
 size_t model_at(const struct cache_model *model, int part, int64_t head) {
     const attn_cache_options *o = &model->options;
     const int64_t numbers =
-        part == 0 ? head * o->key_dim : o->kv_heads * o->key_dim + head * o->value_dim;
+        part == 0 ? head * o->key_dim
+                  : (int64_t)o->kv_heads * o->key_dim + head * o->value_dim;
     return (size_t)numbers * model->element;
 }
 
 size_t model_scale_at(const struct cache_model *model, int part, int64_t head) {
     return model_at(model, 1, model->options.kv_heads) +
-           (size_t)(part * model->options.kv_heads + head) * sizeof(float);
+           ((size_t)part * (size_t)model->options.kv_heads + (size_t)head) *
+               sizeof(float);
 }
 
 static void store_bits(unsigned char *to, uint32_t bits, size_t size) {
