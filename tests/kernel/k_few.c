@@ -261,7 +261,7 @@ static void check_columns(struct shape shape, int fill, int step,
     k->scale_columns(s.at, s.ld, shape.rows, shape.n, factor.at, step);
     for (int r = 0; r < shape.rows; r++) {
         for (int c = 0; c < shape.n; c++) {
-            const float right = matrix_get(&old, r, c) * factor.at[c * step];
+            const float right = matrix_get(&old, r, c) * factor.at[(ptrdiff_t)c * step];
             if (!same_value(matrix_get(&s, r, c), right)) {
                 matrix_fail("scale_columns", &s, r, c, matrix_get(&s, r, c), right);
             }
