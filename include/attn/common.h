@@ -63,8 +63,8 @@ ATTN_API const char *attn_last_error(void);
 /** Element types. The values never change; 0 is no type. */
 enum {
     ATTN_F32 = 1,
-    ATTN_F16 = 2,  /* IEEE binary16; not used by 0.1 */
-    ATTN_BF16 = 3, /* bfloat16; not used by 0.1 */
+    ATTN_F16 = 2,  /* IEEE binary16; storage only, arithmetic is float32 */
+    ATTN_BF16 = 3, /* bfloat16; likewise */
     ATTN_BOOL = 4, /* one byte, 0 is false, any other value is true */
     ATTN_I32 = 5,
     ATTN_I64 = 6,
