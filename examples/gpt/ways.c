@@ -13,6 +13,17 @@
 #include "storage.h"
 #include "write.h"
 
+/* As many tokens as the sample has, but no more than show the difference: what reading
+ * anew takes grows with their square, and the rows of all readings stay below this. */
+static int tokens_to_write(const struct sample *sample) {
+    enum { MOST_TOKENS = 200, MOST_ROWS = 100000 };
+    int length = sample->count - sample->prompt;
+    length = length < MOST_TOKENS ? length : MOST_TOKENS;
+    int share = MOST_ROWS / (sample->prompt + length);
+    share = share > 1 ? share : 1;
+    return length < share ? length : share;
+}
+
 /* Tokens written until the texts part; as many as there are if they do not. */
 static int alike(const struct writing *one, const struct writing *other) {
     int count = 0;
@@ -27,7 +38,7 @@ static struct writing write_way(struct run *run, const struct sample *sample,
                                 const struct manner *manner) {
     struct writing writing = {
         .prompt = sample->prompt,
-        .length = sample->count - sample->prompt,
+        .length = tokens_to_write(sample),
     };
     writing.token = memory_get((size_t)sample->count, sizeof *writing.token);
     writing.ahead = memory_get((size_t)writing.length, sizeof *writing.ahead);
@@ -52,11 +63,12 @@ void ways_show(struct run *run, const struct sample *sample) {
     struct writing quick = write_way(run, sample, &cached);
     struct writing slow = write_way(run, sample, &anew);
     int length = quick.length;
-    printf("\nThe likeliest %d tokens behind the same beginning, in two ways:\n\n"
+    printf("\nThe likeliest %d token%s behind the same beginning, in two ways:\n\n"
            "   %6.0f tokens/s with earlier keys and values in a cache: %s, %.2f MiB\n"
            "   %6.0f tokens/s with the whole text read anew for each token\n\n",
-           length, length / quick.seconds, storage_name(cached.cache),
-           (double)quick.bytes / 1048576, length / slow.seconds);
+           length, length == 1 ? "" : "s", length / quick.seconds,
+           storage_name(cached.cache), (double)quick.bytes / 1048576,
+           length / slow.seconds);
     int same = alike(&quick, &slow);
     if (same == length) {
         puts("Both ways write the same text.");
