@@ -119,6 +119,15 @@ chances() {
     cmp greedy other || die "without heat it is not the likeliest one"
     ids own.bin -t 1 --top-p=1 >other
     ! cmp -s greedy other || die "chance changes nothing"
+    # of 40 choices there are more kinds, the larger the head they are made from
+    for share in 0 0.3 0.6 1; do
+        for seed in $(seq 40); do
+            "$llama" own.bin --ids="$prompt" --tokens -t 0.3 -n 1 --top-p="$share" \
+                --seed="$seed" 2>log
+        done | sort -u | wc -l >>kinds
+    done
+    sort -nu kinds | cmp - kinds || die "kinds of tokens: $(tr '\n' ' ' <kinds)"
+    [ "$(head -n 1 kinds)" -eq 1 ] || die "the smallest head is more than one token"
 }
 
 # refused MESSAGE OPTION...: llama fails with this message
