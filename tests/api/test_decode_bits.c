@@ -109,6 +109,27 @@ static void engine_by_itself_or_forced(void **state) {
     }
 }
 
+/* Threads take heads of a group apart where a tensor has room for many queries; what is
+ * decoded all the same stays together. */
+static void groups_stay_together(void **state) {
+    (void)state;
+    static const int32_t queries[2] = {2, 1};
+    struct test_problem problem =
+        run_parse("b2 h16/1 q300 k6000 d64 qlens align=br seed=15");
+    struct test_call calls[2];
+    for (int c = 0; c < 2; c++) {
+        problem.threads = c == 0 ? 1 : 4;
+        call_open_on(&calls[c], NULL, &problem, DATA_RANDOM, ROWS_OUTPUTS);
+        for (int b = 0; b < 2; b++) {
+            element_set_int(&calls[c].inputs.q_lengths, 0, b, queries[b]);
+        }
+    }
+    call_need_same(&calls[0], &calls[1]);
+    assert_true(outputs_whole(&calls[1].outputs));
+    call_close(&calls[0]);
+    call_close(&calls[1]);
+}
+
 /* Few queries in a tensor of many, each sequence by the engine that it gets alone. */
 static void lengths_choose_engines(void **state) {
     (void)state;
@@ -158,6 +179,7 @@ int main(void) {
         cmocka_unit_test(threads_share_keys),
         cmocka_unit_test(they_do_share),
         cmocka_unit_test(engine_by_itself_or_forced),
+        cmocka_unit_test(groups_stay_together),
         cmocka_unit_test(lengths_choose_engines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
