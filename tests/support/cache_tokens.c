@@ -3,6 +3,7 @@
  */
 #include "tests/support/cache_tokens.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,26 +19,29 @@ static void *memory(int64_t count, size_t size) {
     return block;
 }
 
-/* Number c of a row. A row of bytes has 127 first, so that its scale is 2^-6. */
-static float some_number(int32_t dtype, int64_t c, struct random *random) {
-    if (dtype == ATTN_I8) {
-        const int64_t byte = random_between(random, -127, 127);
-        return (float)(c == 0 ? 127 : byte) * 0x1p-6f;
+/* A row of bytes has 127 first, so that its scale is a power of two. */
+static void some_row(float *row, int64_t dim, int32_t dtype, struct random *random) {
+    const float scale = exp2f((float)random_between(random, -8, -5));
+    for (int64_t c = 0; c < dim; c++) {
+        if (dtype == ATTN_I8) {
+            const int64_t byte = c == 0 ? 127 : random_between(random, -127, 127);
+            row[c] = (float)byte * scale;
+            continue;
+        }
+        const float x = random_float(random);
+        uint32_t bits;
+        memcpy(&bits, &x, sizeof bits);
+        bits = stored_widened(dtype, stored_narrowed(dtype, bits));
+        memcpy(&row[c], &bits, sizeof bits);
     }
-    float x = random_float(random);
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    bits = stored_widened(dtype, stored_narrowed(dtype, bits));
-    memcpy(&x, &bits, sizeof x);
-    return x;
 }
 
 static float *some_rows(struct token_cache *tokens, int64_t dim) {
     const attn_cache_options *o = &tokens->options;
     const int64_t rows = (int64_t)o->layers * o->kv_heads * TOKENS_POOL;
     float *numbers = memory(rows * dim, sizeof *numbers);
-    for (int64_t i = 0; i < rows * dim; i++) {
-        numbers[i] = some_number(o->dtype, i % dim, &tokens->random);
+    for (int64_t r = 0; r < rows; r++) {
+        some_row(numbers + r * dim, dim, o->dtype, &tokens->random);
     }
     return numbers;
 }
