@@ -321,7 +321,7 @@ static void outputs_in_the_cache(void **state) {
     attn_tensor out = *call.args.out;
     const int64_t shape[] = {2, 4, 3, 5};
     const int64_t bytes = 2 * 4 * 3 * 5 * (int64_t)sizeof(float);
-    const int64_t at[] = {0, 64, 4 - bytes, (int64_t)view.bytes - 4};
+    const int64_t at[] = {0, 64, 4 - bytes, (int64_t)attn_cache_bytes(cache, NULL) - 4};
     attn_tensor_init(&out, ATTN_F32, 4, shape, NULL);
     call.args.out = &out;
     for (size_t i = 0; i < COUNT_OF(at); i++) {
