@@ -320,7 +320,7 @@ static void outputs_in_the_cache(void **state) {
     char *memory = (char *)(uintptr_t)view.memory;
     attn_tensor out = *call.args.out;
     const int64_t shape[] = {2, 4, 3, 5};
-    const int64_t bytes = 2 * 4 * 3 * 5 * (int64_t)sizeof(float);
+    const int64_t bytes = shape[0] * shape[1] * shape[2] * shape[3] * 4;
     const int64_t at[] = {0, 64, 4 - bytes, (int64_t)attn_cache_bytes(cache, NULL) - 4};
     attn_tensor_init(&out, ATTN_F32, 4, shape, NULL);
     call.args.out = &out;
