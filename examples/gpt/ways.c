@@ -16,9 +16,9 @@
 /* As many tokens as the sample has, but no more than show the difference: what reading
  * anew takes grows with their square, and the rows of all readings stay below this. */
 static int tokens_to_write(const struct sample *sample) {
-    enum { MOST_TOKENS = 200, MOST_ROWS = 100000 };
+    enum { MOST_SHOWN = 200, MOST_ROWS = 100000 };
     int length = sample->count - sample->prompt;
-    length = length < MOST_TOKENS ? length : MOST_TOKENS;
+    length = length < MOST_SHOWN ? length : MOST_SHOWN;
     int share = MOST_ROWS / (sample->prompt + length);
     share = share > 1 ? share : 1;
     return length < share ? length : share;
