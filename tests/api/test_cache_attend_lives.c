@@ -214,9 +214,11 @@ static void random_lives(void **state) {
         }
         tokens_close(&tokens);
     }
-    /* each of them is common enough */
-    assert_true(seen.refusals > 0 && seen.calls > 5 * seen.refusals);
-    assert_true(seen.appends > seen.calls && seen.forgotten > seen.calls / 4);
+    /* each of them is common enough, but for single lives */
+    if (lives >= 200) {
+        assert_true(seen.refusals > 0 && seen.calls > 5 * seen.refusals);
+        assert_true(seen.appends > seen.calls && seen.forgotten > seen.calls / 4);
+    }
 }
 
 int main(int argc, char **argv) {
