@@ -278,13 +278,14 @@ typedef struct attn_forward_args {
     ATTN_PAD_POINTER(42)
 
     /*
-     * In place of key and value: what a cache keeps (attn/cache.h). Key j of the call
-     * is the j-th that is kept, and Sk the most that a sequence of the call has.
-     * Queries are the last of the sequence: p = i + length - (rows of the query), or
-     * with ATTN_ALIGN_OFFSETS i + query_offsets[b], where position 0 is the first token
-     * that was ever appended. prefix_lengths count from that token too, 0 to the length
-     * of the longest sequence. What the cache has forgotten is not there; a window that
-     * would reach for it is ATTN_ERR_INVALID.
+     * In place of key and value: what a cache keeps (attn/cache.h). Tensors with an
+     * entry for each key have one for each that is kept, from the oldest on, and Sk is
+     * the most that a sequence of the call keeps. Positions, in the rules above, count
+     * from the first token that was ever appended, those of keys too. Queries are the
+     * last of the sequence, p = i + length - (rows of the query), or with
+     * ATTN_ALIGN_OFFSETS p = i + query_offsets[b]; no other alignment matters.
+     * prefix_lengths are 0 to the length of the longest sequence. What the cache has
+     * forgotten is not there; a window that would reach for it is ATTN_ERR_INVALID.
      */
     const attn_cache *cache;
     ATTN_PAD_POINTER(43)
