@@ -22,4 +22,15 @@
 /* COUNT_OF(array) - entries of a true array */
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
+/*
+ * KEEP_LOOP - before a loop that should stay one. Where it reads memory in order, a
+ * load that steps on by a row each time is what processors fetch ahead of; its copies
+ * in an unrolled loop are not.
+ */
+#if defined(__clang__)
+#define KEEP_LOOP _Pragma("clang loop unroll(disable)")
+#else
+#define KEEP_LOOP _Pragma("GCC unroll 1")
+#endif
+
 #endif

@@ -85,14 +85,19 @@ few_spread_short(int32_t dtype, ptrdiff_t r, int rows, ptrdiff_t j, ptrdiff_t en
             y[i][v] = vec_load(q + (r + i) * ld_q + v * WIDTH);
         }
     }
+    KEEP_LOOP
     for (; j < end; j++) {
-        vec sum[2] = {vec_set(0.0f), vec_set(0.0f)};
+        /* two sums each, so that a product need not wait for the one before */
+        const vec zero = vec_set(0.0f);
+        vec even[2] = {zero, zero}, odd[2] = {zero, zero};
         for (ptrdiff_t v = 0; v < vecs; v++) {
             const vec x = load_stored(dtype, k, at + j * ld_k + v * WIDTH, WIDTH);
             for (ptrdiff_t i = 0; i < rows; i++) {
-                sum[i] = vec_muladd(y[i][v], x, sum[i]);
+                vec *sum = v % 2 == 0 ? &even[i] : &odd[i];
+                *sum = vec_muladd(y[i][v], x, *sum);
             }
         }
+        const vec sum[2] = {vec_add(even[0], odd[0]), vec_add(even[1], odd[1])};
         few_keep(spread, r, rows, j, sum);
     }
 }
@@ -102,6 +107,7 @@ static inline __attribute__((always_inline)) void
 few_spread_any(int32_t dtype, ptrdiff_t r, int rows, ptrdiff_t j, ptrdiff_t end,
                int dim, const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at,
                ptrdiff_t ld_k, struct spread *spread) {
+    KEEP_LOOP
     for (; j < end; j++) {
         vec sum[4];
         for (ptrdiff_t i = 0; i < rows; i++) {
@@ -240,6 +246,7 @@ few_values_block(int32_t dtype, int rows, int vecs, int part, int keys, const fl
             sum[r][i] = load_some(sums + r * ld + i * WIDTH, n, 0.0f);
         }
     }
+    KEEP_LOOP
     for (ptrdiff_t j = 0; j < keys; j++) {
         const ptrdiff_t row = at + j * ld_v;
         vec x[FEW_VECS];
