@@ -45,10 +45,10 @@ typedef struct attn_cache_options {
      * for each key and head (largest number of the row / 127); set to ATTN_F32 by init
      */
     int32_t dtype;
-    /* 1: at the capacity, the oldest keys make room; 0: an error. They go when a call
-     * appends, before the attention of that step: for queries that look back at
-     * `window` keys, themselves included, the capacity must be window + n - 1 if a call
-     * appends up to n tokens. */
+    /* 1: at the capacity, the oldest keys make room; 0: an error. They go when tokens
+     * are appended, before the attention of that step. So a step of a window of w keys,
+     * the query's own included (attn_desc_set_window(desc, w - 1, 0)), appends at most
+     * capacity - w + 1 tokens, and a longer prompt goes in several steps. */
     int32_t ring;
     int64_t sequences; /* 1 to 2^31 - 1 */
     int64_t capacity;  /* the most keys that a layer keeps of a sequence, 1 to 2^53 */
@@ -75,7 +75,12 @@ ATTN_API attn_status attn_cache_create(attn_cache **cache, attn_context *context
 /** NULL is allowed. No call may be reading the cache. Since 0.1. */
 ATTN_API void attn_cache_destroy(attn_cache *cache);
 
-/** What one call appends. Set up with attn_append_args_init(), then fill in. */
+/**
+ * What one call appends. Set up with attn_append_args_init(), then fill in. The forward
+ * call after it gets the same sequences, and lengths as q_lengths or starts as
+ * q_starts. Where positions are rotated (attn/rotary.h), keys are so before they are
+ * appended.
+ */
 typedef struct attn_append_args {
     int64_t size;           /* sizeof(attn_append_args) as the caller knows it */
     int32_t layer;          /* 0 to layers - 1 */
@@ -102,7 +107,11 @@ ATTN_API attn_status attn_append_args_init(attn_append_args *args, size_t size);
  * even; of I8, a row with NaN or infinity reads as NaN. Rows that do not count are not
  * read, nor are those that a ring forgets at once.
  *
- * Layers grow one after the other: within a step each may be at another length.
+ * Layers grow one after the other: within a step each may be at another length. A page
+ * has room for all layers, so of a step only the first layer can lack pages. If the
+ * forward call fails that was to follow, attn_cache_truncate() to the length before
+ * takes the step back, but for what a ring has forgotten.
+ *
  * ATTN_ERR_INVALID: also where a sequence would keep more keys than its capacity (and
  * the cache is no ring), or where there are not enough free pages, for new keys and for
  * the copies of pages that are shared; the message says how many there are. A
@@ -122,11 +131,11 @@ ATTN_API int64_t attn_cache_first(const attn_cache *cache, int32_t layer,
                                   int64_t sequence);
 
 /**
- * Takes back the last tokens of a sequence, in all layers: none is longer than `length`
- * afterwards (speculative decoding takes back what was refused so). With 0 the sequence
- * is empty, and as new. ATTN_ERR_INVALID: a length that is negative, beyond that of
- * every layer, or not 0 and below the first key of some layer, since what is forgotten
- * does not come back. Since 0.1.
+ * Shortens a sequence to `length` tokens, in all layers, taking back the last ones
+ * (those that speculative decoding refused, say); no layer is longer afterwards. With 0
+ * the sequence is empty, and as new. ATTN_ERR_INVALID: a length that is negative,
+ * beyond that of every layer, or not 0 and below the first key of some layer, since
+ * what is forgotten does not come back. Since 0.1.
  */
 ATTN_API attn_status attn_cache_truncate(attn_cache *cache, int64_t sequence,
                                          int64_t length);

@@ -32,7 +32,7 @@ extern "C" {
  *
  * A failed call has changed nothing, wherever its arguments point, with two exceptions:
  * after ATTN_ERR_CANCELLED the output tensors, gradients and a layer's state hold
- * unspecified values, and functions that create set *plan or *layer to NULL.
+ * unspecified values, and functions that create set *plan, *layer or *cache to NULL.
  */
 typedef int32_t attn_status;
 enum {
@@ -73,9 +73,10 @@ enum {
 
 /**
  * A view of the caller's memory: never owned, never kept beyond the call it is
- * passed to, but for the parameters of layers. Data of inputs is never written. Element
- * (i0, i1, ...) lies at data + (i0
- * * stride[0] + i1 * stride[1] + ...) * (size of an element). The layout is frozen.
+ * passed to, but for the parameters of layers. Data of inputs is never written. The
+ * layout is frozen. Element (i0, i1, ...) lies at
+ *
+ *     data + (i0 * stride[0] + i1 * stride[1] + ...) * (size of an element)
  *
  * Strides are free, so (batch, heads, sequence, dim) may lie in memory in any
  * order of the first three. Rules, unless a field says otherwise:
@@ -122,8 +123,8 @@ ATTN_API attn_status attn_tensor_init(attn_tensor *tensor, int32_t dtype, int32_
  * per application or one per thread, as you like; nothing is global.
  *
  * The setters must not run at the same time as other calls on the same context, and
- * fail with ATTN_ERR_INVALID once a plan or layer has been made with it or another
- * call has used it. Everything else may be called from any thread at any time.
+ * fail with ATTN_ERR_INVALID once a plan, layer or cache has been made with it or
+ * another call has used it. Everything else may be called from any thread at any time.
  * Work of two threads on one context is safe: the one that finds the context's threads
  * busy runs entirely on its own thread.
  */
@@ -140,8 +141,8 @@ typedef struct attn_context attn_context;
 ATTN_API attn_status attn_context_create(attn_context **context);
 
 /**
- * Gives up the caller's hold on a context. It lives on until the last plan
- * or layer made with it is destroyed. NULL is allowed. Since 0.1.
+ * Gives up the caller's hold on a context. It lives on until the last plan,
+ * layer or cache made with it is destroyed. NULL is allowed. Since 0.1.
  */
 ATTN_API void attn_context_destroy(attn_context *context);
 

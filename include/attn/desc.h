@@ -57,9 +57,9 @@ ATTN_API attn_status attn_desc_set_softcap(attn_desc *desc, float softcap);
  * 1: a query attends no key beyond its position, j <= p. 0: off.
  *
  * Positions start at 0 unless attn_desc_set_alignment() says otherwise. When the
- * queries are the last of the keys, as in decoding with a cache,
- * ATTN_ALIGN_BOTTOM_RIGHT is needed: by default a single query would attend key 0
- * alone. Since 0.1.
+ * queries are the last of keys in memory of your own, ATTN_ALIGN_BOTTOM_RIGHT is
+ * needed: by default a single query would attend key 0 alone. In a cache (attn/cache.h)
+ * queries are always the last tokens, unless there are offsets. Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_causal(attn_desc *desc, int32_t causal);
 
@@ -98,8 +98,9 @@ ATTN_API attn_status attn_desc_set_lengths(attn_desc *desc, int32_t query, int32
  * Whether the sequences of a call lie one after the other, without padding (varlen):
  * then calls bring q_starts, k_starts (each 0 or 1, not the starts themselves), and
  * nothing is computed for what is not there. Each sequence has its own positions, also
- * bottom-right. Queries may be packed where keys lie in a cache (attn/cache.h), some
- * sequences with one query and others with many. Lengths, masks, block masks, biases,
+ * bottom-right. Where keys lie in a cache
+ * (attn/cache.h), queries alone are packed (1, 0), some sequences with one query and
+ * others with many. Lengths, masks, block masks, biases,
  * documents, segments, ranks and outputs for pairs of tokens have no packed form, nor
  * does attn_plan_backward(): ATTN_ERR_UNSUPPORTED. Since 0.1.
  */

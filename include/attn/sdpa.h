@@ -91,7 +91,12 @@ ATTN_API attn_status attn_sdpa(attn_context *context, int64_t batch,
 
 /* -------------------------------------------------------------------- plan */
 
-/** The largest sizes that a plan will be called with. */
+/**
+ * The largest sizes that a plan will be called with. Of packed sequences, batch is how
+ * many there are, and the lengths are those of the longest one, not of all together.
+ * With a cache, kv_length is the most keys that it keeps of a sequence of the call: its
+ * capacity is always enough.
+ */
 typedef struct attn_bounds {
     int64_t size; /* sizeof(attn_bounds) */
     int64_t batch;
@@ -155,7 +160,7 @@ typedef int32_t attn_should_stop(void *user);
 typedef struct attn_forward_args {
     int64_t size; /* sizeof(attn_forward_args) as the caller knows it */
 
-    /* always there */
+    /* always there, but for key and value where there is a cache */
     const attn_tensor *query; /* F32, F16 or BF16 (B, Hq, Sq, D) */
     ATTN_PAD_POINTER(0)
     const attn_tensor *key; /* F32, F16, BF16 or I8 (B, Hkv, Sk, D) */
@@ -260,7 +265,9 @@ typedef struct attn_forward_args {
     const attn_tensor *k_ranks; /* I32 or I64 (B, Sk), (1, Sk) or (Sk) */
     ATTN_PAD_POINTER(38)
 
-    /* there if key, value are I8, and only then: F32, broadcasts to (B, Hkv, Sk) */
+    /* key_scales is there if key is I8, value_scales if value is, each only then: F32,
+       finite or NaN, broadcasts to (B, Hkv, Sk), or of packed keys (1, Hkv, rows). A
+       cache has its own */
     const attn_tensor *key_scales;
     ATTN_PAD_POINTER(39)
     const attn_tensor *value_scales;
@@ -268,9 +275,11 @@ typedef struct attn_forward_args {
 
     /*
      * Of packed sequences (attn_desc_set_packed()), there if the descriptor announces
-     * them: I32 or I64 (B + 1), ascending. Sequence b is rows starts[b] to starts[b+1],
-     * without the last, of tensors of batch 1: query (1, Hq, rows, D), out likewise,
-     * lse, row_max and row_sum (1, Hq, rows); key (1, Hkv, rows, D), value likewise.
+     * them: I32 or I64 (B + 1), 0 to rows, none below the one before it; equal ones are
+     * a sequence of no tokens. Sequence b is rows starts[b] to starts[b + 1], without
+     * the last, of tensors of batch 1: query (1, Hq, rows, D), out likewise, lse,
+     * row_max and row_sum (1, Hq, rows); key (1, Hkv, rows, D), value likewise. Other
+     * rows belong to no sequence: they are not read, and of outputs not written.
      */
     const attn_tensor *q_starts;
     ATTN_PAD_POINTER(41)
@@ -281,17 +290,21 @@ typedef struct attn_forward_args {
      * In place of key and value: what a cache keeps (attn/cache.h). Tensors with an
      * entry for each key have one for each that is kept, from the oldest on, and Sk is
      * the most that a sequence of the call keeps. Positions, in the rules above, count
-     * from the first token that was ever appended, those of keys too. Queries are the
-     * last of the sequence, p = i + length - (rows of the query), or with
-     * ATTN_ALIGN_OFFSETS p = i + query_offsets[b]; no other alignment matters.
-     * prefix_lengths are 0 to the length of the longest sequence. What the cache has
-     * forgotten is not there; a window that would reach for it is ATTN_ERR_INVALID.
+     * from the first token that was ever appended, those of keys too. Append first: the
+     * queries are the last tokens of their sequence, p = i + length - n, where n is
+     * q_lengths[b], or what q_starts says, or Sq; or with ATTN_ALIGN_OFFSETS p = i +
+     * query_offsets[b]. No other alignment matters. Of more queries than tokens the
+     * first stand before position 0, where a causal query attends nothing.
+     * prefix_lengths are 0 to the length of the longest sequence. Of what the cache has
+     * forgotten nothing is attended; a window that would reach for it is
+     * ATTN_ERR_INVALID, while without one queries attend what is left.
      */
     const attn_cache *cache;
     ATTN_PAD_POINTER(43)
     int32_t cache_layer;          /* 0 without a cache */
     int32_t reserved;             /* 0 */
-    const attn_tensor *sequences; /* I32 or I64 (B): of the cache; NULL: b */
+    const attn_tensor *sequences; /* I32 or I64 (B): of the cache, also one several
+                                     times; NULL: b */
     ATTN_PAD_POINTER(44)
 } attn_forward_args;
 

@@ -118,6 +118,7 @@ class KVCache(CachedSequences):
         *,
         layer: int = 0,
         sequences: Any = None,
+        lengths: Any = None,
         cu_seqlens_q: Any = None,
         causal: bool = True,
         window: tuple[int, int] | None = None,
@@ -134,10 +135,12 @@ class KVCache(CachedSequences):
         query (n, Hq, L, key_dim), of float32, float16 or bfloat16; Hq is a multiple of
         kv_heads.
         sequences (n): which ones; None: the first n.
+        lengths (n): how many of the L queries count, those that were appended with the
+        same lengths; the others are rows with nothing to attend to.
         cu_seqlens_q (n + 1): query is packed, (total, Hq, key_dim): some sequences may
         have one query and others many.
 
-        The L queries are the last tokens of their sequence: append first. With
+        The queries are the last tokens of their sequence: append first. With
         query_offsets (n), query i is token i + offset, counted from the first that was
         ever appended.
         causal: no query attends tokens after its own; False: all that are kept.
@@ -147,7 +150,8 @@ class KVCache(CachedSequences):
 
         Returns out (n, Hq, L, value_dim) of query's kind and type, or packed (total,
         Hq, value_dim); with return_lse a named tuple of it and lse (n, Hq, L), packed
-        (Hq, total). Packed rows that no sequence has are 0, their lse -inf.
+        (Hq, total): merge_states() wants out.swapaxes(0, 1) with that. Packed rows that
+        no sequence has are 0, their lse -inf.
         """
         if window is not None:
             window = pair(window, "window", "(left, right)")
@@ -163,6 +167,7 @@ class KVCache(CachedSequences):
         arrays: tuple[Any, ...] = (query,)
         optional = (
             sequences,
+            lengths,
             cu_seqlens_q,
             alibi_slopes,
             sinks,
@@ -186,6 +191,7 @@ class KVCache(CachedSequences):
 # The order in which a call lists its inputs.
 _OPTIONAL = (
     "sequences",
+    "q_lengths",
     "cu_seqlens_q",
     "alibi_slopes",
     "sinks",

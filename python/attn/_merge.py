@@ -29,9 +29,11 @@ def merge_states(out_a: Any, lse_a: Any, out_b: Any, lse_b: Any, *more: Any) -> 
 
     A state is the out (..., heads, L, Ev) and the lse (..., heads, L) of a part, as
     scaled_dot_product_attention returns them with return_lse=True; (L, Ev) and (L) are
-    one head. more is further states: out_c, lse_c and so on. Returns a named tuple
-    (out, lse), which is a state itself: in any order, or some at a time, the result is
-    the same up to rounding.
+    one head; all are float32. Of packed results, out (total, heads, Ev), give
+    out.swapaxes(0, 1) with lse (heads, total). more is further states: out_c, lse_c and
+    so on; merge_states(*a, *b) takes two named tuples. Returns a named tuple (out,
+    lse), which is a state itself: in any order, or some at a time, the result is the
+    same up to rounding.
 
         >>> prompt, answer = np.random.rand(2, 1, 8, 100, 64).astype(np.float32)
         >>> part = lambda k, **options: attn.scaled_dot_product_attention(

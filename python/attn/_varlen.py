@@ -57,6 +57,7 @@ def varlen_attention(
 
     Returns out (total_q, Hq, Ev) of query's kind and type; with return_lse a named
     tuple of it and lse (Hq, total_q). Rows that no sequence has are 0, their lse -inf.
+    merge_states() wants out.swapaxes(0, 1) with that lse.
     There are no gradients yet.
     """
     if window is not None:

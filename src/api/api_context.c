@@ -37,7 +37,8 @@ void attn_context_destroy(attn_context *context) {
 static attn_status check_settable(const attn_context *context) {
     REQUIRE_POINTER(context);
     REQUIRE(!atomic_load(&context->planned), ATTN_ERR_INVALID,
-            "the context cannot be changed: it has been used, or a plan or layer has "
+            "the context cannot be changed: it has been used, or a plan, layer or "
+            "cache has "
             "been made with it");
     return ATTN_OK;
 }

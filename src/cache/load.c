@@ -13,7 +13,8 @@ static attn_status check_empty(const struct attn_cache *cache, int64_t sequence)
     for (int64_t l = 0; l < cache->layers; l++) {
         const int64_t length = length_of(kept_of(cache, l, sequence));
         REQUIRE(length == 0, ATTN_ERR_INVALID,
-                "sequence %lld is not empty: it has %lld tokens in layer %lld",
+                "sequence %lld is not empty: it has %lld tokens in layer %lld; "
+                "attn_cache_truncate() to 0 empties it",
                 (long long)sequence, (long long)length, (long long)l);
     }
     return ATTN_OK;

@@ -246,7 +246,9 @@ static attn_status check_forgotten(const struct call *call) {
         REQUIRE(rows == 0 || kept->position == 0 || first >= kept->position,
                 ATTN_ERR_INVALID,
                 "the first query of batch element %lld has position %lld and a window "
-                "from %lld on, but the cache keeps no key before %lld",
+                "from %lld on, but the cache keeps no key before %lld: steps of fewer "
+                "tokens "
+                "or a larger capacity do",
                 (long long)b, (long long)p, (long long)first,
                 (long long)kept->position);
     }

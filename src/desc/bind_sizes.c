@@ -63,9 +63,12 @@ static attn_status check_cache(const struct call *call, const attn_forward_args 
     REQUIRE(args->key == NULL && args->value == NULL, ATTN_ERR_INVALID,
             "%s and a cache are given: keys and values come from one of them",
             args->key != NULL ? "key" : "value");
-    REQUIRE(!problem->kv_lengths && !problem->kv_packed, ATTN_ERR_UNSUPPORTED,
-            "the descriptor announces %s, but a cache knows how long its sequences are",
-            problem->kv_lengths ? "kv_lengths" : "packed keys");
+    REQUIRE(!problem->kv_lengths, ATTN_ERR_UNSUPPORTED,
+            "the descriptor announces kv_lengths, but a cache knows how long its "
+            "sequences are: attn_desc_set_lengths(desc, q, 0)");
+    REQUIRE(!problem->kv_packed, ATTN_ERR_UNSUPPORTED,
+            "the descriptor announces packed keys, but a cache knows how long its "
+            "sequences are: attn_desc_set_packed(desc, q, 0)");
     const struct {
         const char *name;
         int32_t cache, problem;
@@ -79,9 +82,6 @@ static attn_status check_cache(const struct call *call, const attn_forward_args 
                 "the cache has %s %d, the descriptor %d", size[i].name,
                 (int)size[i].cache, (int)size[i].problem);
     }
-    REQUIRE(args->sequences != NULL || call->batch <= cached->sequences,
-            ATTN_ERR_INVALID, "batch is %lld, but the cache has %lld sequences",
-            (long long)call->batch, (long long)cached->sequences);
     return ATTN_OK;
 }
 
@@ -116,6 +116,9 @@ static attn_status check_starts(const struct call *call, const struct integers *
 
 static attn_status take_cached_lengths(struct call *call) {
     const int64_t count = call->cached->sequences;
+    REQUIRE(call->sequences.data != NULL || call->batch <= count, ATTN_ERR_INVALID,
+            "batch is %lld, but the cache has %lld sequences", (long long)call->batch,
+            (long long)count);
     for (int64_t b = 0; b < call->batch; b++) {
         const int64_t sequence =
             call->sequences.data != NULL ? integer_at(&call->sequences, b, 0) : b;
@@ -148,9 +151,9 @@ static attn_status check_bounds(const struct call *call, const attn_bounds *boun
 attn_status attn_bind_sizes(struct binding *binding, struct call *call,
                             const attn_bounds *bounds, const attn_forward_args *args) {
     const struct problem *problem = call->problem;
+    TRY(check_cache(call, args));
     TRY(check_wanted(problem, args));
     TRY(take_batch(call, args));
-    TRY(check_cache(call, args));
     TRY(attn_bind_input(binding, args, &q_starts));
     TRY(attn_bind_input(binding, args, &k_starts));
     TRY(attn_bind_input(binding, args, &sequences));

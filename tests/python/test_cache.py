@@ -115,6 +115,11 @@ def test_rows_that_do_not_count(rows, normal, close):
     query = normal(3, H, 1, E)
     model.check(cache.attend(query), query, range(3), close)
     assert not cache.attend(query)[1].any()
+    query = normal(3, H, 6, E)
+    got = cache.attend(query, lengths=[6, 0, 2])
+    assert not got[1].any() and not got[2, :, 2:].any()
+    model.check(got[:1], query[:1], [0], close)
+    model.check(got[2:, :, :2], query[2:, :, :2], [2], close)
 
 
 @every_kind

@@ -112,6 +112,8 @@ ATTEND = [
     (Q, {"alibi_slopes": zeros(3, 8)}, "alibi_slopes has shape"),
     (Q, {"attn_mask": zeros(1, 4)}, "mask|bias"),
     (Q, {"attn_mask": zeros(2, 3)}, "attn_mask has shape"),
+    (Q, {"lengths": [1, 2]}, r"q_lengths\[1\] is 2"),
+    (Q, {"lengths": [1, 1, 1]}, "lengths has shape"),
     (Q, {"query_offsets": [0, 1, 2]}, "query_offsets has shape"),
 ]
 
