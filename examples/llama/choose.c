@@ -73,7 +73,11 @@ static int find_candidates(struct choice *choice, const float *logits, double *s
 
 int choose(struct choice *choice, const float *logits) {
     int best = likeliest(logits, choice->kinds);
-    if (!isfinite(logits[best])) {
+    float all = 0; /* NaN if some number is not finite */
+    for (int i = 0; i < choice->kinds; i++) {
+        all += logits[i] - logits[i];
+    }
+    if (all != 0) {
         fail(FAILED, "what the model says is no number: its weights are damaged, or "
                      "too large for float32");
     }

@@ -18,7 +18,7 @@
 struct file file_open(const char *path) {
     struct file file = {.path = path};
     struct stat about;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0 || fstat(descriptor, &about) != 0) {
         fail(FAILED, "%s: %s", path, strerror(errno));
     }

@@ -105,7 +105,8 @@ ATTN_API attn_status attn_append_args_init(attn_append_args *args, size_t size);
  * Appends keys and values to sequences of one layer: the rows of batch element b to
  * sequence sequences[b]. Numbers are converted to the cache's type, rounded to nearest
  * even; of I8, a row with NaN or infinity reads as NaN. Rows that do not count are not
- * read, nor are those that a ring forgets at once.
+ * read, nor are those that a ring forgets at once. key and value must not lie in the
+ * cache's own memory.
  *
  * Layers grow one after the other: within a step each may be at another length. A page
  * has room for all layers, so of a step only the first layer can lack pages. If the

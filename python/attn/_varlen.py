@@ -95,7 +95,7 @@ def varlen_attention(
 
 def _check_longest(starts: Any, longest: int | None, which: str) -> None:
     if longest is not None and len(starts) > 1:
-        found = int(np.diff(starts).max())
+        found = int(np.diff(starts.astype(np.int64)).max())
         if found > int64(longest, f"max_seqlen_{which}"):
             raise invalid(
                 f"max_seqlen_{which} is {longest}, but a sequence of"

@@ -81,7 +81,8 @@ static attn_status read_firsts(struct file *file, const struct attn_cache *cache
                 stream->path, (long long)kept, (long long)l,
                 (long long)cache->capacity);
         positions->low = min_i64(positions->low, first);
-        *rows += kept;
+        REQUIRE(checked_add(*rows, kept, rows), ATTN_ERR_INVALID,
+                "%.300s has more keys than memory", stream->path);
     }
     return ATTN_OK;
 }

@@ -30,7 +30,8 @@ static void start(struct stream *stream, const char *path) {
 attn_status attn_stream_open(struct stream *stream, const char *path, int64_t *bytes) {
     struct stat status;
     start(stream, path);
-    stream->file = open(path, O_RDONLY | O_CLOEXEC);
+    /* not to wait for somebody to write, should it be a pipe */
+    stream->file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (stream->file < 0) {
         return attn_stream_fail("open", path);
     }

@@ -314,11 +314,30 @@ static void run_stack(struct work *work, const struct stack *stack, int64_t befo
     }
 }
 
+/*
+ * Rows and heads of a stack, of a sequence of so many queries. They follow from that
+ * alone: which heads share a strip decides which tiles lie side by side in it.
+ */
+static int stack_rows(const struct recipe *recipe, int64_t rows) {
+    return (int)max_i64(1, min_i64(rows, recipe->tile_q));
+}
+
+static int stack_heads_most(const struct recipe *recipe, int64_t rows) {
+    return recipe->tile_q / stack_rows(recipe, rows);
+}
+
+int64_t attn_decode_whole_stacks(const struct recipe *recipe, int64_t rows,
+                                 int64_t heads) {
+    const int64_t most = stack_heads_most(recipe, rows);
+    return max_i64(most, heads / most * most);
+}
+
 static void run(struct work *work, const struct call *call, const struct block *block) {
-    const int most = work->tools->recipe.tile_q;
+    const struct recipe *recipe = &work->tools->recipe;
     const int64_t length = block->row_end - block->row;
-    const int rows = (int)min_i64(length, most);
-    const int heads = (int)max_i64(1, most / max_i64(1, rows));
+    const int64_t queries = attn_call_rows(call, block->b);
+    const int rows = stack_rows(recipe, queries);
+    const int heads = stack_heads_most(recipe, queries);
     for (int64_t h = block->head; h < block->head_end; h += heads) {
         const int members = (int)min_i64(heads, block->head_end - h);
         for (int64_t row = block->row; row < block->row_end; row += rows) {

@@ -13,6 +13,10 @@ enum { DECODE_SPLITS_MAX = 16 };
 int64_t attn_decode_split_tiles(const struct recipe *recipe, int64_t keys);
 int64_t attn_decode_splits(const struct recipe *recipe, int64_t keys);
 
+/* So many heads, or somewhat less, that a sequence of so many queries stacks evenly. */
+int64_t attn_decode_whole_stacks(const struct recipe *recipe, int64_t rows,
+                                 int64_t heads);
+
 /* Floats that the sums of so many rows over one split take. */
 static inline int64_t decode_part_floats(int64_t rows, int64_t value_dim) {
     return rows * (value_dim + 3);

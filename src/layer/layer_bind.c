@@ -12,15 +12,19 @@ static attn_status take_attention(attn_forward_args *mine,
     }
     TRY(attn_struct_take(mine, sizeof *mine, args, name));
     const struct named_tensor own[] = {
-        {"query", mine->query},
-        {"key", mine->key},
-        {"value", mine->value},
-        {"out", mine->out},
+        {"query", mine->query},           {"key", mine->key},
+        {"value", mine->value},           {"out", mine->out},
+        {"key_scales", mine->key_scales}, {"value_scales", mine->value_scales},
+        {"q_starts", mine->q_starts},     {"k_starts", mine->k_starts},
+        {"sequences", mine->sequences},
     };
     for (size_t i = 0; i < COUNT_OF(own); i++) {
         REQUIRE(own[i].tensor == NULL, ATTN_ERR_INVALID,
-                "%s: %s is given, but the layer makes it", name, own[i].name);
+                "%s: %s is given, but the layer makes it or has none", name,
+                own[i].name);
     }
+    REQUIRE(mine->cache == NULL && mine->cache_layer == 0, ATTN_ERR_UNSUPPORTED,
+            "%s: cache is given, but layers keep no keys", name);
     REQUIRE(
         mine->workspace == NULL && mine->workspace_size == 0 &&
             mine->should_stop == NULL,

@@ -147,6 +147,9 @@ static attn_status take_desc(attn_desc *mine, const attn_desc *desc,
         *mine = *desc;
     }
     struct problem *facts = &mine->facts;
+    REQUIRE(!facts->q_packed && !facts->kv_packed, ATTN_ERR_UNSUPPORTED,
+            "%s: the descriptor announces packed %s, which layers do not have", name,
+            facts->q_packed ? "queries" : "keys");
     TRY(check_match(name, "heads", facts->query_heads, o->heads));
     TRY(check_match(name, "kv heads", facts->kv_heads, o->kv_heads));
     TRY(check_match(name, "key dim", facts->key_dim, o->key_dim));

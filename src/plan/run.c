@@ -10,6 +10,7 @@
 
 #include "base/arith.h"
 #include "base/status.h"
+#include "engine/decode.h"
 #include "plan/plan.h"
 
 struct job {
@@ -65,9 +66,13 @@ static void run_piece(struct work *work, const struct job *job, struct block *pi
         gather_group(piece, group);
     }
     const bool observe = attn_observe_wanted(call);
-    /* as many heads of a group at once as the block has rows for */
-    const int64_t rows = min_i64(plan->tools.block_rows, piece->row_end - piece->row);
-    const int64_t together = max_i64(1, plan->tools.block_rows / max_i64(1, rows));
+    /* as many heads of a group at once as the block has rows for, and whole stacks */
+    const int64_t rows =
+        min_i64(plan->tools.block_rows, max_i64(1, rows_end - piece->row));
+    int64_t together = max_i64(1, plan->tools.block_rows / rows);
+    if (engine == &attn_engine_decode) {
+        together = attn_decode_whole_stacks(&plan->tools.recipe, length, together);
+    }
 
     if (call->key_sums.data != NULL) {
         clear_key_sums(call, piece);

@@ -23,12 +23,12 @@ int64_t attn_plan_shared_units(const struct attn_plan *plan) {
 void attn_plan_book_parts(struct attn_plan *plan) {
     const struct problem *problem = &plan->problem;
     const struct recipe *recipe = &plan->tools.recipe;
-    const int64_t rows =
-        min_i64(plan->bounds.q_length, min_i64(recipe->few_rows, recipe->tile_q)) *
-        problem->group;
+    const int64_t queries =
+        min_i64(plan->bounds.q_length, min_i64(recipe->few_rows, recipe->tile_q));
+    const int64_t rows = min_i64(queries * problem->group, recipe->tile_q);
     const int64_t floats = decode_part_floats(rows, problem->value_dim);
-    const bool shared = plan->context->threads > 1 && rows <= recipe->tile_q &&
-                        floats * DECODE_SPLITS_MAX <= SHARED_FLOATS;
+    const bool shared =
+        plan->context->threads > 1 && floats * DECODE_SPLITS_MAX <= SHARED_FLOATS;
     plan->part_floats = shared ? floats : 0;
     plan->parts = (size_t)round_up((int64_t)plan->workspace, MEM_ALIGNMENT);
     plan->workspace = plan->parts + (size_t)(attn_plan_shared_units(plan) *

@@ -9,13 +9,13 @@
 
 #include "cache/cache.h"
 #include "core/call.h"
-#include "tests/support/stored.h"
 #include "tests/support/cache_attend.h"
 #include "tests/support/cache_keys.h"
 #include "tests/support/check.h"
 #include "tests/support/element.h"
 #include "tests/support/oracle.h"
 #include "tests/support/run.h"
+#include "tests/support/stored.h"
 
 /* A tensor in a type, its scales if it is bytes, and the numbers that they make. */
 struct stored {

@@ -130,6 +130,38 @@ static void groups_stay_together(void **state) {
     call_close(&calls[1]);
 }
 
+/*
+ * Which tiles of keys lie side by side depends on the heads of a stack where masks
+ * differ from head to head. So stacks must be the same for any padding and any threads.
+ */
+static void stacks_stay_the_same(void **state) {
+    (void)state;
+    static const char *const tensors[] = {
+        "b2 h8/1 q1024 k4096 d16 qlens block=1024x64 threads=%d seed=%d",
+        "b2 h24/1 q700 k4096 d16 qlens block=700x64 threads=%d seed=%d",
+        "h8/1 q270 k4096 d16 block=270x64 engine=decode threads=%d seed=%d"};
+    int of_heads = 0;
+    for (int n = 0; n < 3 * 6; n++) {
+        struct test_call calls[2];
+        for (int c = 0; c < 2; c++) {
+            char text[128];
+            snprintf(text, sizeof text, tensors[n % 3], c == 0 ? 1 : 8, n);
+            call_open(&calls[c], text, ROWS_OUTPUTS);
+            if (n % 3 < 2) {
+                const int64_t all = calls[c].inputs.problem.q_length;
+                element_set_int(&calls[c].inputs.q_lengths, 0, 0, 1 + n % 3);
+                element_set_int(&calls[c].inputs.q_lengths, 0, 1, all);
+            }
+        }
+        const attn_tensor *blocks = &calls[0].inputs.block_mask;
+        of_heads += blocks->rank > 2 && blocks->shape[blocks->rank - 3] > 1;
+        call_need_same(&calls[0], &calls[1]);
+        call_close(&calls[0]);
+        call_close(&calls[1]);
+    }
+    assert_true(of_heads > 2);
+}
+
 /* Few queries in a tensor of many, each sequence by the engine that it gets alone. */
 static void lengths_choose_engines(void **state) {
     (void)state;
@@ -180,6 +212,7 @@ int main(void) {
         cmocka_unit_test(they_do_share),
         cmocka_unit_test(engine_by_itself_or_forced),
         cmocka_unit_test(groups_stay_together),
+        cmocka_unit_test(stacks_stay_the_same),
         cmocka_unit_test(lengths_choose_engines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
