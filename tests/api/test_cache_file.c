@@ -2,6 +2,7 @@
  * Sequences in files: what was saved comes back, byte by byte as src/cache/file.c says,
  * into caches of other kinds too. Saving that fails leaves no file behind.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -173,8 +174,9 @@ static void bad_paths(void **state) {
     (void)state;
     const attn_cache_options options = pair_options(ATTN_F32, 0, 0);
     struct pair pair = pair_open(&options, &counting);
-    char nowhere[FOLDER_PATH], below[FOLDER_PATH];
+    char nowhere[FOLDER_PATH], below[FOLDER_PATH], pipe[FOLDER_PATH];
     folder_path(nowhere, "missing/file");
+    folder_path(pipe, "pipe");
     folder_path(below, "folder");
     assert_int_equal(mkdir(below, 0777), 0);
     expect_refusal(attn_cache_load(pair.cache, 0, path), ATTN_ERR_IO,
@@ -184,6 +186,11 @@ static void bad_paths(void **state) {
     expect_refusal(attn_cache_load(pair.cache, 0, ""), ATTN_ERR_IO, "open");
     expect_refusal(attn_cache_load(pair.cache, 0, below), ATTN_ERR_IO,
                    "folder|no regular file");
+    /* a pipe that nobody writes to is not waited for */
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    expect_refusal(attn_cache_load(pair.cache, 0, pipe), ATTN_ERR_IO,
+                   "pipe|no regular file");
+    assert_int_equal(remove(pipe), 0);
     expect_refusal(attn_cache_save(pair.cache, 0, nowhere), ATTN_ERR_IO,
                    "write|missing");
     expect_refusal(attn_cache_save(pair.cache, 0, below), ATTN_ERR_IO, "write|folder");

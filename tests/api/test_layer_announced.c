@@ -116,6 +116,17 @@ static void inputs_that_are_not_announced(void **state) {
         refuse_call.attention[0].bias = &ids;
         refuse_both(ATTN_ERR_INVALID, "bias");
         refuse_call.attention[0].bias = NULL;
+        /* what belongs to inference with caches and packed sequences */
+        const attn_forward_args attention = refuse_call.attention[0];
+        refuse_call.attention[0].q_starts = &ids;
+        refuse_both(ATTN_ERR_INVALID, "q_starts is given");
+        refuse_call.attention[0] = attention;
+        refuse_call.attention[0].value_scales = &key;
+        refuse_both(ATTN_ERR_INVALID, "value_scales is given");
+        refuse_call.attention[0] = attention;
+        refuse_call.attention[0].cache = (const attn_cache *)(const void *)&key;
+        refuse_both(ATTN_ERR_UNSUPPORTED, "cache is given");
+        refuse_call.attention[0] = attention;
     }
 }
 

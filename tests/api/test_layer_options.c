@@ -294,6 +294,14 @@ static void descriptors(void **state) {
     attn_desc_set_causal(desc, 5);
     refused(0, desc, ATTN_ERR_INVALID, "causal");
     attn_desc_destroy(desc);
+    /* packed sequences */
+    assert_int_equal(attn_desc_create(&desc), ATTN_OK);
+    attn_desc_set_packed(desc, 1, 0);
+    refused(0, desc, ATTN_ERR_UNSUPPORTED, "packed queries");
+    refused(1, desc, ATTN_ERR_UNSUPPORTED, "packed queries");
+    attn_desc_set_packed(desc, 0, 1);
+    refused(0, desc, ATTN_ERR_UNSUPPORTED, "packed keys");
+    attn_desc_destroy(desc);
 }
 
 static void bad_bounds(void **state) {
