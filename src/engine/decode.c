@@ -39,9 +39,12 @@ struct stack {
     struct matrix query;
 };
 
-/* The most keys of a strip, and between rows of its scores. */
-static int64_t strip_keys(const struct recipe *recipe) {
-    return (int64_t)recipe->split_tiles * recipe->tile_k;
+/*
+ * Between rows of a strip's scores: its keys, and a little more, so that rows do not
+ * all lie at the same place of a page, where the processor confuses them.
+ */
+static int64_t strip_stride(const struct recipe *recipe) {
+    return (int64_t)recipe->split_tiles * recipe->tile_k + 16;
 }
 
 static bool book(struct layout *layout, const struct toolbox *tools, int64_t keys) {
@@ -49,10 +52,10 @@ static bool book(struct layout *layout, const struct toolbox *tools, int64_t key
     const int rows = tools->recipe.tile_q;
     const int64_t dim = tools->problem->value_dim;
     return attn_engine_book(layout, tools) &&
-           attn_layout_book(layout, REGION_SCORES, rows, strip_keys(&tools->recipe),
+           attn_layout_book(layout, REGION_SCORES, rows, strip_stride(&tools->recipe),
                             sizeof(float)) &&
            attn_layout_book(layout, REGION_ATTENDED, tools->masks.count > 0 ? rows : 0,
-                            strip_keys(&tools->recipe), sizeof(float)) &&
+                            strip_stride(&tools->recipe), sizeof(float)) &&
            attn_layout_book(layout, REGION_STACK, rows, 1, sizeof(struct member)) &&
            attn_layout_book(layout, REGION_TILE_VALUES, rows, dim, sizeof(float)) &&
            attn_layout_book(layout, REGION_PART, rows, dim + 3, sizeof(float));
@@ -219,7 +222,7 @@ static void add_values(struct work *work, const struct stack *stack,
 static void run_strip(struct work *work, const struct stack *stack, int64_t first,
                       int64_t end, int64_t end_key, struct softmax *softmax) {
     const struct call *call = stack->member[0].head.call;
-    const int64_t ld = strip_keys(&work->tools->recipe);
+    const int64_t ld = strip_stride(&work->tools->recipe);
     float *scores = work_floats(work, REGION_SCORES);
     struct strip strip = {0};
     for (int64_t t = first; t < end && !attn_work_stopped(work, call); t++) {
