@@ -150,8 +150,8 @@ few_scores_block(int32_t dtype, int rows, int keys, int vecs, int dim, vec scale
                  const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at,
                  ptrdiff_t ld_k, float *s, ptrdiff_t ld_s) {
     struct spread spread;
-    for (ptrdiff_t p = 0; p < (rows + 1) / 2 && keys < WIDTH; p++) {
-        memset(spread.pair[p], 0, sizeof spread.pair[p]);
+    if (keys < WIDTH) {
+        memset(&spread, 0, sizeof spread);
     }
     for (ptrdiff_t j = 0; j < keys; j += FEW_KEYS) {
         const ptrdiff_t end = j + FEW_KEYS < keys ? j + FEW_KEYS : keys;

@@ -28,6 +28,7 @@ static attn_status check(struct checked *checked, const struct merge *merge,
         .shape = {merge->batch, merge->heads, merge->rows, merge->dim},
         .dtype = ATTN_F32,
     };
+    *checked = (struct checked){0};
     REQUIRE(tensor != NULL, ATTN_ERR_INVALID, "%s is NULL", name);
     return attn_tensor_check(tensor, &expected, checked->stride, &checked->extent);
 }

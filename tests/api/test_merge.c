@@ -139,9 +139,9 @@ static void lses_that_are_not_finite(void **state) {
         *(float *)element_nth(&call.lses[n / 2 % 4], 13) = bad[n / 8];
         merge_run_and_check(&call, NULL);
         assert_true(isnan(*(float *)element_nth(&call.lse, 13)));
-        assert_true(isnan(*(float *)element_nth(&call.out, 13 * 20)));
+        assert_true(isnan(*(float *)element_nth(&call.out, INT64_C(13) * 20)));
         assert_true(isfinite(*(float *)element_nth(&call.out, 13 * 20 - 1)));
-        assert_true(isfinite(*(float *)element_nth(&call.out, 14 * 20)));
+        assert_true(isfinite(*(float *)element_nth(&call.out, INT64_C(14) * 20)));
         merge_close(&call);
     }
 }
@@ -225,7 +225,7 @@ static void any_bracketing(void **state) {
         merge_open(&call, &problem);
         merge_expect(&call);
         for (int i = 0; i < TREE; i++) {
-            for (int64_t e = 0; e < TREE_ROWS * TREE_DIM; e++) {
+            for (int64_t e = 0; e < (int64_t)TREE_ROWS * TREE_DIM; e++) {
                 out[i][e].value = *(float *)element_nth(&call.outs[i], e);
                 out[i][e].error = 0;
             }
@@ -250,7 +250,7 @@ static void any_bracketing(void **state) {
             assert_true(check_number(number->value, call.lse_value[row], 1e-12));
             assert_true(check_number(got, call.lse_value[row], number->error));
         }
-        for (int64_t e = 0; e < TREE_ROWS * TREE_DIM; e++) {
+        for (int64_t e = 0; e < (int64_t)TREE_ROWS * TREE_DIM; e++) {
             const double got = *(float *)element_nth(known[0].out, e);
             const struct merge_number *number = &known[0].out_numbers[e];
             assert_true(check_number(number->value, call.out_value[e], 1e-12));

@@ -157,7 +157,7 @@ static int compare(const void *a, const void *b) {
 /* Parts of any size, 0 included. */
 static void split_anywhere(const struct test_inputs *whole, int32_t count,
                            struct random *random) {
-    int64_t at[PARTS];
+    int64_t at[PARTS] = {0};
     for (int32_t p = 0; p < count - 1; p++) {
         at[p] = random_between(random, 0, whole->problem.kv_length);
     }

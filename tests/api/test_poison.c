@@ -61,8 +61,7 @@ static void each_mask(void **state) {
         "b2 h4/1 q1 k1500 d8 docs key=i8 value=f16 query=bf16 seed=21",
         "b3 h2 q70 k90 d8 ranks=below kvlens value=i8 out=f16 seed=22",
         "b5 h2 q40 k150 d16 qpacked kpacked causal align=br seed=23",
-        "b4 h4/2 q3 k900 d24 qpacked kpacked key=i8 value=i8 window=90,0 align=br "
-        "seed=24",
+        "b4 h4/2 q3 k900 d24 qpacked kpacked key=i8 value=i8 window=9,0 align=br",
         "b3 h2 q20 k90 d8 kpacked qlens key=f16 value=bf16 out=f16 seed=25"};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         struct test_problem problem = run_parse(texts[t]);

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/support/stored.h"
 #include "tests/support/cache_keys.h"
 #include "tests/support/element.h"
 #include "tests/support/gen_parts.h"
 #include "tests/support/run.h"
+#include "tests/support/stored.h"
 
 static void *memory(int64_t count, size_t size) {
     void *block = calloc((size_t)(count > 0 ? count : 1), size);
