@@ -137,15 +137,10 @@ static attn_status check_values(const struct append *append) {
                 "lengths[%lld] is %lld, which is not within 0 to %lld, the rows of key",
                 (long long)b, (long long)length, (long long)append->rows);
     }
-    int64_t before = 0;
-    for (int64_t b = 0; starts->data != NULL && b <= append->batch; b++) {
-        const int64_t start = integer_at(starts, b, 0);
-        REQUIRE(start >= before && start <= append->rows, ATTN_ERR_INVALID,
-                "starts[%lld] is %lld, which is not within %lld to %lld", (long long)b,
-                (long long)start, (long long)before, (long long)append->rows);
-        before = start;
-    }
-    return ATTN_OK;
+    int64_t longest;
+    return starts->data == NULL ? ATTN_OK
+                                : attn_check_starts(starts, "starts", append->batch,
+                                                    append->rows, &longest);
 }
 
 attn_status attn_append_bind(struct append *append, const struct attn_cache *cache,

@@ -98,12 +98,11 @@ static attn_status take_batch(struct call *call, const attn_forward_args *args) 
     return ATTN_OK;
 }
 
-/* Packed sequences lie within `rows`, none before the one before it. */
-static attn_status check_starts(const struct call *call, const struct integers *starts,
-                                const char *name, int64_t rows, int64_t *longest) {
+attn_status attn_check_starts(const struct integers *starts, const char *name,
+                              int64_t batch, int64_t rows, int64_t *longest) {
     int64_t before = 0;
     *longest = 0;
-    for (int64_t b = 0; b <= call->batch; b++) {
+    for (int64_t b = 0; b <= batch; b++) {
         const int64_t start = integer_at(starts, b, 0);
         REQUIRE(start >= before && start <= rows, ATTN_ERR_INVALID,
                 "%s[%lld] is %lld, which is not within %lld to %lld", name,
@@ -160,12 +159,12 @@ attn_status attn_bind_sizes(struct binding *binding, struct call *call,
     call->q_length = call->q_rows;
     call->kv_length = call->kv_rows;
     if (problem->q_packed) {
-        TRY(check_starts(call, &call->q_starts, "q_starts", call->q_rows,
-                         &call->q_length));
+        TRY(attn_check_starts(&call->q_starts, "q_starts", call->batch, call->q_rows,
+                              &call->q_length));
     }
     if (problem->kv_packed) {
-        TRY(check_starts(call, &call->k_starts, "k_starts", call->kv_rows,
-                         &call->kv_length));
+        TRY(attn_check_starts(&call->k_starts, "k_starts", call->batch, call->kv_rows,
+                              &call->kv_length));
     }
     if (call->cached != NULL) {
         TRY(take_cached_lengths(call));

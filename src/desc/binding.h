@@ -58,6 +58,13 @@ attn_status attn_bind_input(struct binding *binding, const void *args,
 attn_status attn_bind_output(struct binding *binding, const void *args,
                              const struct row *row);
 
+/*
+ * Fails unless packed sequences lie within `rows`, none before the one before it; the
+ * longest length of one.
+ */
+attn_status attn_check_starts(const struct integers *starts, const char *name,
+                              int64_t batch, int64_t rows, int64_t *longest);
+
 /* Takes in memory that outputs must not meet. All outputs come after. */
 void attn_bind_memory(struct binding *binding, const char *name, const void *memory,
                       size_t bytes);

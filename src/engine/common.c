@@ -1,9 +1,10 @@
 /*
  * What engines share: the scratch of a block and the walk over its tiles of rows.
  */
-#include "engine/engine.h"
+#include <math.h>
 
 #include "base/arith.h"
+#include "engine/engine.h"
 
 bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
     const struct problem *problem = tools->problem;
@@ -38,18 +39,29 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
            attn_terms_book(&tools->terms, layout, tools);
 }
 
-struct softmax attn_cursor_softmax(const struct cursor *cursor,
-                                   const struct work *work) {
+struct softmax attn_block_softmax(const struct work *work, int64_t before, int rows) {
     const int dim = work->tools->problem->value_dim;
-    const int64_t before = cursor->before;
     return (struct softmax){
-        .rows = cursor->rows,
+        .rows = rows,
         .dim = dim,
         .maximum = work_floats(work, REGION_MAXIMUM) + before,
         .sum = work_floats(work, REGION_SUM) + before,
         .values = work_floats(work, REGION_SUM_OF_VALUES) + before * dim,
         .factor = work_floats(work, REGION_FACTOR) + before,
     };
+}
+
+struct softmax attn_cursor_softmax(const struct cursor *cursor,
+                                   const struct work *work) {
+    return attn_block_softmax(work, cursor->before, cursor->rows);
+}
+
+void attn_mask_tile(const struct tile *tile, float *scores, int64_t ld) {
+    for (int64_t i = 0; i < tile->rows; i++) {
+        for (int j = 0; j < tile->keys; j++) {
+            scores[i * ld + j] = -INFINITY;
+        }
+    }
 }
 
 bool attn_cursor_next(struct cursor *cursor, struct work *work, const struct call *call,

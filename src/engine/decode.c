@@ -9,7 +9,6 @@
  */
 #include "engine/decode.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/arith.h"
@@ -105,14 +104,6 @@ static struct stack stack_heads(struct work *work, const struct call *call, int6
     return stack;
 }
 
-static void mask_rows(const struct tile *tile, float *scores, int64_t ld) {
-    for (int64_t r = 0; r < tile->rows; r++) {
-        for (int j = 0; j < tile->keys; j++) {
-            scores[r * ld + j] = -INFINITY;
-        }
-    }
-}
-
 /* Asks the masks of all members; the cover of the whole. */
 static enum cover cover_stack(const struct work *work, const struct stack *stack,
                               const struct tile *tile) {
@@ -140,7 +131,7 @@ static void score_stack(struct work *work, const struct stack *stack,
         struct member *member = &stack->member[i];
         float *own = scores + (int64_t)i * stack->rows * ld;
         if (member->cover == COVER_NONE) {
-            mask_rows(tile, own, ld);
+            attn_mask_tile(tile, own, ld);
             continue;
         }
         attn_terms_apply(work, &member->head, tile, own, ld);
@@ -267,20 +258,6 @@ static void run_split(struct work *work, const struct stack *stack, int64_t spli
               min_i64(end, (split + 1) * tiles), end_key, softmax);
 }
 
-/* The state of a stack's rows among those of its block. */
-static struct softmax state_of(const struct work *work, const struct stack *stack,
-                               int64_t before) {
-    const int dim = work->tools->problem->value_dim;
-    return (struct softmax){
-        .rows = stack->total,
-        .dim = dim,
-        .maximum = work_floats(work, REGION_MAXIMUM) + before,
-        .sum = work_floats(work, REGION_SUM) + before,
-        .values = work_floats(work, REGION_SUM_OF_VALUES) + before * dim,
-        .factor = work_floats(work, REGION_FACTOR) + before,
-    };
-}
-
 static void finish(const struct work *work, const struct stack *stack,
                    const struct softmax *state) {
     for (int i = 0; i < stack->members; i++) {
@@ -300,7 +277,7 @@ static void run_stack(struct work *work, const struct stack *stack, int64_t befo
     const struct toolbox *tools = work->tools;
     const struct head *head = &stack->member[0].head;
     const int64_t splits = attn_decode_splits(&tools->recipe, head->keys);
-    struct softmax state = state_of(work, stack, before);
+    struct softmax state = attn_block_softmax(work, before, stack->total);
     if (splits <= 1) {
         run_split(work, stack, 0, &state);
     } else {
@@ -370,7 +347,7 @@ void attn_decode_join(struct work *work, const struct call *call,
     const struct stack stack = stack_heads(
         work, call, block->b, block->head, (int)(block->head_end - block->head),
         block->row, (int)(block->row_end - block->row));
-    struct softmax state = state_of(work, &stack, 0);
+    struct softmax state = attn_block_softmax(work, 0, stack.total);
     attn_softmax_start(&state);
     for (int64_t s = 0; s < splits; s++) {
         struct softmax part = part_at(memory + s * apart, stack.total, state.dim);

@@ -2,8 +2,6 @@
  * Dense: all scores of a tile of rows at once, one softmax over whole rows, then the
  * weighted sum. The simplest engine to read, and the fastest for few keys.
  */
-#include <math.h>
-
 #include "base/arith.h"
 #include "engine/engine.h"
 
@@ -14,14 +12,6 @@ static bool book(struct layout *layout, const struct toolbox *tools, int64_t key
                             sizeof(float)) &&
            attn_layout_book(layout, REGION_COVER, columns / tools->recipe.tile_k, 1,
                             sizeof(unsigned char));
-}
-
-static void mask_tile(const struct tile *tile, float *scores, int64_t ld) {
-    for (int i = 0; i < tile->rows; i++) {
-        for (int j = 0; j < tile->keys; j++) {
-            scores[i * ld + j] = -INFINITY;
-        }
-    }
 }
 
 /* One tile of rows against all keys. */
@@ -47,7 +37,7 @@ static void run_rows(struct work *work, const struct head *head,
         cover[t - first] =
             (unsigned char)attn_scores_tile(work, head, &tile, query, at, ld);
         if (cover[t - first] == COVER_NONE) {
-            mask_tile(&tile, at, ld);
+            attn_mask_tile(&tile, at, ld);
         }
     }
     attn_softmax_step(softmax, tools->kernels, scores, ld, n);

@@ -48,6 +48,12 @@ struct cursor {
 bool attn_cursor_next(struct cursor *cursor, struct work *work, const struct call *call,
                       const struct block *block);
 
+/* The softmax of so many rows of a block, behind `before` others over all heads. */
+struct softmax attn_block_softmax(const struct work *work, int64_t before, int rows);
+
+/* Scores of a tile that is masked whole. */
+void attn_mask_tile(const struct tile *tile, float *scores, int64_t ld);
+
 /* The softmax of the rows where the cursor stands. */
 struct softmax attn_cursor_softmax(const struct cursor *cursor,
                                    const struct work *work);
