@@ -33,4 +33,11 @@
 #define KEEP_LOOP _Pragma("GCC unroll 1")
 #endif
 
+/* UNROLL_LOOP - before a short loop, whose end the processor would not foresee. */
+#if defined(__clang__)
+#define UNROLL_LOOP _Pragma("clang loop unroll_count(16)")
+#else
+#define UNROLL_LOOP _Pragma("GCC unroll 16")
+#endif
+
 #endif

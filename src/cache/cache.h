@@ -1,8 +1,11 @@
 /*
  * The cache: keys and values of sequences, in pages.
  *
- * A page has room for the keys and values of all layers at page_rows positions. A
- * sequence has `slots` places for pages, in which its positions go round: position p
+ * A page has room for the keys and values of all layers at page_rows positions. The
+ * rows of a head lie in blocks there (kernel/block.h): tokens are written one by one
+ * and read by the thousand.
+ *
+ * A sequence has `slots` places for pages, in which its positions go round: position p
  * lies in slot p / page_rows % slots, in row p % page_rows of the page there. What a
  * layer keeps are the positions of one range of at most `capacity` <= slots *
  * page_rows, so no two of them meet, whatever was forgotten before them and however far
@@ -31,8 +34,9 @@ enum { KEYS, VALUES, PARTS };
 /* Keys or values of one layer: where they start in the layer's share of a page. */
 struct part {
     int32_t dim;
-    int64_t rows;   /* [kv_heads][page_rows][dim] numbers */
-    int64_t scales; /* of int8: [kv_heads][page_rows] floats */
+    enum order order; /* of the blocks of a head's rows */
+    int64_t rows;     /* [kv_heads][page_rows, dim] numbers */
+    int64_t scales;   /* of int8: [kv_heads][page_rows] floats */
 };
 
 struct page {
@@ -60,8 +64,9 @@ struct attn_cache {
     struct page *page;
     int32_t *free_list; /* the last is taken first */
     int64_t free_pages;
-    int64_t *marks; /* one a sequence, for the call that runs; 0 between calls */
-    float *scratch; /* rows on their way from one type to another */
+    int64_t *marks;  /* one a sequence, for the call that runs; 0 between calls */
+    float *scratch;  /* rows on their way from one type to another */
+    char *converted; /* those that got there; as large */
     int64_t scratch_floats;
 };
 
@@ -79,12 +84,12 @@ static inline int32_t *table_of(const struct attn_cache *cache, int64_t sequence
     return cache->tables + sequence * 2 * cache->slots;
 }
 
-/* Row `row` of a head of a layer's keys or values in a page. */
-static inline char *rows_at(const struct attn_cache *cache, int64_t page, int64_t layer,
-                            const struct part *part, int64_t head, int64_t row) {
+/* The rows of a head of a layer's keys or values in a page; they lie in blocks. */
+static inline char *blocks_at(const struct attn_cache *cache, int64_t page,
+                              int64_t layer, const struct part *part, int64_t head) {
     return cache->pool + page * cache->page_bytes + layer * cache->layer_bytes +
            part->rows +
-           (head * cache->page_rows + row) * part->dim * source_bytes(cache->dtype);
+           head * cache->page_rows * part->dim * source_bytes(cache->dtype);
 }
 
 static inline float *scales_at(const struct attn_cache *cache, int64_t page,

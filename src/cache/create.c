@@ -57,8 +57,10 @@ static void take_options(struct attn_cache *cache, const attn_cache_options *opt
     cache->page_rows = paged ? options->page_keys : options->capacity;
     cache->pages = paged ? options->pages : options->sequences;
     cache->slots = ceil_div(cache->capacity, cache->page_rows);
-    cache->part[KEYS].dim = options->key_dim;
-    cache->part[VALUES].dim = options->value_dim;
+    cache->part[KEYS] =
+        (struct part){.dim = options->key_dim, .order = ORDER_KEY_BLOCKS};
+    cache->part[VALUES] =
+        (struct part){.dim = options->value_dim, .order = ORDER_VALUE_BLOCKS};
 }
 
 /* Gives rows of all heads a place in a layer's share of a page, a row of so many bytes;
@@ -112,9 +114,11 @@ static attn_status allocate_all(struct attn_cache *cache, int64_t pool) {
     cache->free_list = allocate(cache, cache->pages, 1, sizeof *cache->free_list);
     cache->marks = allocate(cache, cache->sequences, 1, sizeof *cache->marks);
     cache->scratch = allocate(cache, cache->scratch_floats, 1, sizeof *cache->scratch);
+    cache->converted =
+        allocate(cache, cache->scratch_floats, 1, sizeof *cache->scratch);
     REQUIRE(cache->kept != NULL && cache->tables != NULL && cache->page != NULL &&
                 cache->free_list != NULL && cache->marks != NULL &&
-                cache->scratch != NULL,
+                cache->scratch != NULL && cache->converted != NULL,
             ATTN_ERR_NO_MEMORY,
             "no memory to keep account of %lld sequences of %lld pages in a cache",
             (long long)cache->sequences, (long long)cache->slots);
@@ -164,8 +168,9 @@ attn_status attn_cache_setup(struct attn_cache *cache, struct attn_context *cont
 }
 
 void attn_cache_clear(struct attn_cache *cache) {
-    void *const blocks[] = {cache->kept,  cache->tables,  cache->page, cache->free_list,
-                            cache->marks, cache->scratch, cache->pool};
+    void *const blocks[] = {cache->kept,      cache->tables, cache->page,
+                            cache->free_list, cache->marks,  cache->scratch,
+                            cache->converted, cache->pool};
     for (size_t i = 0; i < COUNT_OF(blocks); i++) {
         attn_mem_release(&cache->context->allocator, blocks[i]);
     }

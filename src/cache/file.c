@@ -26,6 +26,7 @@
 
 #include "base/arith.h"
 #include "base/status.h"
+#include "cache/lane.h"
 
 const unsigned char attn_file_magic[MAGIC_BYTES] = {0x89, 'A', 'T', 'T',
                                                     'N',  'K', 'V', '\n'};
@@ -56,11 +57,13 @@ attn_status attn_file_allocate(struct file **file, const struct attn_cache *cach
                                const char *path) {
     const size_t firsts = (size_t)cache->layers * sizeof *(*file)->first;
     const size_t name = strlen(path) + STREAM_NAME_MORE;
-    struct file *made =
-        attn_mem_allocate(&cache->context->allocator, sizeof *made + firsts + name);
+    const size_t row = (size_t)(cache->scratch_floats * (int64_t)sizeof(float));
+    struct file *made = attn_mem_allocate(&cache->context->allocator,
+                                          sizeof *made + firsts + row + name);
     REQUIRE(made != NULL, ATTN_ERR_NO_MEMORY, "no memory for the buffer of a file");
     made->first = (int64_t *)(made + 1);
-    made->name = (char *)made->first + firsts;
+    made->row = (char *)made->first + firsts;
+    made->name = made->row + row;
     *file = made;
     return ATTN_OK;
 }
@@ -107,22 +110,43 @@ attn_status attn_file_write(struct stream *stream, char *numbers, int64_t count,
     return ATTN_OK;
 }
 
+/* Rows of a head in a page, one by one. */
+static attn_status move_rows(struct file *file, const struct attn_cache *cache,
+                             const struct part *part, char *head,
+                             const struct stretch *stretch, enum direction direction) {
+    const int size = (int)source_bytes(cache->dtype);
+    for (int64_t r = 0; r < stretch->rows; r++) {
+        if (direction == FILE_READ) {
+            TRY(attn_file_read(&file->stream, file->row, part->dim, size));
+            attn_lane_put(cache, part, head, stretch->row + r, file->row);
+        } else {
+            attn_lane_get(cache, part, head, stretch->row + r, file->row);
+            TRY(attn_file_write(&file->stream, file->row, part->dim, size));
+        }
+    }
+    return ATTN_OK;
+}
+
 /* The rows of a head, or their scales. */
-static attn_status move_head(struct stream *stream, const struct attn_cache *cache,
+static attn_status move_head(struct file *file, const struct attn_cache *cache,
                              int64_t sequence, int64_t layer, int64_t head,
                              const struct part *part, bool scales,
-                             struct range positions, file_move *move) {
+                             enum direction direction) {
     const int32_t *table = table_of(cache, sequence);
-    int64_t at = positions.low;
-    while (at < positions.high) {
-        const struct stretch stretch = stretch_at(cache, at, positions.high);
+    int64_t at = file->first[layer];
+    while (at < file->length) {
+        const struct stretch stretch = stretch_at(cache, at, file->length);
         const int32_t page = table[stretch.slot];
         if (scales) {
-            float *first = scales_at(cache, page, layer, part, head, stretch.row);
-            TRY(move(stream, (char *)first, stretch.rows, sizeof *first));
+            char *first =
+                (char *)scales_at(cache, page, layer, part, head, stretch.row);
+            TRY(direction == FILE_READ
+                    ? attn_file_read(&file->stream, first, stretch.rows, sizeof(float))
+                    : attn_file_write(&file->stream, first, stretch.rows,
+                                      sizeof(float)));
         } else {
-            TRY(move(stream, rows_at(cache, page, layer, part, head, stretch.row),
-                     stretch.rows * part->dim, (int)source_bytes(cache->dtype)));
+            TRY(move_rows(file, cache, part, blocks_at(cache, page, layer, part, head),
+                          &stretch, direction));
         }
         at += stretch.rows;
     }
@@ -130,14 +154,13 @@ static attn_status move_head(struct stream *stream, const struct attn_cache *cac
 }
 
 attn_status attn_file_move_rows(struct file *file, const struct attn_cache *cache,
-                                int64_t sequence, file_move *move) {
+                                int64_t sequence, enum direction direction) {
     const int kinds = cache->dtype == ATTN_I8 ? 2 * PARTS : PARTS;
     for (int64_t l = 0; l < cache->layers; l++) {
-        const struct range positions = {file->first[l], file->length};
         for (int64_t h = 0; h < cache->kv_heads; h++) {
             for (int k = 0; k < kinds; k++) {
-                TRY(move_head(&file->stream, cache, sequence, l, h,
-                              &cache->part[k % PARTS], k >= PARTS, positions, move));
+                TRY(move_head(file, cache, sequence, l, h, &cache->part[k % PARTS],
+                              k >= PARTS, direction));
             }
         }
     }

@@ -30,19 +30,23 @@ struct file {
     struct stream stream;
     int64_t length;
     int64_t *first; /* of each layer */
+    char *row;      /* room for the longest row */
     char *name;     /* room for path and STREAM_NAME_MORE bytes */
 };
 
 attn_status attn_file_allocate(struct file **file, const struct attn_cache *cache,
                                const char *path);
 
-/* Moves numbers of this size between memory and a stream. */
-typedef attn_status file_move(struct stream *stream, char *numbers, int64_t count,
-                              int size);
-file_move attn_file_read, attn_file_write;
+/* Move numbers of this size between memory and a stream. */
+attn_status attn_file_read(struct stream *stream, char *numbers, int64_t count,
+                           int size);
+attn_status attn_file_write(struct stream *stream, char *numbers, int64_t count,
+                            int size);
+
+enum direction { FILE_READ, FILE_WRITE };
 
 /* Moves all rows of a sequence, from first[] to length, in the order of the file. */
 attn_status attn_file_move_rows(struct file *file, const struct attn_cache *cache,
-                                int64_t sequence, file_move *move);
+                                int64_t sequence, enum direction direction);
 
 #endif

@@ -107,7 +107,7 @@ static attn_status read_rows(struct file *file, const struct attn_cache *cache,
     REQUIRE(bytes == wanted, ATTN_ERR_IO,
             "%.300s is torn: it has %lld bytes, should have %lld", file->stream.path,
             (long long)bytes, (long long)wanted);
-    TRY(attn_file_move_rows(file, cache, sequence, attn_file_read));
+    TRY(attn_file_move_rows(file, cache, sequence, FILE_READ));
     return attn_stream_read_checksum(&file->stream);
 }
 

@@ -77,15 +77,19 @@ static bool keeps_slot(const struct attn_cache *cache, int64_t sequence, int64_t
     return false;
 }
 
-/* Copies rows of all heads of a layer to the same place in another page. */
+/* Copies the blocks that rows of all heads of a layer lie in to the same place in
+ * another page. */
 static void copy_rows(struct attn_cache *cache, int32_t from, int32_t to, int64_t layer,
                       int64_t row, int64_t rows) {
+    const int64_t begin = row - row % BLOCK_LANES;
+    const int64_t end = min_i64(cache->page_rows, round_up(row + rows, BLOCK_LANES));
     for (int p = 0; p < PARTS; p++) {
         const struct part *part = &cache->part[p];
-        const size_t bytes = (size_t)(rows * part->dim * source_bytes(cache->dtype));
+        const int64_t row_bytes = part->dim * source_bytes(cache->dtype);
         for (int64_t h = 0; h < cache->kv_heads; h++) {
-            memcpy(rows_at(cache, to, layer, part, h, row),
-                   rows_at(cache, from, layer, part, h, row), bytes);
+            memcpy(blocks_at(cache, to, layer, part, h) + begin * row_bytes,
+                   blocks_at(cache, from, layer, part, h) + begin * row_bytes,
+                   (size_t)((end - begin) * row_bytes));
             if (cache->dtype == ATTN_I8) {
                 memcpy(scales_at(cache, to, layer, part, h, row),
                        scales_at(cache, from, layer, part, h, row),

@@ -46,7 +46,7 @@ static attn_status write_all(struct file *file, const struct attn_cache *cache,
         TRY(attn_stream_write(&file->stream, bytes, sizeof bytes));
     }
     TRY(attn_stream_write_checksum(&file->stream));
-    TRY(attn_file_move_rows(file, cache, sequence, attn_file_write));
+    TRY(attn_file_move_rows(file, cache, sequence, FILE_WRITE));
     TRY(attn_stream_write_checksum(&file->stream));
     return attn_stream_finish(&file->stream);
 }

@@ -8,7 +8,7 @@
 static struct view rows_view(const struct attn_cache *cache, int32_t layer, int which) {
     const struct part *part = &cache->part[which];
     return (struct view){
-        .data = rows_at(cache, 0, layer, part, 0, 0),
+        .data = blocks_at(cache, 0, layer, part, 0),
         .dtype = cache->dtype,
         .stride =
             {[HEAD] = cache->page_rows * part->dim, [ROW] = part->dim, [COLUMN] = 1},

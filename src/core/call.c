@@ -87,10 +87,12 @@ static struct source tensor_rows(const struct view *view, const struct view *sca
 }
 
 /* What the cache keeps of the sequence of batch element b. */
-static struct source cached_rows(const struct call *call, const struct view *view,
-                                 const struct view *scales, int64_t b, int64_t g) {
+static struct source cached_rows(const struct call *call, enum order order,
+                                 const struct view *view, const struct view *scales,
+                                 int64_t b, int64_t g) {
     const struct kept *kept = attn_call_kept(call, b);
     struct source source = tensor_rows(view, scales, 0, g, 0);
+    source.order = order;
     source.pages = kept->pages;
     source.first = kept->first;
     source.page_rows = call->cached->page_rows;
@@ -103,9 +105,10 @@ static void bind_keys(struct head *head, int64_t g) {
     const struct call *call = head->call;
     const struct cached *cached = call->cached;
     if (cached != NULL) {
-        head->key = cached_rows(call, &cached->key, &cached->key_scales, head->b, g);
-        head->value =
-            cached_rows(call, &cached->value, &cached->value_scales, head->b, g);
+        head->key = cached_rows(call, ORDER_KEY_BLOCKS, &cached->key,
+                                &cached->key_scales, head->b, g);
+        head->value = cached_rows(call, ORDER_VALUE_BLOCKS, &cached->value,
+                                  &cached->value_scales, head->b, g);
         return;
     }
     const int64_t first =

@@ -4,6 +4,24 @@
  */
 #include "core/work.h"
 
+#include "base/arith.h"
+
+/*
+ * Calls for the block of this row while those before it are read: where it lies in
+ * another page, the processor cannot know. Less of it is of no use.
+ */
+static void call_for(const struct source *source, int64_t row, int64_t end) {
+    enum { MOST = 8192 };
+    if (row < end) {
+        const struct run run = attn_source_run(source, row, 1);
+        const int64_t bytes = min_i64(MOST, run.block_rows * source->stride *
+                                                source_bytes(source->dtype));
+        for (int64_t i = 0; i < bytes; i += 64) {
+            __builtin_prefetch(run.data + i, 0, 2);
+        }
+    }
+}
+
 void attn_few_scores(const struct work *work, const struct head *head,
                      const struct tile *tile, int rows, struct matrix query,
                      float *scores, int64_t ld) {
@@ -12,9 +30,16 @@ void attn_few_scores(const struct work *work, const struct head *head,
     const struct source *key = &head->key;
     for (int j = 0; j < tile->keys;) {
         const struct run run = attn_source_run(key, tile->key + j, tile->keys - j);
-        kernels->few_scores(key->dtype, rows, run.rows, problem->key_dim,
-                            problem->scale, query.data, query.ld, run.data, key->stride,
-                            scores + j, ld);
+        if (key->order == ORDER_ROWS) {
+            kernels->few_scores(key->dtype, rows, run.rows, problem->key_dim,
+                                problem->scale, query.data, query.ld, run.data,
+                                key->stride, scores + j, ld);
+        } else {
+            call_for(key, tile->key + j + run.rows, head->keys);
+            kernels->block_scores(key->dtype, rows, run.block_rows, run.lane, run.rows,
+                                  problem->key_dim, problem->scale, query.data,
+                                  query.ld, run.data, scores + j, ld);
+        }
         if (run.scales != NULL) {
             kernels->scale_columns(scores + j, ld, rows, run.rows, run.scales,
                                    key->scale_stride);
@@ -35,8 +60,14 @@ void attn_few_values(const struct work *work, const struct head *head,
             kernels->scale_columns(weights + j, ld, rows, run.rows, run.scales,
                                    value->scale_stride);
         }
-        kernels->few_values(value->dtype, rows, run.rows, dim, weights + j, ld,
-                            run.data, value->stride, sums, dim);
+        if (value->order == ORDER_ROWS) {
+            kernels->few_values(value->dtype, rows, run.rows, dim, weights + j, ld,
+                                run.data, value->stride, sums, dim);
+        } else {
+            call_for(value, tile->key + j + run.rows, head->keys);
+            kernels->block_values(value->dtype, rows, run.block_rows, run.lane,
+                                  run.rows, dim, weights + j, ld, run.data, sums, dim);
+        }
         j += run.rows;
     }
 }

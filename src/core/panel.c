@@ -46,6 +46,12 @@ static const float *turn(struct panel *panel, const struct head *head, int64_t t
         return packed;
     }
     const int keys = keys_of_tile(panel, head, t);
+    *done = true;
+    if (source->order == ORDER_KEY_BLOCKS) {
+        attn_source_read_turned(source, panel->kernels, t * panel->tile_k, keys, dim,
+                                packed, panel->tile_k);
+        return packed;
+    }
     const float *rows = attn_source_floats(source, t * panel->tile_k, keys);
     int64_t stride = source->stride;
     if (rows == NULL) {
@@ -55,7 +61,6 @@ static const float *turn(struct panel *panel, const struct head *head, int64_t t
         stride = dim;
     }
     panel->kernels->transpose(packed, panel->tile_k, rows, stride, keys, dim);
-    *done = true;
     return packed;
 }
 

@@ -67,6 +67,20 @@ struct kernels {
                        ptrdiff_t ld_w, const void *v, ptrdiff_t ld_v, float *sums,
                        ptrdiff_t ld);
 
+    /*
+     * few_scores and few_values for rows that lie in blocks (kernel/block.h). k and v
+     * are the start of a block of `keys` rows, and n rows of it count, from row `lane`
+     * on; or of several blocks of BLOCK_LANES rows one after the other, of which the
+     * first starts with `lane`. The bits of a sum of values are those of few_values,
+     * and those of a score again depend on dim and the two rows alone.
+     */
+    void (*block_scores)(int32_t dtype, int rows, int keys, int lane, int n, int dim,
+                         float scale, const float *q, ptrdiff_t ld_q, const void *k,
+                         float *s, ptrdiff_t ld_s);
+    void (*block_values)(int32_t dtype, int rows, int keys, int lane, int n, int dim,
+                         const float *w, ptrdiff_t ld_w, const void *v, float *sums,
+                         ptrdiff_t ld);
+
     /* s[r][j] = s[r][j] factor[j step] */
     void (*scale_columns)(float *s, ptrdiff_t ld, int rows, int n, const float *factor,
                           ptrdiff_t step);

@@ -8,6 +8,7 @@
 #include "kernel/tmpl_convert.h"
 #include "kernel/tmpl_dropout.h"
 #include "kernel/tmpl_few.h"
+#include "kernel/tmpl_few_block.h"
 #include "kernel/tmpl_gradient.h"
 #include "kernel/tmpl_math.h"
 #include "kernel/tmpl_norm.h"
@@ -25,6 +26,8 @@ const struct kernels KERNELS_NAME = {
     .transpose = kernel_transpose,
     .few_scores = kernel_few_scores,
     .few_values = kernel_few_values,
+    .block_scores = kernel_block_scores,
+    .block_values = kernel_block_values,
     .scale_columns = kernel_scale_columns,
     .softcap = kernel_softcap,
     .add_bias = kernel_add_bias,

@@ -7,6 +7,7 @@
 
 #include "cache/cache.h"
 #include "core/call.h"
+#include "tests/support/cache_check.h"
 #include "tests/support/cache_pair.h"
 #include "tests/support/expect.h"
 #include "tests/support/guard.h"
@@ -74,9 +75,9 @@ static void keeps(int64_t sequence, int64_t first, int64_t length, float key) {
         const struct run keys = attn_source_run(&head.key, i, 1);
         const struct run values = attn_source_run(&head.value, i, 1);
         float number;
-        memcpy(&number, keys.data, sizeof number);
+        memcpy(&number, stored_element(&head.key, &keys, 1, 0), sizeof number);
         assert_true(number == key + (float)i);
-        memcpy(&number, values.data, sizeof number);
+        memcpy(&number, stored_element(&head.value, &values, 1, 0), sizeof number);
         assert_true(number == -key - (float)i);
     }
 }
@@ -338,16 +339,23 @@ static void bytes_with_scales(void **state) {
     struct cached cached;
     assert_int_equal(attn_cache_view(pair.cache, 0, &cached), ATTN_OK);
     assert_int_equal(cached.key.dtype, ATTN_I8);
+    const int32_t page = 0;
+    const struct source values = {.data = cached.value.data,
+                                  .dtype = ATTN_I8,
+                                  .order = ORDER_VALUE_BLOCKS,
+                                  .stride = 64,
+                                  .pages = &page,
+                                  .page_rows = cached.page_rows};
     for (int r = 0; r < 10; r++) {
-        const int8_t *bytes =
-            (const int8_t *)cached.value.data + r * cached.value.stride[ROW];
+        const struct run run = attn_source_run(&values, r, 1);
         const double scale =
             ((const float *)
                  cached.value_scales.data)[r * cached.value_scales.stride[ROW]];
         double largest = 0;
         for (int c = 0; c < 64; c++) {
             largest = fmax(largest, fabs((double)numbers[r][c]));
-            assert_true(fabs(numbers[r][c] - scale * bytes[c]) <=
+            const int byte = *(const int8_t *)stored_element(&values, &run, 64, c);
+            assert_true(fabs(numbers[r][c] - scale * byte) <=
                         scale / 2 * (1 + 0x1p-15));
         }
         assert_true(fabs(largest / 127 - scale) <= scale * 0x1p-23);

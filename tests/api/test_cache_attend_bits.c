@@ -80,7 +80,7 @@ static void number_of_threads(void **state) {
         call_run(&one);
         if (types[c % 4] == ATTN_F32) {
             call_run(&plain);
-            assert_true(call_same(&plain, &one));
+            assert_true(attend_like(&plain, &one));
         }
         for (plain.inputs.problem.threads = 2; plain.inputs.problem.threads <= 4;
              plain.inputs.problem.threads++) {
@@ -293,7 +293,7 @@ static void nothing_beside_is_read(void **state) {
         const attn_tensor sequences = attend_integers(sequence, problem.batch);
         struct test_call cached;
         attend_open(&cached, &plain, cache, 1, &sequences);
-        call_need_same(&plain, &cached);
+        attend_need_like(&plain, &cached);
         attend_close(&cached);
         close_both();
     }

@@ -68,7 +68,7 @@ static struct test_outputs attend_both(const struct test_inputs *kept,
     attend_open(&call, &plain, whole.cache, 1, &sequences);
     call.args.query_offsets = gen_given(&cached->query_offsets);
     call.args.prefix_lengths = gen_given(&cached->prefix_lengths);
-    call_need_same(&plain, &call);
+    attend_need_like(&plain, &call);
     const struct test_outputs outputs = call.outputs;
     call.outputs = (struct test_outputs){0};
     attend_close(&call);

@@ -184,3 +184,22 @@ int attend_check_rows(const struct test_inputs *inputs,
     }
     return check_outputs(inputs, &rows);
 }
+
+static int may_decode(const struct test_problem *problem) {
+    return problem->engine == ATTN_ENGINE_AUTO || problem->engine == ATTN_ENGINE_DECODE;
+}
+
+int attend_like(const struct test_call *plain, const struct test_call *cached) {
+    return outputs_whole(&cached->outputs) &&
+           (may_decode(&plain->inputs.problem)
+                ? check_outputs(&plain->inputs, &cached->outputs) == 0
+                : call_same(plain, cached));
+}
+
+void attend_need_like(struct test_call *plain, struct test_call *cached) {
+    call_run(plain);
+    call_run(cached);
+    if (!attend_like(plain, cached)) {
+        fail_msg("from a cache it is another attention");
+    }
+}

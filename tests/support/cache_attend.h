@@ -38,6 +38,15 @@ void attend_close(struct test_call *call);
 /* Makes the longest sequence of a problem with kvlens as long as its tensors are. */
 void attend_lengths(struct test_inputs *inputs);
 
+/*
+ * Makes the same call from tensors and from a cache; fails the test unless the two give
+ * the same bits or, where decoding reads keys in another order than from tensors (in
+ * blocks), the second is within the bounds of the definition. attend_like() compares
+ * calls that were made, and returns whether they agree.
+ */
+void attend_need_like(struct test_call *plain, struct test_call *cached);
+int attend_like(const struct test_call *plain, const struct test_call *cached);
+
 /* A tensor of integers. */
 attn_tensor attend_integers(int64_t *values, int64_t count);
 

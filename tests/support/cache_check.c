@@ -29,13 +29,38 @@ static int same_scale(const unsigned char *expected, float got) {
     return scale == got || (isnan(scale) && isnan(got));
 }
 
+const char *stored_element(const struct source *source, const struct run *run,
+                           int64_t dim, int64_t c) {
+    int64_t at = c;
+    if (source->order == ORDER_KEY_BLOCKS) {
+        at = c * run->block_rows + run->lane;
+    } else if (source->order == ORDER_VALUE_BLOCKS) {
+        const int64_t first = c / 32 * 32,
+                      columns = dim - first < 32 ? dim - first : 32;
+        at = first * run->block_rows + run->lane * columns + c - first;
+    }
+    return run->data + at * source_bytes(source->dtype);
+}
+
+static int same_row(const struct source *source, int64_t row, int64_t dim,
+                    const unsigned char *expected, size_t element) {
+    const struct run run = attn_source_run(source, row, 1);
+    int wrong = 0;
+    for (int64_t c = 0; c < dim; c++) {
+        wrong += memcmp(stored_element(source, &run, dim, c),
+                        expected + (size_t)c * element, element) != 0;
+    }
+    return wrong == 0;
+}
+
+/* Every row lies where a run that starts with it says, and a longer run says nothing
+ * else: it is the same block, or blocks that follow it. */
 static int check_rows(const struct source *source, const struct cache_model *model,
                       const struct place *place, struct random *random) {
     const struct model_rows *rows = model_rows(model, place->layer, place->sequence);
     const int64_t count = rows->length - rows->first;
     const int64_t dim =
         place->part == 0 ? model->options.key_dim : model->options.value_dim;
-    const size_t bytes = (size_t)dim * model->element;
     int64_t row = 0;
     while (row < count) {
         const int most = (int)random_between(random, 1, count - row);
@@ -43,10 +68,14 @@ static int check_rows(const struct source *source, const struct cache_model *mod
         assert_in_range(run.rows, 1, most);
         for (int r = 0; r < run.rows; r++, row++) {
             const unsigned char *expected = rows->data + (size_t)row * model->row;
-            const char *got =
-                run.data + (int64_t)r * source->stride * (int64_t)model->element;
-            if (memcmp(got, expected + model_at(model, place->part, place->head),
-                       bytes) != 0) {
+            const struct run one = attn_source_run(source, row, 1);
+            const int64_t block = (run.lane + r) / run.block_rows;
+            assert_int_equal(one.lane, (run.lane + r) % run.block_rows);
+            assert_ptr_equal(one.data, run.data + block * run.block_rows * dim *
+                                                      (int64_t)model->element);
+            if (!same_row(source, row, dim,
+                          expected + model_at(model, place->part, place->head),
+                          model->element)) {
                 return differs(place, rows->first + row, "other bits");
             }
             if (source->scales != NULL &&

@@ -4,6 +4,7 @@
 #ifndef TEST_CACHE_CHECK_H
 #define TEST_CACHE_CHECK_H
 
+#include "core/source.h"
 #include "tests/support/cache_model.h"
 #include "tests/support/random.h"
 
@@ -14,5 +15,10 @@
  */
 int cache_check(const attn_cache *cache, const struct cache_model *model,
                 struct random *random);
+
+/* Where element c of the first row of a run lies, of dim elements; by the description
+ * of blocks alone (kernel/block.h). */
+const char *stored_element(const struct source *source, const struct run *run,
+                           int64_t dim, int64_t c);
 
 #endif

@@ -1,0 +1,272 @@
+/*
+ * Template: a few rows of queries against keys, and of weights against values, that lie
+ * in blocks (kernel/block.h). Include after a vec_*.h and tmpl_convert.h.
+ */
+#ifndef ATTN_KERNEL_TMPL_FEW_BLOCK_H
+#define ATTN_KERNEL_TMPL_FEW_BLOCK_H
+
+#include <string.h>
+
+#include "kernel/block.h"
+
+/* Vectors of the keys of a block, and of the columns of a group. */
+enum { KEY_VECS = BLOCK_LANES / WIDTH, GROUP_VECS = GROUP_COLUMNS / WIDTH };
+
+/*
+ * The most rows at once, whose sums stay in registers. With few lanes the vectors of a
+ * block are sums enough that a product need not wait for the one before; else each
+ * vector has two sums.
+ */
+enum {
+    SCORE_ROWS = WIDTH >= 16  ? 8
+                 : WIDTH >= 4 ? 4
+                              : 1,
+    SCORE_SUMS = WIDTH >= 16 ? 2 : 1,
+    VALUE_ROWS = WIDTH >= 16  ? 8
+                 : WIDTH >= 4 ? 2
+                              : 1,
+};
+
+/* Lanes of vector v of a block that has so many keys. */
+static inline int key_lanes(int keys, ptrdiff_t v) {
+    const int left = keys - (int)v * WIDTH;
+    return left > WIDTH ? WIDTH : left;
+}
+
+/* sum[r] += q[r] times the elements of all keys that start at element `at` of k. */
+static inline __attribute__((always_inline)) void
+block_dot_step(int32_t dtype, int rows, int keys, const float *q, ptrdiff_t ld_q,
+               const void *k, ptrdiff_t at, vec sum[SCORE_ROWS][KEY_VECS]) {
+    for (ptrdiff_t v = 0; v < KEY_VECS; v++) {
+        if (key_lanes(keys, v) <= 0) {
+            continue;
+        }
+        const vec x = load_stored(dtype, k, at + v * WIDTH, key_lanes(keys, v));
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            sum[r][v] = vec_muladd(vec_set(q[r * ld_q]), x, sum[r][v]);
+        }
+    }
+}
+
+/*
+ * Scores of `rows` rows with keys [lane, lane + n) of a block of so many, which starts
+ * at element `at` of k.
+ */
+static inline __attribute__((always_inline)) void
+block_scores_rows(int32_t dtype, int rows, int keys, int lane, int n, int dim,
+                  vec scale, const float *q, ptrdiff_t ld_q, const void *k,
+                  ptrdiff_t at, float *s, ptrdiff_t ld_s) {
+    vec sum[SCORE_SUMS][SCORE_ROWS][KEY_VECS];
+    for (ptrdiff_t i = 0; i < (ptrdiff_t)SCORE_SUMS * rows * KEY_VECS; i++) {
+        sum[i / KEY_VECS / rows][i / KEY_VECS % rows][i % KEY_VECS] = vec_set(0.0f);
+    }
+    ptrdiff_t c = 0;
+    KEEP_LOOP
+    for (; c + SCORE_SUMS <= dim; c += SCORE_SUMS) {
+        for (ptrdiff_t i = 0; i < SCORE_SUMS; i++) {
+            block_dot_step(dtype, rows, keys, q + c + i, ld_q, k, at + (c + i) * keys,
+                           sum[i]);
+        }
+    }
+    if (c < dim) {
+        block_dot_step(dtype, rows, keys, q + c, ld_q, k, at + c * keys, sum[0]);
+    }
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        float all[BLOCK_LANES];
+        float *to = n == BLOCK_LANES ? s + r * ld_s : all;
+        for (ptrdiff_t v = 0; v < KEY_VECS; v++) {
+            const vec x = SCORE_SUMS > 1
+                              ? vec_add(sum[0][r][v], sum[SCORE_SUMS - 1][r][v])
+                              : sum[0][r][v];
+            vec_store(to + v * WIDTH, vec_mul(x, scale));
+        }
+        if (n < BLOCK_LANES) {
+            memcpy(s + r * ld_s, all + lane, (size_t)n * sizeof *s);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void
+block_scores_all(int32_t dtype, int rows, int keys, int lane, int n, int dim, vec scale,
+                 const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at, float *s,
+                 ptrdiff_t ld_s) {
+    ptrdiff_t r = 0;
+    for (; r + SCORE_ROWS <= rows; r += SCORE_ROWS) {
+        block_scores_rows(dtype, SCORE_ROWS, keys, lane, n, dim, scale, q + r * ld_q,
+                          ld_q, k, at, s + r * ld_s, ld_s);
+    }
+    for (; SCORE_ROWS > 4 && r + 4 <= rows; r += 4) {
+        block_scores_rows(dtype, SCORE_ROWS > 4 ? 4 : 1, keys, lane, n, dim, scale,
+                          q + r * ld_q, ld_q, k, at, s + r * ld_s, ld_s);
+    }
+    for (; SCORE_ROWS > 2 && r + 2 <= rows; r += 2) {
+        block_scores_rows(dtype, SCORE_ROWS > 2 ? 2 : 1, keys, lane, n, dim, scale,
+                          q + r * ld_q, ld_q, k, at, s + r * ld_s, ld_s);
+    }
+    for (; r < rows; r++) {
+        block_scores_rows(dtype, 1, keys, lane, n, dim, scale, q + r * ld_q, ld_q, k,
+                          at, s + r * ld_s, ld_s);
+    }
+}
+
+/* Rows [lane, lane + n) of blocks, all of BLOCK_LANES unless there is but one. */
+static inline __attribute__((always_inline)) void
+block_scores_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
+                float scale, const float *q, ptrdiff_t ld_q, const void *k, float *s,
+                ptrdiff_t ld_s) {
+    const vec factor = vec_set(scale);
+    ptrdiff_t at = 0;
+    for (int j = 0; j < n; at += (ptrdiff_t)dim * BLOCK_LANES, lane = 0) {
+        const int some = n - j < keys - lane ? n - j : keys - lane;
+        if (keys == BLOCK_LANES) {
+            block_scores_all(dtype, rows, BLOCK_LANES, lane, some, dim, factor, q, ld_q,
+                             k, at, s + j, ld_s);
+        } else {
+            block_scores_all(dtype, rows, keys, lane, some, dim, factor, q, ld_q, k, at,
+                             s + j, ld_s);
+        }
+        j += some;
+    }
+}
+
+static void kernel_block_scores(int32_t dtype, int rows, int keys, int lane, int n,
+                                int dim, float scale, const float *q, ptrdiff_t ld_q,
+                                const void *k, float *s, ptrdiff_t ld_s) {
+    switch (dtype) {
+    case ATTN_F16:
+        block_scores_of(ATTN_F16, rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
+        break;
+    case ATTN_BF16:
+        block_scores_of(ATTN_BF16, rows, keys, lane, n, dim, scale, q, ld_q, k, s,
+                        ld_s);
+        break;
+    case ATTN_I8:
+        block_scores_of(ATTN_I8, rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
+        break;
+    default:
+        block_scores_of(ATTN_F32, rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
+    }
+}
+
+/*
+ * sums += w v for `keys` rows of values, ld_v numbers apart, and columns from element
+ * `at` of the first on: `vecs` vectors, or n < WIDTH lanes of one.
+ */
+static inline __attribute__((always_inline)) void
+block_values_step(int32_t dtype, int rows, int vecs, int n, int keys,
+                  const float w[VALUE_ROWS][BLOCK_LANES], const void *v, ptrdiff_t at,
+                  ptrdiff_t ld_v, float *sums, ptrdiff_t ld) {
+    vec sum[VALUE_ROWS][GROUP_VECS];
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        for (ptrdiff_t i = 0; i < vecs; i++) {
+            sum[r][i] = load_some(sums + r * ld + i * WIDTH, n, 0.0f);
+        }
+    }
+    UNROLL_LOOP
+    for (ptrdiff_t j = 0; j < keys; j++) {
+        vec x[GROUP_VECS];
+        for (ptrdiff_t i = 0; i < vecs; i++) {
+            x[i] = load_stored(dtype, v, at + j * ld_v + i * WIDTH, n);
+        }
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const vec y = vec_set(w[r][j]);
+            for (ptrdiff_t i = 0; i < vecs; i++) {
+                sum[r][i] = vec_muladd(y, x[i], sum[r][i]);
+            }
+        }
+    }
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        for (ptrdiff_t i = 0; i < vecs; i++) {
+            store_some(sums + r * ld + i * WIDTH, n, sum[r][i]);
+        }
+    }
+}
+
+/* A group of columns, from element `at` of v on; all keys of a block or some. */
+static inline __attribute__((always_inline)) void
+block_values_group(int32_t dtype, int rows, int keys, int columns,
+                   const float w[VALUE_ROWS][BLOCK_LANES], const void *v, ptrdiff_t at,
+                   float *sums, ptrdiff_t ld) {
+    if (columns == GROUP_COLUMNS && keys == BLOCK_LANES) {
+        block_values_step(dtype, rows, GROUP_VECS, WIDTH, BLOCK_LANES, w, v, at,
+                          GROUP_COLUMNS, sums, ld);
+        return;
+    }
+    ptrdiff_t c = 0;
+    for (; c + WIDTH <= columns; c += WIDTH) {
+        block_values_step(dtype, rows, 1, WIDTH, keys, w, v, at + c, columns, sums + c,
+                          ld);
+    }
+    if (c < columns) {
+        block_values_step(dtype, rows, 1, columns - (int)c, keys, w, v, at + c, columns,
+                          sums + c, ld);
+    }
+}
+
+/* A block that starts at element `block` of v: n of its rows, from `lane` on. */
+static inline __attribute__((always_inline)) void
+block_values_rows(int32_t dtype, int rows, int keys, int lane, int n, int dim,
+                  const float *w, ptrdiff_t ld_w, const void *v, ptrdiff_t block,
+                  float *sums, ptrdiff_t ld) {
+    /* weights side by side: as many streams would get into the way of the values */
+    float near[VALUE_ROWS][BLOCK_LANES];
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        if (n == BLOCK_LANES) {
+            memcpy(near[r], w + r * ld_w, sizeof near[r]);
+        } else {
+            memcpy(near[r], w + r * ld_w, (size_t)n * sizeof *w);
+        }
+    }
+    for (int c = 0; c < dim; c += GROUP_COLUMNS) {
+        block_values_group(dtype, rows, n, group_columns(dim, c), near, v,
+                           block + block_group_row(dim, c, keys, lane), sums + c, ld);
+    }
+}
+
+static inline __attribute__((always_inline)) void
+block_values_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
+                const float *w, ptrdiff_t ld_w, const void *v, float *sums,
+                ptrdiff_t ld) {
+    ptrdiff_t block = 0;
+    for (int j = 0; j < n; block += (ptrdiff_t)dim * BLOCK_LANES, lane = 0) {
+        const int some = n - j < keys - lane ? n - j : keys - lane;
+        ptrdiff_t r = 0;
+        for (; r + VALUE_ROWS <= rows; r += VALUE_ROWS) {
+            block_values_rows(dtype, VALUE_ROWS, keys, lane, some, dim,
+                              w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
+        }
+        for (; VALUE_ROWS > 4 && r + 4 <= rows; r += 4) {
+            block_values_rows(dtype, VALUE_ROWS > 4 ? 4 : 1, keys, lane, some, dim,
+                              w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
+        }
+        for (; VALUE_ROWS > 2 && r + 2 <= rows; r += 2) {
+            block_values_rows(dtype, VALUE_ROWS > 2 ? 2 : 1, keys, lane, some, dim,
+                              w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
+        }
+        for (; r < rows; r++) {
+            block_values_rows(dtype, 1, keys, lane, some, dim, w + r * ld_w + j, ld_w,
+                              v, block, sums + r * ld, ld);
+        }
+        j += some;
+    }
+}
+
+static void kernel_block_values(int32_t dtype, int rows, int keys, int lane, int n,
+                                int dim, const float *w, ptrdiff_t ld_w, const void *v,
+                                float *sums, ptrdiff_t ld) {
+    switch (dtype) {
+    case ATTN_F16:
+        block_values_of(ATTN_F16, rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
+        break;
+    case ATTN_BF16:
+        block_values_of(ATTN_BF16, rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
+        break;
+    case ATTN_I8:
+        block_values_of(ATTN_I8, rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
+        break;
+    default:
+        block_values_of(ATTN_F32, rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
+    }
+}
+
+#endif
