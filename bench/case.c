@@ -32,7 +32,7 @@ static void describe(struct bench_case *c, attn_desc *desc) {
     need(c, attn_desc_set_causal(desc, p->causal));
     need(c, attn_desc_set_alignment(desc, p->alignment));
     need(c, attn_desc_set_window(desc, p->left, p->right));
-    need(c, attn_desc_set_lengths(desc, p->q_lengths, p->kv_lengths));
+    need(c, attn_desc_set_lengths(desc, p->q_lengths, p->kv_lengths && !c->cached));
     need(c, attn_desc_set_documents(desc, p->documents));
     need(c, attn_desc_set_prefix(desc, p->prefix));
     need(c, attn_desc_set_block_mask(desc, p->q_block, p->k_block));
@@ -166,16 +166,30 @@ static void set_backward(struct bench_case *c) {
     args->workspace_size = (int64_t)attn_plan_backward_workspace_size(c->plan);
 }
 
+/* The cache in place of key and value. */
+static void set_cache(struct bench_case *c, int64_t page_keys) {
+    attn_forward_args *args = &c->args;
+    need(c,
+         cached_open(&c->cache, c->context, &c->problem, &c->inputs, args, page_keys));
+    args->cache = c->cache.cache;
+    args->sequences = &c->cache.sequences;
+    args->key = args->value = args->kv_lengths = NULL;
+    args->key_scales = args->value_scales = NULL;
+}
+
 /* The text and the title. */
-static void name_case(struct bench_case *c) {
-    static const char suffix[] = " backward";
+static void name_case(struct bench_case *c, const struct suite_entry *entry) {
+    char words[64] = "";
     size_t length = problem_format(&c->problem, c->text, sizeof c->text);
-    if (length + sizeof suffix > sizeof c->text) {
+    if (entry->page_keys > 0) {
+        snprintf(words, sizeof words, " cache=%lld", (long long)entry->page_keys);
+    } else if (entry->cached || entry->backward) {
+        strcpy(words, entry->cached ? " cache" : " backward");
+    }
+    if (length + strlen(words) + 1 > sizeof c->text) {
         fail(MISUSED, "%s...: the text is too long", c->text);
     }
-    if (c->backward) {
-        memcpy(c->text + length, suffix, sizeof suffix);
-    }
+    memcpy(c->text + length, words, strlen(words) + 1);
     size_t size = strlen(c->name) + strlen(c->text) + sizeof ": ";
     c->title = memory_grow(NULL, (int64_t)size, 1);
     snprintf(c->title, size, "%s%s%s", c->name, c->name[0] != '\0' ? ": " : "",
@@ -183,8 +197,10 @@ static void name_case(struct bench_case *c) {
 }
 
 void case_open(struct bench_case *c, const struct suite_entry *entry, int32_t threads) {
-    *c = (struct bench_case){
-        .name = entry->name, .problem = entry->problem, .backward = entry->backward};
+    *c = (struct bench_case){.name = entry->name,
+                             .problem = entry->problem,
+                             .backward = entry->backward,
+                             .cached = entry->cached};
     struct test_problem *p = &c->problem;
     if (threads > 0) {
         p->threads = threads;
@@ -192,7 +208,7 @@ void case_open(struct bench_case *c, const struct suite_entry *entry, int32_t th
     if (p->threads == 0) {
         p->threads = 1;
     }
-    name_case(c);
+    name_case(c, entry);
 
     make_plan(c);
     inputs_make(&c->inputs, p, c->backward);
@@ -205,6 +221,9 @@ void case_open(struct bench_case *c, const struct suite_entry *entry, int32_t th
     if (c->backward) {
         set_backward(c);
     }
+    if (c->cached) {
+        set_cache(c, entry->page_keys);
+    }
 
     c->args.workspace_size = (int64_t)attn_plan_workspace_size(c->plan);
     int64_t forward = c->args.workspace_size,
@@ -216,6 +235,9 @@ void case_open(struct bench_case *c, const struct suite_entry *entry, int32_t th
 
 void case_close(struct bench_case *c) {
     attn_plan_destroy(c->plan);
+    if (c->cached) {
+        cached_close(&c->cache);
+    }
     attn_context_destroy(c->context);
     inputs_free(&c->inputs);
     free(c->workspace);
@@ -239,6 +261,9 @@ void case_forward(struct bench_case *c) {
         copy_of(&in->key_storage, in->key, c->problem.key_type, in->key_count, c->turn);
     c->tensor.value.data = copy_of(&in->value_storage, in->value, c->problem.value_type,
                                    in->value_count, c->turn);
+    if (c->cached) {
+        cached_turn(&c->cache, c->turn);
+    }
     c->turn = c->turn + 1 < in->copies ? c->turn + 1 : 0;
 
     attn_status status = attn_plan_forward(c->plan, &c->args);

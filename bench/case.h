@@ -1,12 +1,14 @@
 /*
  * A problem ready to run: its inputs, the context, descriptor and plan, and the samples
  * that timing takes. With the word backward, running it is a forward call that keeps
- * each row's maximum and sum, and the backward call for query, key and value.
+ * each row's maximum and sum, and the backward call for query, key and value; with the
+ * word cache the call reads key and value from a cache.
  */
 #ifndef BENCH_CASE_H
 #define BENCH_CASE_H
 
 #include "attn.h"
+#include "bench/cached.h"
 #include "bench/inputs.h"
 #include "bench/stats.h"
 #include "bench/suite.h"
@@ -15,11 +17,13 @@ enum { CASE_TEXT = 512 };
 
 struct bench_case {
     const char *name;     /* "" if it has none; belongs to the suite */
-    char text[CASE_TEXT]; /* the problem, as problem_format() writes it, and backward */
+    char text[CASE_TEXT]; /* the problem, as problem_format() writes it, and
+                             backward and cache */
     char *title;          /* "name: text", or only the text */
     struct test_problem problem;
-    int backward;
+    int backward, cached;
     struct inputs inputs;
+    struct bench_cached cache; /* if cached */
 
     attn_context *context;
     attn_plan *plan;

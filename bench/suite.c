@@ -1,7 +1,7 @@
 /*
  * Reads problems from arguments and from case files: a line is "name: problem" or only
- * "problem", and # starts a comment. The word "backward" belongs to the benchmark, not
- * to the problem.
+ * "problem", and # starts a comment. The words "backward" and "cache" belong to the
+ * benchmark, not to the problem.
  */
 #include "bench/suite.h"
 
@@ -25,19 +25,40 @@ static void cut_space_at_end(char *text) {
     text[length] = '\0';
 }
 
-/* Blanks the word out of the text. Returns whether it was there. */
-static int take_word(char *text, const char *word) {
+/* Blanks the word out of the text, also where it is followed by =N, a number from 1 on
+ * that *number gets if it is not NULL. Returns whether the word was there. */
+static int take_word(char *text, const char *word, int64_t *number) {
+    const size_t size = strlen(word);
     int found = 0;
     char *token = skip_space(text);
     while (*token != '\0') {
         size_t length = strcspn(token, " \t\r\n");
-        if (length == strlen(word) && memcmp(token, word, length) == 0) {
+        int same = length >= size && memcmp(token, word, size) == 0;
+        if (same && length > size) {
+            char *end = token;
+            long long n = token[size] == '=' ? strtoll(token + size + 1, &end, 10) : 0;
+            same = number != NULL && end == token + length && n > 0;
+            if (same) {
+                *number = n;
+            }
+        }
+        if (same) {
             memset(token, ' ', length);
             found = 1;
         }
         token = skip_space(token + length);
     }
     return found;
+}
+
+/* Why a problem cannot be measured from a cache, or NULL. */
+static const char *not_from_cache(const struct suite_entry *entry) {
+    const struct test_problem *p = &entry->problem;
+    if (entry->backward) {
+        return "the backward pass takes no cache";
+    }
+    return p->key_type != p->value_type ? "a cache has keys and values of one type"
+                                        : NULL;
 }
 
 void suite_add(struct suite *suite, const char *text, const char *where) {
@@ -51,7 +72,8 @@ void suite_add(struct suite *suite, const char *text, const char *where) {
         problem = colon + 1;
     }
 
-    struct suite_entry entry = {.backward = take_word(problem, "backward")};
+    struct suite_entry entry = {.backward = take_word(problem, "backward", NULL)};
+    entry.cached = take_word(problem, "cache", &entry.page_keys);
     const char *wrong = problem_parse(&entry.problem, problem);
     const struct test_problem *p = &entry.problem;
     if (wrong == NULL && (p->buckets > 0 || p->relative_keys || p->content_bias ||
@@ -65,6 +87,9 @@ void suite_add(struct suite *suite, const char *text, const char *where) {
     }
     if (wrong == NULL && (p->q_packed || p->k_packed)) {
         wrong = "packed sequences are not measured here";
+    }
+    if (wrong == NULL && entry.cached) {
+        wrong = not_from_cache(&entry);
     }
     if (wrong != NULL) {
         fail(MISUSED, "%s: \"%s\": %s", where, text, wrong);

@@ -7,8 +7,10 @@
 #include "tests/support/problem.h"
 
 struct suite_entry {
-    char *name;   /* "" if it has none */
-    int backward; /* whether its text has the word "backward" */
+    char *name;        /* "" if it has none */
+    int backward;      /* whether its text has the word "backward" */
+    int cached;        /* or "cache" or "cache=N", */
+    int64_t page_keys; /* with this N, else 0 */
     struct test_problem problem;
 };
 
