@@ -1,5 +1,5 @@
 /*
- * All copies are the same numbers, so one pair of tensors is appended again and again.
+ * All copies are the same numbers: one pair of tensors is appended again and again.
  */
 #include "bench/cached.h"
 
@@ -32,7 +32,7 @@ static void take_floats(attn_tensor *tensor, float *floats) {
 attn_status cached_open(struct bench_cached *cached, attn_context *context,
                         const struct test_problem *problem, const struct inputs *inputs,
                         const attn_forward_args *args, int64_t page_keys) {
-    const int64_t batch = problem->batch, all = batch * inputs->copies;
+    const int64_t batch = problem->batch, all = batch * inputs->turns;
     attn_cache_options options;
     attn_append_args append;
     attn_tensor key = *args->key, value = *args->value;
@@ -55,7 +55,7 @@ attn_status cached_open(struct bench_cached *cached, attn_context *context,
     }
     take_floats(&key, inputs->key);
     take_floats(&value, inputs->value);
-    for (int c = 0; status == ATTN_OK && c < inputs->copies; c++) {
+    for (int c = 0; status == ATTN_OK && c < inputs->turns; c++) {
         append.key = &key;
         append.value = &value;
         append.lengths = args->kv_lengths;

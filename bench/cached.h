@@ -16,9 +16,9 @@ struct bench_cached {
 };
 
 /*
- * Appends every copy of key and value that inputs_make() made, each as sequences of its
- * own; page_keys as in attn_cache_options. The lengths of kvlens are those of the
- * sequences. Returns what the first call that failed did.
+ * Appends key and value of inputs_make() once for each turn, as sequences of its own;
+ * page_keys as in attn_cache_options. The lengths of kvlens are those of the sequences.
+ * Returns what the first call that failed did.
  */
 attn_status cached_open(struct bench_cached *cached, attn_context *context,
                         const struct test_problem *problem, const struct inputs *inputs,

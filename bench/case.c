@@ -211,7 +211,7 @@ void case_open(struct bench_case *c, const struct suite_entry *entry, int32_t th
     name_case(c, entry);
 
     make_plan(c);
-    inputs_make(&c->inputs, p, c->backward);
+    inputs_make(&c->inputs, p, c->backward, c->cached);
     need(c, attn_forward_args_init(&c->args, sizeof c->args));
     set_main(c);
     set_masks(c);
@@ -257,14 +257,15 @@ void case_run(struct bench_case *c) {
 
 void case_forward(struct bench_case *c) {
     const struct inputs *in = &c->inputs;
-    c->tensor.key.data =
-        copy_of(&in->key_storage, in->key, c->problem.key_type, in->key_count, c->turn);
-    c->tensor.value.data = copy_of(&in->value_storage, in->value, c->problem.value_type,
-                                   in->value_count, c->turn);
     if (c->cached) {
         cached_turn(&c->cache, c->turn);
+    } else {
+        c->tensor.key.data = copy_of(&in->key_storage, in->key, c->problem.key_type,
+                                     in->key_count, c->turn);
+        c->tensor.value.data = copy_of(&in->value_storage, in->value,
+                                       c->problem.value_type, in->value_count, c->turn);
     }
-    c->turn = c->turn + 1 < in->copies ? c->turn + 1 : 0;
+    c->turn = c->turn + 1 < in->turns ? c->turn + 1 : 0;
 
     attn_status status = attn_plan_forward(c->plan, &c->args);
     if (status != ATTN_OK) {

@@ -177,7 +177,7 @@ static void make_backward(struct inputs *inputs, const struct test_problem *p) {
 }
 
 void inputs_make(struct inputs *inputs, const struct test_problem *problem,
-                 int backward) {
+                 int backward, int cached) {
     const struct test_problem *p = problem;
     int64_t query_count = product(p->batch, p->q_heads, p->q_length, p->key_dim);
     int64_t out_count = product(p->batch, p->q_heads, p->q_length, p->value_dim);
@@ -185,7 +185,8 @@ void inputs_make(struct inputs *inputs, const struct test_problem *problem,
     int64_t value_count = product(p->batch, p->kv_heads, p->kv_length, p->value_dim);
 
     *inputs = (struct inputs){.key_count = key_count, .value_count = value_count};
-    inputs->copies = copies_needed(p, key_count + value_count);
+    inputs->turns = copies_needed(p, key_count + value_count);
+    inputs->copies = cached ? 1 : inputs->turns;
     inputs->query = draw_array(p, DRAW_QUERY, query_count, 1);
     /* floats that are stored otherwise serve the check alone */
     int key_copies = p->key_type == STORE_F32 ? inputs->copies : 1;

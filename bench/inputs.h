@@ -25,9 +25,10 @@ struct inputs {
     float *query, *key, *value, *out; /* in the problem's layout */
     struct storage query_storage, key_storage, value_storage, out_storage;
 
-    /* Copies of key and value, one after the other, for calls to take turns with: with
-     * few queries, no cache may hold them from the call before. */
-    int copies;
+    /* Calls take turns with so many copies of key and value: with few queries, no
+     * processor's cache may hold them from the call before. The arrays have `copies` of
+     * them, one after the other: all, or one if the calls read an attn_cache. */
+    int turns, copies;
     int64_t key_count, value_count; /* elements of one copy */
 
     int64_t *q_lengths, *kv_lengths, *offsets, *prefix; /* (B) */
@@ -43,9 +44,9 @@ struct inputs {
     float *grad_out, *row_max, *row_sum, *grad_query, *grad_key, *grad_value;
 };
 
-/* With what a backward call needs, if there is to be one. */
+/* With what a backward call needs, if there is to be one; or for a cache. */
 void inputs_make(struct inputs *inputs, const struct test_problem *problem,
-                 int backward);
+                 int backward, int cached);
 void inputs_free(struct inputs *inputs);
 
 /* Which row of query or out, of heads times length rows a batch element, holds row i of

@@ -64,7 +64,7 @@ static void write_case(struct json *json, const struct run *run,
     json_string(json, "problem", c->text);
     json_number(json, "threads", c->problem.threads);
     json_number(json, "calls_per_sample", (double)c->calls);
-    json_number(json, "kv_copies", c->inputs.copies);
+    json_number(json, "kv_copies", c->inputs.turns);
     json_number(json, "workspace_bytes", (double)c->args.workspace_size);
     json_number(json, "backward_workspace_bytes",
                 c->backward ? (double)c->backward_args.workspace_size : NAN);

@@ -13,14 +13,21 @@
 
 #include "base/arith.h"
 
-/* The tiles of a strip that some head attends, their scores side by side. */
+/* A tile, or plain ones side by side that are met at once. */
+struct span {
+    struct tile tile;
+    enum cover cover;
+    bool plain;
+    int column; /* of its first score */
+};
+
+/* The most keys of a span of several tiles: so many values are one sum. */
+enum { SPAN_KEYS = 256 };
+
+/* What of a strip some head attends, the scores side by side. */
 struct strip {
-    int tiles, columns;
-    struct {
-        struct tile tile;
-        enum cover cover;
-        int column; /* the first */
-    } at[SPLIT_TILES_MAX];
+    int spans, columns;
+    struct span span[SPLIT_TILES_MAX];
 };
 
 /* A head of the stack, and what the masks leave of its rows in the tile at hand. */
@@ -209,32 +216,76 @@ static void add_values(struct work *work, const struct stack *stack,
                                       stack->total * dim);
 }
 
-/* The stack against the tiles [first, end) of keys, which make a strip at most. */
+/* True if nothing but the product makes the scores of a tile, and all of them count. */
+static bool is_plain(const struct work *work, enum cover cover) {
+    const struct toolbox *tools = work->tools;
+    return cover == COVER_ALL && tools->terms.count == 0 &&
+           tools->problem->dropout == 0.0f;
+}
+
+/* Adds a tile to a strip; the span that it is part of. */
+static const struct span *take_tile(struct strip *strip, const struct tile *tile,
+                                    enum cover cover, bool plain) {
+    const int column = strip->columns;
+    strip->columns += tile->keys;
+    if (strip->spans > 0 && plain) {
+        struct span *last = &strip->span[strip->spans - 1];
+        const int keys = last->tile.keys + tile->keys;
+        if (last->plain && last->tile.key + last->tile.keys == tile->key &&
+            keys <= SPAN_KEYS) {
+            last->tile.keys = keys;
+            return last;
+        }
+    }
+    strip->span[strip->spans] = (struct span){*tile, cover, plain, column};
+    return &strip->span[strip->spans++];
+}
+
+/* The scores of the tiles [first, end) of keys, which make a strip at most. */
+static void score_strip(struct work *work, const struct stack *stack, int64_t first,
+                        int64_t end, int64_t end_key, float *scores,
+                        struct strip *strip) {
+    const struct call *call = stack->member[0].head.call;
+    const int64_t ld = strip_stride(&work->tools->recipe);
+    strip->spans = strip->columns = 0;
+    for (int64_t t = first; t < end && !attn_work_stopped(work, call); t++) {
+        const struct tile tile =
+            attn_tile_at(work, stack->row, stack->rows, t, end_key);
+        const enum cover cover = cover_stack(work, stack, &tile);
+        const bool plain = is_plain(work, cover);
+        if (cover == COVER_NONE) {
+            continue;
+        }
+        const struct span *span = take_tile(strip, &tile, cover, plain);
+        if (!plain) {
+            score_stack(work, stack, &tile, scores + span->column, ld);
+        }
+    }
+    for (int i = 0; i < strip->spans && !attn_work_stopped(work, call); i++) {
+        const struct span *span = &strip->span[i];
+        if (span->plain) {
+            attn_few_scores(work, &stack->member[0].head, &span->tile, stack->total,
+                            stack->query, scores + span->column, ld);
+        }
+    }
+}
+
+/* The stack against the tiles [first, end). */
 static void run_strip(struct work *work, const struct stack *stack, int64_t first,
                       int64_t end, int64_t end_key, struct softmax *softmax) {
     const struct call *call = stack->member[0].head.call;
     const int64_t ld = strip_stride(&work->tools->recipe);
     float *scores = work_floats(work, REGION_SCORES);
-    struct strip strip = {0};
-    for (int64_t t = first; t < end && !attn_work_stopped(work, call); t++) {
-        const struct tile tile =
-            attn_tile_at(work, stack->row, stack->rows, t, end_key);
-        const enum cover cover = cover_stack(work, stack, &tile);
-        if (cover != COVER_NONE) {
-            score_stack(work, stack, &tile, scores + strip.columns, ld);
-            strip.at[strip.tiles].tile = tile;
-            strip.at[strip.tiles].cover = cover;
-            strip.at[strip.tiles++].column = strip.columns;
-            strip.columns += tile.keys;
-        }
-    }
-    if (strip.tiles == 0) {
+    struct strip strip;
+    score_strip(work, stack, first, end, end_key, scores, &strip);
+    if (strip.spans == 0) {
         return;
     }
     attn_softmax_step(softmax, work->tools->kernels, scores, ld, strip.columns);
-    for (int i = 0; i < strip.tiles && !attn_work_stopped(work, call); i++) {
-        add_values(work, stack, &strip.at[i].tile, strip.at[i].cover,
-                   scores + strip.at[i].column, ld, softmax);
+    for (int i = 0; i < strip.spans && !attn_work_stopped(work, call); i++) {
+        const struct span *span = &strip.span[i];
+        add_values(work, stack, &span->tile, span->cover, scores + span->column, ld,
+                   softmax);
     }
 }
 
