@@ -14,11 +14,11 @@ static const float log2e = 0x1.715476p+0f, log2e_low = 0x1.4ae0c0p-26f;
 static const float shifter = 0x1.8p+23f;
 
 /*
- * 2^(n + f), where z = n + 1.5 2^23 (see vec_scale2). The polynomial for 2^f is the one
- * of least largest relative error (2.6e-9 = 0.04 u) among those of degree 6 with
- * constant term 1, which makes 2^0 exactly 1. Degree 5 would cost 7 u.
+ * 2^(n + f), where z = n + 1.5 2^23 (see vec_scale2), and 0 in `none`. The polynomial
+ * for 2^f is the one of least largest relative error (2.6e-9 = 0.04 u) among those of
+ * degree 6 with constant term 1, which makes 2^0 exactly 1. Degree 5 would cost 7 u.
  */
-static inline vec vec_power(vec n, vec z, vec f) {
+static inline vec vec_power(vec n, vec z, vec f, vec_mask none) {
     vec p = vec_set(0x1.470b4ap-13f);
     p = vec_muladd(p, f, vec_set(0x1.5f7276p-10f));
     p = vec_muladd(p, f, vec_set(0x1.3b270ep-7f));
@@ -26,7 +26,7 @@ static inline vec vec_power(vec n, vec z, vec f) {
     p = vec_muladd(p, f, vec_set(0x1.ebfbe2p-3f));
     p = vec_muladd(p, f, vec_set(0x1.62e432p-1f));
     p = vec_muladd(p, f, vec_set(1.0f));
-    return vec_scale2(p, n, z);
+    return vec_scale2(p, n, z, none);
 }
 
 /*
@@ -39,7 +39,19 @@ static inline vec vec_exp(vec x) {
     vec n = vec_sub(z, vec_set(shifter));
     vec f = vec_mulsub(x, vec_set(log2e), n);
     f = vec_muladd(x, vec_set(log2e_low), f);
-    return vec_select(vec_less(x, vec_set(lowest)), vec_set(0.0f), vec_power(n, z, f));
+    return vec_power(n, z, f, vec_less(x, vec_set(lowest)));
+}
+
+/*
+ * The same with log2(e) in one part: the relative error is at most (2.1 + |x| / 4) u.
+ * Where x is a difference of rounded numbers that is less than it has already.
+ */
+static inline vec vec_exp_weight(vec x) {
+    const float lowest = -0x1.5d589ep+6f;
+    vec z = vec_muladd(x, vec_set(log2e), vec_set(shifter));
+    vec n = vec_sub(z, vec_set(shifter));
+    vec f = vec_mulsub(x, vec_set(log2e), n);
+    return vec_power(n, z, f, vec_less(x, vec_set(lowest)));
 }
 
 /*
@@ -57,8 +69,7 @@ static inline vec vec_bell(vec x) {
     vec f = vec_mulsub(square, vec_set(half), n);
     f = vec_muladd(square, vec_set(half_low), f);
     f = vec_muladd(rest, vec_set(half), f);
-    return vec_select(vec_less(vec_set(largest), square), vec_set(0.0f),
-                      vec_power(n, z, f));
+    return vec_power(n, z, f, vec_less(vec_set(largest), square));
 }
 
 /*

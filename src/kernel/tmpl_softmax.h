@@ -7,10 +7,11 @@
 
 #include <math.h>
 
-enum { ROWS_AT_ONCE = 4, SUM_CHUNK = 512 };
+enum { SUM_CHUNK = 512 };
 
-/* The largest of n scores; -inf for none. Four chains hide the latency of max. */
-static inline float row_maximum(const float *s, int n) {
+/* The largest of n scores in each lane; -inf for none. Four chains hide the latency of
+ * max. */
+static inline vec row_maximum(const float *s, int n) {
     const vec lowest = vec_set(-INFINITY);
     vec chain[4] = {lowest, lowest, lowest, lowest};
     int i = 0;
@@ -25,7 +26,7 @@ static inline float row_maximum(const float *s, int n) {
     if (i < n) {
         chain[1] = vec_max(vec_load_part(s + i, n - i, -INFINITY), chain[1]);
     }
-    return vec_hmax(vec_max(vec_max(chain[0], chain[1]), vec_max(chain[2], chain[3])));
+    return vec_max(vec_max(chain[0], chain[1]), vec_max(chain[2], chain[3]));
 }
 
 /* x = exp(x - shift) for at most SUM_CHUNK scores in place; returns the sums of the
@@ -34,20 +35,20 @@ static inline vec chunk_exp(float *s, int n, vec shift) {
     vec a = vec_set(0.0f), b = a;
     int i = 0;
     for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
-        vec x = vec_exp(vec_sub(vec_load(s + i), shift));
-        vec y = vec_exp(vec_sub(vec_load(s + i + WIDTH), shift));
+        vec x = vec_exp_weight(vec_sub(vec_load(s + i), shift));
+        vec y = vec_exp_weight(vec_sub(vec_load(s + i + WIDTH), shift));
         vec_store(s + i, x);
         vec_store(s + i + WIDTH, y);
         a = vec_add(a, x);
         b = vec_add(b, y);
     }
     for (; i + WIDTH <= n; i += WIDTH) {
-        vec x = vec_exp(vec_sub(vec_load(s + i), shift));
+        vec x = vec_exp_weight(vec_sub(vec_load(s + i), shift));
         vec_store(s + i, x);
         a = vec_add(a, x);
     }
     if (i < n) {
-        vec x = vec_exp(vec_sub(vec_load_part(s + i, n - i, -INFINITY), shift));
+        vec x = vec_exp_weight(vec_sub(vec_load_part(s + i, n - i, -INFINITY), shift));
         vec_store_part(s + i, n - i, x);
         b = vec_add(b, x);
     }
@@ -65,63 +66,81 @@ static inline vec row_exp(float *s, int n, float shift) {
     return total;
 }
 
+/* Over the lanes of WIDTH vectors, a result in the lane of its vector's number. */
+static inline vec across_maximum(vec row[WIDTH]) {
+    vec_transpose(row);
+    for (int half = WIDTH / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++) {
+            row[i] = vec_max(row[i], row[i + half]);
+        }
+    }
+    return row[0];
+}
+
+static inline vec across_sum(vec row[WIDTH]) {
+    vec_transpose(row);
+    for (int half = WIDTH / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++) {
+            row[i] = vec_add(row[i], row[i + half]);
+        }
+    }
+    return row[0];
+}
+
 /*
  * What to subtract from the scores of a row with this maximum. Where it is -inf all
  * scores are -inf or NaN, and exp(score - 0) is the 0 or NaN that they stand for, while
  * -inf - -inf would be NaN.
  */
-static inline float softmax_shift(float maximum) {
-    return maximum == -INFINITY ? 0.0f : maximum;
+static inline vec softmax_shift(vec maximum) {
+    const vec lowest = vec_set(-INFINITY);
+    return vec_select(vec_equal(maximum, lowest), vec_set(0.0f), maximum);
 }
 
 /*
- * A step of the softmax on `rows` rows, a constant where this is called. Reductions
- * over lanes at the start and the end of a row are chains of slow steps, which those of
- * other rows fill.
+ * A step of the softmax on up to WIDTH rows, a lane for each in what belongs to rows.
+ * How many go together changes no bit.
  */
-static inline __attribute__((always_inline)) bool
-softmax_group(int rows, float *s, ptrdiff_t ld, int n, float *maximum, float *sum,
-              float *rescale) {
-    float largest[ROWS_AT_ONCE];
-    vec total[ROWS_AT_ONCE];
-    bool moved = false;
-    for (int r = 0; r < rows; r++) {
-        const float row = row_maximum(s + r * ld, n);
-        largest[r] = row > maximum[r] ? row : maximum[r];
+static inline bool softmax_group(int rows, float *s, ptrdiff_t ld, int n,
+                                 float *maximum, float *sum, float *rescale) {
+    vec row[WIDTH];
+    float shifts[WIDTH];
+    for (int r = 0; r < WIDTH; r++) {
+        row[r] = r < rows ? row_maximum(s + r * ld, n) : vec_set(0.0f);
     }
-    for (int r = 0; r < rows; r++) {
-        total[r] = row_exp(s + r * ld, n, softmax_shift(largest[r]));
+    const vec old = load_some(maximum, rows, 0.0f);
+    const vec new = vec_max(across_maximum(row), old);
+    const vec shift = softmax_shift(new);
+    const vec_mask moved = vec_less(old, new);
+    const vec factor =
+        vec_select(moved, vec_exp_weight(vec_sub(old, shift)), vec_set(1.0f));
+    vec_store(shifts, shift);
+    for (int r = 0; r < WIDTH; r++) {
+        row[r] = r < rows ? row_exp(s + r * ld, n, shifts[r]) : vec_set(0.0f);
     }
-    for (int r = 0; r < rows; r++) {
-        rescale[r] = 1.0f;
-        if (largest[r] > maximum[r]) {
-            const float shift = softmax_shift(largest[r]);
-            rescale[r] = vec_first(vec_exp(vec_set(maximum[r] - shift)));
-            maximum[r] = largest[r];
-            moved = true;
-        }
-        sum[r] = sum[r] * rescale[r] + vec_hsum(total[r]);
-    }
-    return moved;
+    const vec total =
+        vec_add(vec_mul(load_some(sum, rows, 0.0f), factor), across_sum(row));
+    store_some(maximum, rows, new);
+    store_some(sum, rows, total);
+    store_some(rescale, rows, factor);
+    return vec_any(moved);
 }
 
 static bool kernel_softmax(float *s, ptrdiff_t ld, int rows, int n, float *maximum,
                            float *sum, float *rescale) {
+    /* scores of a group are read twice, the second time from the nearest cache */
+    const int most = n <= 256 || WIDTH < 4 ? WIDTH : 4;
     bool moved = false;
-    int r = 0;
-    for (; r + ROWS_AT_ONCE <= rows; r += ROWS_AT_ONCE) {
-        moved |= softmax_group(ROWS_AT_ONCE, s + r * ld, ld, n, maximum + r, sum + r,
-                               rescale + r);
-    }
-    for (; r < rows; r++) {
-        moved |= softmax_group(1, s + r * ld, ld, n, maximum + r, sum + r, rescale + r);
+    for (int r = 0; r < rows; r += most) {
+        moved |= softmax_group(rows - r < most ? rows - r : most, s + r * ld, ld, n,
+                               maximum + r, sum + r, rescale + r);
     }
     return moved;
 }
 
 /* A masked score has weight 0 in a row that is NaN too. */
 static inline vec weight(vec score, vec maximum, vec factor) {
-    vec w = vec_mul(vec_exp(vec_sub(score, maximum)), factor);
+    vec w = vec_mul(vec_exp_weight(vec_sub(score, maximum)), factor);
     return vec_select(vec_equal(score, vec_set(-INFINITY)), vec_set(0.0f), w);
 }
 
@@ -129,7 +148,7 @@ static void kernel_weights(float *s, ptrdiff_t ld, int rows, int n,
                            const float *maximum, const float *factor) {
     for (int r = 0; r < rows; r++) {
         float *row = s + r * ld;
-        const vec m = vec_set(softmax_shift(maximum[r]));
+        const vec m = softmax_shift(vec_set(maximum[r]));
         const vec f = vec_set(factor[r]);
         int i = 0;
         for (; i + WIDTH <= n; i += WIDTH) {

@@ -155,10 +155,11 @@ static inline vec vec_copysign(vec a, vec b) {
     const vec sign = _mm256_set1_ps(-0.0f);
     return _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, b));
 }
-static inline vec vec_scale2(vec a, vec n, vec z) {
+static inline vec vec_scale2(vec a, vec n, vec z, vec_mask none) {
     __m256i bits = _mm256_add_epi32(_mm256_castps_si256(z), _mm256_set1_epi32(127));
     (void)n;
-    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23)));
+    vec scaled = _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23)));
+    return _mm256_andnot_ps(none, scaled);
 }
 static inline vec_mask vec_less(vec a, vec b) {
     return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
@@ -220,9 +221,6 @@ static inline void vec_gather(const float *from, vec *a, vec *b) {
     const vec low = four_sums(from), high = four_sums(from + half);
     *a = _mm256_permute2f128_ps(low, high, 0x20);
     *b = _mm256_permute2f128_ps(low, high, 0x31);
-}
-static inline float vec_first(vec a) {
-    return _mm256_cvtss_f32(a);
 }
 static inline void vec_transpose(vec row[WIDTH]) {
     vec pair[WIDTH], quad[WIDTH];

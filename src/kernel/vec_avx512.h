@@ -139,9 +139,9 @@ static inline vec vec_copysign(vec a, vec b) {
         _mm512_ternarylogic_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b),
                                   _mm512_set1_epi32((int)0x80000000u), 0xd8));
 }
-static inline vec vec_scale2(vec a, vec n, vec z) {
+static inline vec vec_scale2(vec a, vec n, vec z, vec_mask none) {
     (void)z;
-    return _mm512_scalef_ps(a, n);
+    return _mm512_maskz_scalef_ps(_knot_mask16(none), a, n);
 }
 static inline vec_mask vec_less(vec a, vec b) {
     return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
@@ -206,9 +206,6 @@ static inline void vec_gather(const float *from, vec *a, vec *b) {
     }
     *a = _mm512_shuffle_f32x4(sum[0], sum[1], 0x88);
     *b = _mm512_shuffle_f32x4(sum[0], sum[1], 0xdd);
-}
-static inline float vec_first(vec a) {
-    return _mm512_cvtss_f32(a);
 }
 static inline void vec_transpose(vec row[WIDTH]) {
     vec pair[WIDTH], quad[WIDTH], half[WIDTH];

@@ -145,10 +145,11 @@ static inline vec vec_abs(vec a) {
 static inline vec vec_copysign(vec a, vec b) {
     return vbslq_f32(vdupq_n_u32(0x80000000u), b, a);
 }
-static inline vec vec_scale2(vec a, vec n, vec z) {
+static inline vec vec_scale2(vec a, vec n, vec z, vec_mask none) {
     int32x4_t bits = vaddq_s32(vreinterpretq_s32_f32(z), vdupq_n_s32(127));
     (void)n;
-    return vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32(bits, 23)));
+    vec scaled = vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32(bits, 23)));
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(scaled), none));
 }
 static inline vec_mask vec_less(vec a, vec b) {
     return vcltq_f32(a, b);
@@ -191,9 +192,6 @@ static inline void vec_gather(const float *from, vec *a, vec *b) {
     const vec y = vpaddq_f32(vld1q_f32(from + 8), vld1q_f32(from + 12));
     *a = vuzp1q_f32(x, y);
     *b = vuzp2q_f32(x, y);
-}
-static inline float vec_first(vec a) {
-    return vgetq_lane_f32(a, 0);
 }
 static inline void vec_transpose(vec row[WIDTH]) {
     float32x4x2_t low = vzipq_f32(row[0], row[2]);

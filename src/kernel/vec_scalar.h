@@ -121,16 +121,16 @@ static inline vec vec_copysign(vec a, vec b) {
 }
 /*
  * a 2^n for an integer -126 <= n <= 0 and z = n + 1.5 2^23, whose low bits are those of
- * n; NaN where a is NaN, anything otherwise
+ * n; NaN where a is NaN, anything otherwise; but 0 in `none`
  */
-static inline vec vec_scale2(vec a, vec n, vec z) {
+static inline vec vec_scale2(vec a, vec n, vec z, vec_mask none) {
     union {
         float value;
         uint32_t bits;
     } power = {z};
     (void)n;
     power.bits = (power.bits + 127) << 23;
-    return a * power.value;
+    return none ? 0.0f : a * power.value;
 }
 /* False where one is NaN */
 static inline vec_mask vec_less(vec a, vec b) {
@@ -176,9 +176,6 @@ static inline void vec_spread(float *to, vec a, vec b) {
 static inline void vec_gather(const float *from, vec *a, vec *b) {
     *a = from[0];
     *b = from[1];
-}
-static inline float vec_first(vec a) {
-    return a;
 }
 /* Transposes a square of WIDTH rows in place */
 static inline void vec_transpose(vec row[WIDTH]) {
