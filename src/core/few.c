@@ -15,8 +15,8 @@ static void call_for(const struct source *source, int64_t row, int64_t end) {
     enum { MOST = 8192 };
     if (row < end && (source->first + row) % source->page_rows == 0) {
         const struct run run = attn_source_run(source, row, 1);
-        const int64_t bytes = min_i64(
-            MOST, run.block_rows * source->stride * source_bytes(source->dtype));
+        const int64_t bytes = min_i64(MOST, run.block_rows * source->stride *
+                                                source_bytes(source->dtype));
         for (int64_t i = 0; i < bytes; i += 64) {
             __builtin_prefetch(run.data + i, 0, 2);
         }

@@ -92,7 +92,7 @@ void attn_product_add_nonzero(struct work *work, int m, int n, int k, float fact
         }
         b = finite;
     }
-    attn_product(kernels, tools->recipe.edge, m, n, k, factor, a, b, n, true, sums, n);
+    attn_product(kernels, tools->recipe.cut, m, n, k, factor, a, b, n, true, sums, n);
 }
 
 void attn_tile_product_add(struct work *work, const struct head *head,
@@ -117,7 +117,7 @@ void attn_tile_product_add(struct work *work, const struct head *head,
         data = add_rows(work, &rows_of_data, data);
     }
     const bool rows = over == OVER_ROWS;
-    attn_product(tools->kernels, tools->recipe.edge, rows ? tile->keys : tile->rows,
-                 dim, rows ? tile->rows : tile->keys, factor,
+    attn_product(tools->kernels, tools->recipe.cut, rows ? tile->keys : tile->rows, dim,
+                 rows ? tile->rows : tile->keys, factor,
                  (struct operand){weights, ld, rows}, data, dim, true, sums, dim);
 }

@@ -25,22 +25,22 @@ static void product(const struct kernels *kernels, int m, int n, int k, float al
 }
 
 /* The size of the parts, as even as whole vectors allow, that a size is cut into. */
-static int part_of(int size, int edge) {
-    if (size <= edge) {
+static int part_of(int size, int most) {
+    if (size <= most) {
         return size;
     }
-    const int64_t parts = ceil_div(size, edge);
+    const int64_t parts = ceil_div(size, most);
     return (int)round_up(ceil_div(size, parts), 16);
 }
 
-void attn_product(const struct kernels *kernels, int edge, int m, int n, int k,
+void attn_product(const struct kernels *kernels, struct cut cut, int m, int n, int k,
                   float alpha, struct operand a, const float *b, int64_t ldb,
                   bool accumulate, float *c, int64_t ldc) {
     if (m == 0 || n == 0) {
         return;
     }
-    const int rows = part_of(m, edge), columns = part_of(n, edge);
-    const int depth = part_of(k, edge);
+    const int rows = part_of(m, cut.edge), columns = part_of(n, cut.edge);
+    const int depth = part_of(k, cut.depth);
     const int64_t row_a = a.transposed ? 1 : a.ld, column_a = a.transposed ? a.ld : 1;
     for (int i = 0; i < m; i += rows) {
         const int height = (int)min_i64(rows, m - i);

@@ -13,13 +13,19 @@ struct operand {
     bool transposed; /* it takes part with rows and columns exchanged */
 };
 
+/* The largest sizes of one product: rows and columns, and what a sum runs over;
+ * multiples of 16. */
+struct cut {
+    int edge, depth;
+};
+
 /*
  * c = alpha a b, or c += alpha a b with accumulate; a is m x k, b is k x n, row-major.
- * Where a size is larger than edge (a multiple of 16) the product is cut into several
- * with none larger. That keeps m n k within what BLAS computes in the calling thread,
- * and sums of several short chains are more exact than one long chain.
+ * What is larger than `cut` allows is computed by several products. That keeps m n k
+ * within what BLAS computes in the calling thread, and sums of several short chains are
+ * more exact than one long chain.
  */
-void attn_product(const struct kernels *kernels, int edge, int m, int n, int k,
+void attn_product(const struct kernels *kernels, struct cut cut, int m, int n, int k,
                   float alpha, struct operand a, const float *b, int64_t ldb,
                   bool accumulate, float *c, int64_t ldc);
 

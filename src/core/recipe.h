@@ -6,14 +6,14 @@
 #ifndef ATTN_CORE_RECIPE_H
 #define ATTN_CORE_RECIPE_H
 
-#include "base/compiler.h"
+#include "core/product.h"
 
 enum { SPLIT_TILES_MAX = 16 };
 
 struct recipe {
     int tile_q;       /* rows of a tile; rows are cut at multiples of it */
     int tile_k;       /* keys of a tile; keys are cut at multiples of it */
-    int edge;         /* the most rows, columns or depth of one product */
+    struct cut cut;   /* of products */
     int64_t few_rows; /* sequences of up to so many queries have no products of
                          matrices, but kernels for a few rows; 0: none */
     int split_tiles;  /* of those, the keys are cut into splits of at least so many

@@ -90,7 +90,7 @@ static void apply(struct work *work, const struct head *head, const struct tile 
     float *band_scores = work_floats(work, REGION_BAND_SCORES);
     tools->kernels->transpose(turned, room, keys_of(work, head, &band), dim, band.count,
                               dim);
-    attn_product(tools->kernels, tools->recipe.edge, tile->rows, band.count, dim,
+    attn_product(tools->kernels, tools->recipe.cut, tile->rows, band.count, dim,
                  head->problem->scale, (struct operand){query.data, query.ld, false},
                  turned, room, false, band_scores, room);
     tools->kernels->add_bias(scores, ld, tile->rows, tile->keys,

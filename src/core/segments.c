@@ -70,7 +70,7 @@ static void apply(struct work *work, const struct head *head, const struct tile 
     float *turned = work_floats(work, REGION_BAND_GRADIENTS);
     float *kinds = work_floats(work, REGION_SEGMENT_SCORES);
     tools->kernels->transpose(turned, KINDS, keys_of(work, head), dim, KINDS, dim);
-    attn_product(tools->kernels, tools->recipe.edge, tile->rows, KINDS, dim,
+    attn_product(tools->kernels, tools->recipe.cut, tile->rows, KINDS, dim,
                  head->problem->scale, (struct operand){query.data, query.ld, false},
                  turned, KINDS, false, kinds, KINDS);
     for (int r = 0; r < tile->rows; r++) {

@@ -102,7 +102,7 @@ void attn_scores_product(struct work *work, const struct head *head,
         return;
     }
     const float *keys = attn_panel_keys(&work->panel, head, tile->key / tile_k);
-    attn_product(tools->kernels, tools->recipe.edge, tile->rows, tile->keys,
+    attn_product(tools->kernels, tools->recipe.cut, tile->rows, tile->keys,
                  head->problem->key_dim, head->problem->scale,
                  (struct operand){query.data, query.ld, false}, keys, tile_k, false,
                  scores, ld);

@@ -63,7 +63,7 @@ static void gradients_of_weights(struct work *work, const struct head *head,
     if (grad_out.data != NULL) {
         const float *values =
             attn_panel_turned_values(&work->panel, head, tile->key / ld);
-        attn_product(tools->kernels, tools->recipe.edge, tile->rows, tile->keys,
+        attn_product(tools->kernels, tools->recipe.cut, tile->rows, tile->keys,
                      head->problem->value_dim, 1.0f,
                      (struct operand){grad_out.data, grad_out.ld, false}, values, ld,
                      false, gradients, ld);

@@ -89,6 +89,10 @@ static const char *text_of(const char *name) {
     return text != NULL ? text : "";
 }
 
+/* Products m n k up to this are computed by the small-matrix kernels, where there are
+ * any: in the calling thread, without packing. */
+enum { SMALL_VOLUME = 1000000 };
+
 #if defined(__x86_64__)
 /* True for the kernels of OpenBLAS that have the small-matrix ones beside them. */
 static bool has_small_kernels(const char *core, long release) {
@@ -123,8 +127,8 @@ static void describe_openblas(const char *config) {
     const long release = release_number(config + strlen(OPENBLAS));
 
 #if defined(__x86_64__)
-    found.volume = 262144;
     found.small_kernels = has_small_kernels(core, release);
+    found.volume = found.small_kernels ? SMALL_VOLUME : 262144;
 #elif defined(__aarch64__)
     found.volume = 120000;
 #else
@@ -193,7 +197,7 @@ bool attn_blas_set_single(void) {
 
 /* Products of up to FEW_ROWS rows are cut into those that the small-matrix kernels
  * take, at whole vectors of columns. With more rows, packing is worth its time. */
-enum { FEW_ROWS = 8, SMALL_VOLUME = 1000000, SMALL_AREA = 1200, VECTOR = 16 };
+enum { FEW_ROWS = 8, SMALL_AREA = 1200, VECTOR = 16 };
 
 static int transposition(bool transpose) {
     return transpose ? TRANSPOSE : NO_TRANSPOSE;

