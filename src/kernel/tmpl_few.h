@@ -151,7 +151,7 @@ few_scores_block(int32_t dtype, int rows, int keys, int vecs, int dim, vec scale
                  ptrdiff_t ld_k, float *s, ptrdiff_t ld_s) {
     struct spread spread;
     if (keys < WIDTH) {
-        memset(&spread, 0, sizeof spread);
+        memset(spread.pair, 0, (size_t)(rows + 1) / 2 * sizeof spread.pair[0]);
     }
     for (ptrdiff_t j = 0; j < keys; j += FEW_KEYS) {
         const ptrdiff_t end = j + FEW_KEYS < keys ? j + FEW_KEYS : keys;

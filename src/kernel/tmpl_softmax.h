@@ -66,8 +66,19 @@ static inline vec row_exp(float *s, int n, float shift) {
     return total;
 }
 
-/* Over the lanes of WIDTH vectors, a result in the lane of its vector's number. */
-static inline vec across_maximum(vec row[WIDTH]) {
+/* Of so few rows each is added up for itself, in the same order. */
+enum { ROWS_ALONE = 2 };
+
+/* Over the lanes of up to WIDTH vectors, a result in the lane of its vector's number.
+ */
+static inline vec across_maximum(vec row[WIDTH], int rows) {
+    if (rows <= ROWS_ALONE && rows < WIDTH) {
+        float largest[WIDTH] = {0};
+        for (int r = 0; r < rows; r++) {
+            largest[r] = vec_hmax(row[r]);
+        }
+        return vec_load(largest);
+    }
     vec_transpose(row);
     for (int half = WIDTH / 2; half > 0; half /= 2) {
         for (int i = 0; i < half; i++) {
@@ -77,7 +88,14 @@ static inline vec across_maximum(vec row[WIDTH]) {
     return row[0];
 }
 
-static inline vec across_sum(vec row[WIDTH]) {
+static inline vec across_sum(vec row[WIDTH], int rows) {
+    if (rows <= ROWS_ALONE && rows < WIDTH) {
+        float sum[WIDTH] = {0};
+        for (int r = 0; r < rows; r++) {
+            sum[r] = vec_hsum(row[r]);
+        }
+        return vec_load(sum);
+    }
     vec_transpose(row);
     for (int half = WIDTH / 2; half > 0; half /= 2) {
         for (int i = 0; i < half; i++) {
@@ -109,7 +127,7 @@ static inline bool softmax_group(int rows, float *s, ptrdiff_t ld, int n,
         row[r] = r < rows ? row_maximum(s + r * ld, n) : vec_set(0.0f);
     }
     const vec old = load_some(maximum, rows, 0.0f);
-    const vec new = vec_max(across_maximum(row), old);
+    const vec new = vec_max(across_maximum(row, rows), old);
     const vec shift = softmax_shift(new);
     const vec_mask moved = vec_less(old, new);
     const vec factor =
@@ -119,7 +137,7 @@ static inline bool softmax_group(int rows, float *s, ptrdiff_t ld, int n,
         row[r] = r < rows ? row_exp(s + r * ld, n, shifts[r]) : vec_set(0.0f);
     }
     const vec total =
-        vec_add(vec_mul(load_some(sum, rows, 0.0f), factor), across_sum(row));
+        vec_add(vec_mul(load_some(sum, rows, 0.0f), factor), across_sum(row, rows));
     store_some(maximum, rows, new);
     store_some(sum, rows, total);
     store_some(rescale, rows, factor);

@@ -179,7 +179,9 @@ static inline float vec_hmax(vec a) {
     return vmaxnmvq_f32(a);
 }
 static inline float vec_hsum(vec a) {
-    return vaddvq_f32(a);
+    /* halves first, as with wider vectors */
+    float32x2_t half = vadd_f32(vget_low_f32(a), vget_high_f32(a));
+    return vget_lane_f32(vpadd_f32(half, half), 0);
 }
 enum { SPREAD = WIDTH };
 /* The halves of a and of b added up, side by side */
