@@ -54,6 +54,9 @@ static void make_plan(struct bench_case *c) {
     need(c, attn_desc_create(&desc));
     describe(c, desc);
     attn_bounds bounds = {sizeof bounds, p->batch, p->q_length, p->kv_length};
+    if (c->tuned) {
+        need(c, attn_context_tune(c->context, desc, &bounds, 0));
+    }
     need(c, attn_plan_create(&c->plan, c->context, desc, &bounds));
     attn_desc_destroy(desc);
 }
@@ -186,6 +189,7 @@ static void name_case(struct bench_case *c, const struct suite_entry *entry) {
     } else if (entry->cached || entry->backward) {
         strcpy(words, entry->cached ? " cache" : " backward");
     }
+    strcat(words, entry->tuned ? " tuned" : "");
     if (length + strlen(words) + 1 > sizeof c->text) {
         fail(MISUSED, "%s...: the text is too long", c->text);
     }
@@ -200,7 +204,8 @@ void case_open(struct bench_case *c, const struct suite_entry *entry, int32_t th
     *c = (struct bench_case){.name = entry->name,
                              .problem = entry->problem,
                              .backward = entry->backward,
-                             .cached = entry->cached};
+                             .cached = entry->cached,
+                             .tuned = entry->tuned};
     struct test_problem *p = &c->problem;
     if (threads > 0) {
         p->threads = threads;

@@ -21,7 +21,7 @@ struct bench_case {
                              backward and cache */
     char *title;          /* "name: text", or only the text */
     struct test_problem problem;
-    int backward, cached;
+    int backward, cached, tuned;
     struct inputs inputs;
     struct bench_cached cache; /* if cached */
 

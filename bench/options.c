@@ -26,6 +26,8 @@ static const char help_use[] =
     "  -s, --seconds=X    take rounds of samples for about X seconds (20)\n"
     "  -j, --json=FILE    also write everything measured to FILE\n"
     "  -e, --explain      print how the library goes about each problem\n"
+    "      --tune         measure each problem also with tiles chosen by "
+    "attn_context_tune()\n"
     "      --no-check     measure without looking at results\n"
     "  -h, --help         print this\n"
     "      --version      print the version of libattn\n"
@@ -56,6 +58,7 @@ static const char help_problem[] =
     "  engine=auto|dense|flash|decode  layout=bhsd|bshd  threads=N  isa=NAME\n"
     "  seed=N\n"
     "  backward           also computes the gradients of query, key and value\n"
+    "  tuned              tiles are chosen by attn_context_tune() first\n"
     "  cache  cache=N     key and value lie in an attn_cache, with pages of N keys\n"
     "\n"
     "Inputs are a function of the seed. Query, key, value, bias (heads, q, k),\n"
@@ -84,7 +87,7 @@ static const char help_method[] =
     "Exit status: 0 measured, 1 a call failed or a result was wrong, 2 bad\n"
     "arguments.\n";
 
-enum { OPTION_CHECK = 256, OPTION_NO_CHECK, OPTION_VERSION };
+enum { OPTION_CHECK = 256, OPTION_NO_CHECK, OPTION_TUNE, OPTION_VERSION };
 
 static int32_t read_threads(const char *text) {
     char *end;
@@ -113,13 +116,14 @@ void options_read(struct options *options, int count, char **arguments) {
         {"explain", no_argument, NULL, 'e'},
         {"check", no_argument, NULL, OPTION_CHECK},
         {"no-check", no_argument, NULL, OPTION_NO_CHECK},
+        {"tune", no_argument, NULL, OPTION_TUNE},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, OPTION_VERSION},
         {NULL, 0, NULL, 0},
     };
     *options = (struct options){.seconds = 20, .check = 1};
 
-    int letter;
+    int letter, tune = 0;
     while ((letter = getopt_long(count, arguments, "c:t:s:j:eh", known, NULL)) != -1) {
         switch (letter) {
         case 'c':
@@ -136,6 +140,9 @@ void options_read(struct options *options, int count, char **arguments) {
             break;
         case 'e':
             options->explain = 1;
+            break;
+        case OPTION_TUNE:
+            tune = 1;
             break;
         case OPTION_CHECK:
             options->check = 1;
@@ -160,5 +167,8 @@ void options_read(struct options *options, int count, char **arguments) {
     }
     if (options->suite.count == 0) {
         suite_add_file(&options->suite, "prefill");
+    }
+    if (tune) {
+        suite_tune(&options->suite);
     }
 }

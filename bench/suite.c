@@ -1,7 +1,7 @@
 /*
  * Reads problems from arguments and from case files: a line is "name: problem" or only
- * "problem", and # starts a comment. The words "backward" and "cache" belong to the
- * benchmark, not to the problem.
+ * "problem", and # starts a comment. The words "backward", "cache" and "tuned" belong
+ * to the benchmark, not to the problem.
  */
 #include "bench/suite.h"
 
@@ -74,6 +74,7 @@ void suite_add(struct suite *suite, const char *text, const char *where) {
 
     struct suite_entry entry = {.backward = take_word(problem, "backward", NULL)};
     entry.cached = take_word(problem, "cache", &entry.page_keys);
+    entry.tuned = take_word(problem, "tuned", NULL);
     const char *wrong = problem_parse(&entry.problem, problem);
     const struct test_problem *p = &entry.problem;
     if (wrong == NULL && (p->buckets > 0 || p->relative_keys || p->content_bias ||
@@ -139,6 +140,18 @@ void suite_add_file(struct suite *suite, const char *name) {
     }
     free(line);
     fclose(file);
+}
+
+void suite_tune(struct suite *suite) {
+    const int count = suite->count;
+    suite->entry = memory_grow(suite->entry, 2 * count, sizeof *suite->entry);
+    for (int i = count; i > 0; i--) { /* each behind its own */
+        struct suite_entry *entry = &suite->entry[2 * i - 2];
+        entry[0] = entry[1] = suite->entry[i - 1];
+        entry[1].name = memory_text(entry[0].name);
+        entry[1].tuned = 1;
+    }
+    suite->count = 2 * count;
 }
 
 void suite_close(struct suite *suite) {

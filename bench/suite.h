@@ -11,6 +11,7 @@ struct suite_entry {
     int backward;      /* whether its text has the word "backward" */
     int cached;        /* or "cache" or "cache=N", */
     int64_t page_keys; /* with this N, else 0 */
+    int tuned;         /* or "tuned" */
     struct test_problem problem;
 };
 
@@ -26,6 +27,9 @@ void suite_add(struct suite *suite, const char *text, const char *where);
 /* Adds every line of a case file, comments and empty lines left out. A word without a
  * slash that is no file here names one of the files in bench/cases: "masks". */
 void suite_add_file(struct suite *suite, const char *name);
+
+/* Adds every entry once more, tuned. */
+void suite_tune(struct suite *suite);
 
 void suite_close(struct suite *suite);
 

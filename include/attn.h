@@ -13,6 +13,7 @@
  *     attn/backward.h  its gradients, for training
  *     attn/merge.h     merging attention over parts of the keys
  *     attn/rotary.h    rotary position embeddings
+ *     attn/tuning.h    tiles chosen by measuring
  *     attn/layer.h     layers: multi-head attention, stacks of Transformer blocks
  *
  * The shortest program calls attn_sdpa(). Everything else is a descriptor
@@ -32,6 +33,7 @@
 #include "attn/merge.h"
 #include "attn/rotary.h"
 #include "attn/sdpa.h"
+#include "attn/tuning.h"
 #include "attn/version.h"
 
 #endif

@@ -80,6 +80,31 @@ bool attn_cpu_allows(int32_t isa) {
     return isa <= isa_limit() && cpu_has(isa);
 }
 
+void attn_cpu_name(char name[CPU_NAME]) {
+    size_t length = 0;
+#if defined(__x86_64__)
+    unsigned words[4];
+    char text[3 * sizeof words + 1] = "";
+    for (unsigned i = 0; i < 3; i++) {
+        if (__get_cpuid(0x80000002u + i, &words[0], &words[1], &words[2], &words[3]) !=
+            0) {
+            memcpy(text + i * sizeof words, words, sizeof words);
+        }
+    }
+    for (const char *at = text; *at != '\0'; at++) {
+        /* some are padded with spaces */
+        if (*at != ' ' || (length > 0 && name[length - 1] != ' ')) {
+            name[length++] = *at;
+        }
+    }
+    length -= length > 0 && name[length - 1] == ' ';
+#endif
+    name[length] = '\0';
+    if (length == 0) {
+        memcpy(name, "unknown", sizeof "unknown");
+    }
+}
+
 /* As many threads as a context may have. */
 enum { CPUS_MAX = 1024 };
 

@@ -13,6 +13,10 @@ bool attn_cpu_allows(int32_t isa);
 /* The name of a kernel set as in ATTN_ISA: "scalar", "avx2", ... */
 const char *attn_cpu_isa_name(int32_t isa);
 
+/* Writes the processor's own name, or "unknown" where it does not say. */
+enum { CPU_NAME = 49 };
+void attn_cpu_name(char name[CPU_NAME]);
+
 /* Processors that this process may run on, 1 or more. */
 int32_t attn_cpu_count(void);
 

@@ -16,6 +16,7 @@ struct recipe {
     struct cut cut;   /* of products */
     int64_t few_rows; /* sequences of up to so many queries have no products of
                          matrices, but kernels for a few rows; 0: none */
+    int dense_keys;   /* others with up to so many keys have one softmax over all */
     int split_tiles;  /* of those, the keys are cut into splits of at least so many
                          tiles,  whose sums come together at the end; at most
                          SPLIT_TILES_MAX */

@@ -29,6 +29,7 @@ void attn_context_setup(struct attn_context *context, int32_t threads) {
 void attn_context_clear(struct attn_context *context) {
     attn_pool_destroy(atomic_load(&context->pool));
     attn_mem_release(&context->allocator, atomic_load(&context->spare));
+    attn_mem_release(&context->allocator, context->tuning);
 }
 
 void attn_context_retain(struct attn_context *context) {

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 
 struct pool;
+struct tuning;
 
 struct attn_context {
     atomic_int holders; /* the caller, and every plan */
@@ -20,6 +21,7 @@ struct attn_context {
     struct allocator allocator;
     attn_parallel_for *parallel_for; /* NULL: the pool */
     void *parallel_user;
+    struct tuning *tuning;       /* NULL: none */
     _Atomic(struct pool *) pool; /* made by the first loop that needs it */
     _Atomic(void *) spare;       /* a block of workspace that no call uses, or NULL */
 };

@@ -2,6 +2,7 @@
  * The plan in words.
  */
 #include "base/text.h"
+#include "exec/tuning.h"
 #include "plan/plan.h"
 
 /* Why an engine is not used at all. */
@@ -74,6 +75,28 @@ static void explain_masks(struct text *text, const struct attn_plan *plan) {
     attn_text_add(text, "%s\n", count == 0 ? " none" : "");
 }
 
+/* What was measured, and what it lets expect of a whole call. */
+static void explain_tuning(struct text *text, const struct attn_plan *plan) {
+    const struct tuned *tuned = attn_plan_tuned(plan);
+    const struct problem *problem = &plan->problem;
+    if (tuned == NULL) {
+        attn_text_add(text, "tuned: no, tiles are the defaults for this BLAS\n");
+        return;
+    }
+    attn_text_add(text, "tuned: %d MFLOP/s with %d queries and %d keys, one thread\n",
+                  (int)tuned->megaflops, (int)tuned->q_length, (int)tuned->kv_length);
+    if (tuned->megaflops > 0) {
+        const double flops =
+            2.0 * (double)plan->bounds.batch * (double)problem->query_heads *
+            (double)plan->bounds.q_length * (double)plan->bounds.kv_length *
+            ((double)problem->key_dim + problem->value_dim);
+        attn_text_add(text,
+                      "expected: %.0f us on one thread for a call as large as the "
+                      "bounds, if nothing is masked\n",
+                      flops / tuned->megaflops);
+    }
+}
+
 size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) {
     struct text text = attn_text_start(buffer, size);
     const struct problem *problem = &plan->problem;
@@ -89,6 +112,7 @@ size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) 
     explain_masks(&text, plan);
     attn_text_add(&text, "tiles: %d queries x %d keys; blocks of %d queries\n",
                   tools->recipe.tile_q, tools->recipe.tile_k, tools->block_rows);
+    explain_tuning(&text, plan);
     attn_text_add(&text, "splits: at least %d keys of a decoded sequence%s\n",
                   tools->recipe.split_tiles * tools->recipe.tile_k,
                   plan->part_floats > 0 ? ", which threads may share" : "");

@@ -10,6 +10,8 @@
 #include "engine/engine.h"
 #include "exec/context.h"
 
+struct tuned;
+
 struct attn_plan {
     struct attn_context *context;
     struct problem problem;
@@ -42,6 +44,9 @@ attn_status attn_plan_run_backward(const struct attn_plan *plan,
 /* Fills in tiles, block and panel of plan->tools and plan->backward from problem,
  * kernels and BLAS. */
 void attn_plan_choose_tiles(struct attn_plan *plan);
+
+/* What the plan's context was tuned to for such problems, or NULL. */
+const struct tuned *attn_plan_tuned(const struct attn_plan *plan);
 
 /* The engine for a sequence with this many queries and keys. */
 const struct engine *attn_plan_engine(const struct attn_plan *plan, int64_t rows,

@@ -6,6 +6,7 @@
 
 #include "base/arith.h"
 #include "exec/blas.h"
+#include "exec/tuning.h"
 
 /*
  * Rows of this many keys fit the second-level cache together with the panel, and one
@@ -40,8 +41,10 @@ enum { FEW_STACKED = 16, FEW_LEAST = 3, FEW_MOST = 8 };
 /* Keys of a split: some 30 us of reading, so that its end does not count. */
 enum { SPLIT_KEYS = 1024 };
 
-static void choose_few(struct recipe *recipe, int32_t forced, int32_t group) {
-    const int64_t rows = max_i64(FEW_LEAST, min_i64(FEW_MOST, FEW_STACKED / group));
+static void choose_few(struct recipe *recipe, int32_t forced, int32_t group,
+                       const struct tuned *tuned) {
+    const int64_t usual = max_i64(FEW_LEAST, min_i64(FEW_MOST, FEW_STACKED / group));
+    const int64_t rows = tuned != NULL ? tuned->few_rows : usual;
     recipe->few_rows = forced == ATTN_ENGINE_AUTO     ? rows
                        : forced == ATTN_ENGINE_DECODE ? INT64_MAX
                                                       : 0;
@@ -49,8 +52,14 @@ static void choose_few(struct recipe *recipe, int32_t forced, int32_t group) {
         (int)max_i64(1, min_i64(SPLIT_TILES_MAX, SPLIT_KEYS / recipe->tile_k));
 }
 
-static struct recipe choose_tiles(const struct attn_plan *plan) {
+static struct recipe choose_tiles(const struct attn_plan *plan,
+                                  const struct tuned *tuned) {
     const struct blas *blas = attn_blas();
+    if (tuned != NULL) {
+        return (struct recipe){.tile_q = tuned->tile_q,
+                               .tile_k = tuned->tile_k,
+                               .cut = {tuned->edge, tuned->depth}};
+    }
     const bool limited =
         blas->volume != INT64_MAX && plan->context->blas_policy == ATTN_BLAS_SAFE;
     if (limited || blas->small_kernels) {
@@ -65,13 +74,20 @@ static struct recipe choose_tiles(const struct attn_plan *plan) {
                            .cut = {LARGE_EDGE, LARGE_EDGE}};
 }
 
+const struct tuned *attn_plan_tuned(const struct attn_plan *plan) {
+    return attn_tuning_find(plan->context->tuning, plan->problem.key_dim,
+                            plan->problem.value_dim, plan->problem.group);
+}
+
 static void choose_forward(struct attn_plan *plan) {
     struct toolbox *tools = &plan->tools;
     struct recipe *recipe = &tools->recipe;
     const struct problem *problem = &plan->problem;
     const int64_t dim = max_i64(problem->key_dim, problem->value_dim);
-    *recipe = choose_tiles(plan);
-    choose_few(recipe, plan->forced, problem->group);
+    const struct tuned *tuned = attn_plan_tuned(plan);
+    *recipe = choose_tiles(plan, tuned);
+    choose_few(recipe, plan->forced, problem->group, tuned);
+    recipe->dense_keys = tuned != NULL ? tuned->dense_keys : DENSE_KEYS;
     const int64_t tile_floats = (int64_t)recipe->tile_k * dim;
     const int64_t tiles = ceil_div(max_i64(plan->bounds.kv_length, 1), recipe->tile_k);
     tools->panel_slots = (int)max_i64(1, min_i64(tiles, PANEL_FLOATS / tile_floats));
@@ -107,7 +123,7 @@ int64_t attn_plan_dense_keys(const struct attn_plan *plan) {
     case ATTN_ENGINE_DECODE:
         return 0;
     default:
-        return min_i64(keys, DENSE_KEYS);
+        return min_i64(keys, plan->tools.recipe.dense_keys);
     }
 }
 
@@ -122,6 +138,7 @@ const struct engine *attn_plan_engine(const struct attn_plan *plan, int64_t rows
     case ATTN_ENGINE_FLASH:
         return &attn_engine_flash;
     default:
-        return keys <= DENSE_KEYS ? &attn_engine_dense : &attn_engine_flash;
+        return keys <= plan->tools.recipe.dense_keys ? &attn_engine_dense
+                                                     : &attn_engine_flash;
     }
 }

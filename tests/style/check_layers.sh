@@ -34,6 +34,7 @@ room_of() {
     attn/desc.h | attn/sdpa.h | attn/backward.h) echo desc ;;
     attn/cache.h) echo cache ;;
     attn/layer.h | attn/merge.h | attn/rotary.h) echo layer ;;
+    attn/tuning.h) echo api ;;
     attn.h) echo api ;;
     attn/*) ;;
     */*) echo "${1%%/*}" ;;

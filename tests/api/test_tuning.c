@@ -1,0 +1,359 @@
+/*
+ * Tuning: a context takes what it measures or is given, plans follow it, and whatever
+ * tiles that makes, attention stays what it is by definition.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/backward.h"
+#include "tests/support/check.h"
+#include "tests/support/counting.h"
+#include "tests/support/expect.h"
+#include "tests/support/random.h"
+#include "tests/support/run.h"
+
+enum { ROOM = 8192 };
+
+static attn_context *context;
+
+static int open_context(void **state) {
+    (void)state;
+    assert_int_equal(attn_context_create(&context), ATTN_OK);
+    return 0;
+}
+
+static int close_context(void **state) {
+    (void)state;
+    attn_context_destroy(context);
+    context = NULL;
+    return 0;
+}
+
+/* The export of the context, in a buffer that the next call uses again. */
+static const char *exported(void) {
+    static char text[ROOM];
+    assert_in_range(attn_context_tuning_export(context, text, ROOM), 1, ROOM - 1);
+    return text;
+}
+
+/* The lines that say what an export is for. */
+static void write_facts(char *text) {
+    strcpy(text, exported());
+    char *entry = strstr(text, "\nentry"), *end = strstr(text, "\nend\n");
+    (entry != NULL ? entry : end)[1] = '\0';
+}
+
+/* An export with these lines behind the facts. */
+static const char *with_lines(const char *lines) {
+    static char text[ROOM];
+    write_facts(text);
+    strcat(text, lines);
+    return text;
+}
+
+static attn_status tune(attn_context *of, const char *text, int32_t milliseconds) {
+    const struct test_problem problem = run_parse(text);
+    attn_desc *desc = run_desc(&problem);
+    const attn_bounds bounds = {sizeof bounds, problem.batch, problem.q_length,
+                                problem.kv_length};
+    const attn_status status = attn_context_tune(of, desc, &bounds, milliseconds);
+    attn_desc_destroy(desc);
+    return status;
+}
+
+/* What a plan for a problem says of itself. */
+static const char *explained(const char *text) {
+    static char words[ROOM];
+    const struct test_problem problem = run_parse(text);
+    attn_plan *plan = run_plan(context, &problem);
+    assert_in_range(attn_plan_explain(plan, words, ROOM), 1, ROOM - 1);
+    attn_plan_destroy(plan);
+    return words;
+}
+
+/* -------------------------------------------------------------------- measuring */
+
+static void plans_follow_what_was_measured(void **state) {
+    (void)state;
+    assert_non_null(strstr(explained("h2 q100 k90 d16"), "tuned: no"));
+    assert_null(strstr(exported(), "entry"));
+    assert_int_equal(tune(context, "b3 h2 q100 k90 d16 causal mask alibi", 5), ATTN_OK);
+    assert_non_null(strstr(exported(), "\nentry 16 16 1 "));
+    assert_non_null(strstr(explained("h7 q9 k5 d16"), "with 100 queries and 90 keys"));
+    assert_non_null(strstr(explained("h7 q9 k5 d16"), "expected: "));
+    assert_non_null(strstr(explained("h4/2 q9 k5 d16"), "tuned: no"));
+    assert_non_null(strstr(explained("h2 q9 k5 d16/8"), "tuned: no"));
+    /* the same dims again take the place, others come beside */
+    assert_int_equal(tune(context, "h1 q20 k30 d16", 1), ATTN_OK);
+    assert_int_equal(tune(context, "h8/2 q1 k3000 d24/40 engine=flash", 1), ATTN_OK);
+    assert_null(strstr(exported(), "100 90"));
+    assert_non_null(strstr(exported(), " 20 30 "));
+    assert_non_null(strstr(exported(), "\nentry 24 40 4 "));
+    /* nothing to measure */
+    assert_int_equal(tune(context, "h1 q0 k30 d5", 1), ATTN_OK);
+    assert_int_equal(tune(context, "h1 q3 k0 d5", 1), ATTN_OK);
+    assert_null(strstr(exported(), "entry 5 "));
+}
+
+static void exports_come_back(void **state) {
+    (void)state;
+    char first[ROOM], short_text[20];
+    assert_int_equal(tune(context, "h2 q40 k90 d16", 1), ATTN_OK);
+    assert_int_equal(tune(context, "h4/1 q40 k90 d32", 1), ATTN_OK);
+    strcpy(first, exported());
+    assert_int_equal(attn_context_tuning_export(context, short_text, sizeof short_text),
+                     strlen(first));
+    assert_int_equal(strlen(short_text), sizeof short_text - 1);
+    assert_memory_equal(short_text, first, sizeof short_text - 1);
+    close_context(NULL);
+    open_context(NULL);
+    assert_int_equal(attn_context_tuning_import(context, first), ATTN_OK);
+    assert_string_equal(exported(), first);
+    assert_non_null(strstr(explained("h3 q9 k5 d16"), "with 40 queries and 90 keys"));
+    /* an import replaces everything */
+    assert_int_equal(attn_context_tuning_import(context, with_lines("end\n")), ATTN_OK);
+    assert_null(strstr(exported(), "entry"));
+}
+
+static void plans_keep_what_they_were_made_with(void **state) {
+    (void)state;
+    const struct test_problem problem = run_parse("h2 q70 k90 d16 seed=3");
+    struct test_call before, again;
+    call_open_on(&before, context, &problem, DATA_RANDOM, ALL_OUTPUTS);
+    call_open_on(&again, context, &problem, DATA_RANDOM, ALL_OUTPUTS);
+    call_run(&before);
+    assert_int_equal(
+        attn_context_tuning_import(
+            context, with_lines("entry 16 16 1 16 16 16 16 0 0 1 1 1\nend\n")),
+        ATTN_OK);
+    call_need_same(&before, &again);
+    call_close(&before);
+    call_close(&again);
+}
+
+/* --------------------------------------------------------------------- tiles */
+
+static int32_t some_size(struct random *random, int32_t most) {
+    return 16 * (int32_t)random_between(random, 1, most / 16);
+}
+
+/* Any entry that can be imported for a problem: products within 64^3. */
+static void import_some(const struct test_problem *p, struct random *random) {
+    char line[256];
+    const int32_t edge = some_size(random, 64), depth = some_size(random, 64);
+    snprintf(line, sizeof line, "entry %d %d %d %d %d %d %d %d %d 1 1 0\nend\n",
+             (int)p->key_dim, (int)p->value_dim, (int)(p->q_heads / p->kv_heads),
+             (int)some_size(random, 256), (int)some_size(random, 512), (int)edge,
+             (int)depth, (int)random_between(random, 0, 1) * 4096,
+             (int)random_between(random, 0, 12));
+    assert_int_equal(attn_context_tuning_import(context, with_lines(line)), ATTN_OK);
+}
+
+static void tiles_change_nothing_but_rounding(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "b2 h2 q130 k300 d64 causal align=br kvlens",
+        "h4/2 q300 k700 d40/72 bias softcap=5 window=100,30",
+        "h2 q70 k1500 d16 mask sinks alibi",
+        "b2 h2 q5 k900 d32 docs dropout=0.2",
+        "h2 q260 k200 d24 relkeys relbias=32,128 ubias segments",
+        "h8/1 q2 k2100 d128 causal align=br",
+        "h1 q129 k520 d20 block=16x32 dropout=0.3 mask"};
+    struct random random = random_stream(7, 105);
+    for (int i = 0; i < 10 * (int)COUNT_OF(texts); i += TEST_SHARE) {
+        struct test_problem problem = run_parse(texts[i % (int)COUNT_OF(texts)]);
+        struct test_inputs inputs;
+        struct test_outputs outputs;
+        problem.engine = i / (int)COUNT_OF(texts) % 4;
+        problem.seed = (uint64_t)i;
+        import_some(&problem, &random);
+        gen_inputs(&inputs, &problem, DATA_RANDOM);
+        outputs_open(&outputs, &problem, ALL_OUTPUTS);
+        run_on(context, &inputs, &outputs);
+        if (check_outputs(&inputs, &outputs) != 0) {
+            fail_msg("with the tuning\n%s", exported());
+        }
+        outputs_close(&outputs);
+        gen_free(&inputs);
+    }
+}
+
+static void gradients_as_well(void **state) {
+    (void)state;
+    static const char *const texts[] = {"b2 h2 q90 k200 d32 causal align=br kvlens",
+                                        "h4/2 q170 k70 d24/40 bias window=50,20",
+                                        "h2 q30 k300 d64 dropout=0.2 softcap=4"};
+    struct random random = random_stream(8, 105);
+    for (int i = 0; i < 4 * (int)COUNT_OF(texts); i += TEST_SHARE) {
+        struct test_problem problem = run_parse(texts[i % (int)COUNT_OF(texts)]);
+        struct test_backward call;
+        problem.seed = (uint64_t)i;
+        import_some(&problem, &random);
+        backward_open_on(&call, context, &problem, DATA_RANDOM, STATISTICS,
+                         ALL_GRADIENTS);
+        backward_run(&call);
+        if (backward_check(&call) != 0) {
+            fail_msg("with the tuning\n%s", exported());
+        }
+        backward_close(&call);
+    }
+}
+
+/* ------------------------------------------------------------------- refusals */
+
+/* Refuses a text with one fact changed. */
+static void refuse_fact(const char *from, const char *to, attn_status status,
+                        const char *says) {
+    char text[ROOM], changed[ROOM];
+    write_facts(text);
+    char *at = strstr(text, from);
+    assert_non_null(at);
+    snprintf(changed, sizeof changed, "%.*s%s%send\n", (int)(at - text), text, to,
+             at + strlen(from));
+    expect_refusal(attn_context_tuning_import(context, changed), status, says);
+}
+
+static void other_machines(void **state) {
+    (void)state;
+    refuse_fact("attn-tuning 1", "attn-tuning 2", ATTN_ERR_UNSUPPORTED,
+                "\"attn-tuning 2\"|\"attn-tuning 1\"");
+    refuse_fact("version ", "version 9", ATTN_ERR_UNSUPPORTED, "version 9");
+    refuse_fact("\ncpu ", "\ncpu Abacus ", ATTN_ERR_UNSUPPORTED, "cpu Abacus ");
+    refuse_fact("\nisa ", "\nisa other ", ATTN_ERR_UNSUPPORTED, "isa other ");
+    refuse_fact("\nblas ", "\nblas My", ATTN_ERR_UNSUPPORTED, "blas My");
+    refuse_fact("policy 0", "policy 1", ATTN_ERR_UNSUPPORTED, "policy 1");
+    refuse_fact("policy 0", "police 0", ATTN_ERR_INVALID, "line 6 is not \"policy ");
+    refuse_fact("attn-tuning", "tuning", ATTN_ERR_INVALID, "line 1");
+}
+
+static void bad_texts(void **state) {
+    (void)state;
+    static const struct {
+        const char *lines, *says;
+    } texts[] = {
+        {"", "without a line \"end\""},
+        {"end", "without a line \"end\""},
+        {"end\nend\n", "more behind"},
+        {"entrance\nend\n", "\"entrance\" is neither"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 1\nend\n", "12 numbers"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 1 1 1\nend\n", "more than 12"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 1 -1\nend\n", "12 numbers"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 1 9999999999\nend\n",
+         "9999999999 is too large"},
+        {"entry 0 1 1 16 16 16 16 0 0 1 1 1\nend\n", "dims 0 and 1"},
+        {"entry 1 1 0 16 16 16 16 0 0 1 1 1\nend\n", "0 heads"},
+        {"entry 1 1 1 24 16 16 16 0 0 1 1 1\nend\n", "24 x 16"},
+        {"entry 1 1 1 272 16 16 16 0 0 1 1 1\nend\n", "272 x 16"},
+        {"entry 1 1 1 16 528 16 16 0 0 1 1 1\nend\n", "16 x 528"},
+        {"entry 1 1 1 16 16 0 16 0 0 1 1 1\nend\n", "products of 0 x 16"},
+        {"entry 1 1 1 16 16 16 528 0 0 1 1 1\nend\n", "16 x 528"},
+        {"entry 1 1 1 16 16 512 512 0 0 1 1 1\nend\n", "512 x 512 x 512"},
+        {"entry 1 1 1 16 16 16 16 4097 0 1 1 1\nend\n", "4097 keys"},
+        {"entry 1 1 1 16 16 16 16 0 65 1 1 1\nend\n", "65 few"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 1 1\nentry 1 1 1 32 16 16 16 0 0 1 1 1\nend\n",
+         "a second entry"},
+        {"other\nend\n", "\"other\" is neither"},
+    };
+    char kept[ROOM], info[ROOM];
+    assert_int_equal(tune(context, "h2 q40 k90 d16", 1), ATTN_OK);
+    strcpy(kept, exported());
+    attn_context_explain(context, info, sizeof info);
+    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+        if (strstr(texts[t].says, "512 x 512 x") != NULL && !strstr(info, "OpenBLAS")) {
+            continue; /* only OpenBLAS has such a limit */
+        }
+        expect_refusal(attn_context_tuning_import(context, with_lines(texts[t].lines)),
+                       ATTN_ERR_INVALID, texts[t].says);
+        assert_string_equal(exported(), kept);
+    }
+    char much[ROOM];
+    memset(much, 'x', sizeof much);
+    strcpy(much + 300, "\nend\n");
+    expect_refusal(attn_context_tuning_import(context, with_lines(much)),
+                   ATTN_ERR_INVALID, "without a line");
+}
+
+static void bad_arguments(void **state) {
+    (void)state;
+    const attn_bounds bounds = {sizeof bounds, 1, 2, 3}, bad = {sizeof bad, 1, -2, 3};
+    attn_desc *desc;
+    char byte = 'x';
+    assert_int_equal(attn_desc_create(&desc), ATTN_OK);
+    expect_refusal(attn_context_tune(context, desc, &bounds, 0), ATTN_ERR_INVALID,
+                   "heads");
+    assert_int_equal(attn_desc_set_heads(desc, 2, 2), ATTN_OK);
+    assert_int_equal(attn_desc_set_dims(desc, 8, 8), ATTN_OK);
+    expect_refusal(attn_context_tune(NULL, desc, &bounds, 0), ATTN_ERR_INVALID,
+                   "context is NULL");
+    expect_refusal(attn_context_tune(context, NULL, &bounds, 0), ATTN_ERR_INVALID,
+                   "desc is NULL");
+    expect_refusal(attn_context_tune(context, desc, NULL, 0), ATTN_ERR_INVALID,
+                   "bounds is NULL");
+    expect_refusal(attn_context_tune(context, desc, &bad, 0), ATTN_ERR_INVALID, "-2");
+    expect_refusal(attn_context_tune(context, desc, &bounds, -1), ATTN_ERR_INVALID,
+                   "milliseconds is -1");
+    expect_refusal(attn_context_tune(context, desc, &bounds, 60001), ATTN_ERR_INVALID,
+                   "60001");
+    expect_refusal(attn_context_tuning_import(NULL, ""), ATTN_ERR_INVALID,
+                   "context is NULL");
+    expect_refusal(attn_context_tuning_import(context, NULL), ATTN_ERR_INVALID,
+                   "text is NULL");
+    assert_int_equal(attn_context_tuning_export(NULL, &byte, 1), 0);
+    assert_int_equal(byte, '\0');
+    assert_int_equal(attn_context_tuning_export(NULL, NULL, 0), 0);
+    attn_desc_destroy(desc);
+}
+
+/* Every allocation fails in turn; what was there stays, nothing leaks. */
+static void no_memory(void **state) {
+    (void)state;
+    int failed = 1;
+    for (long n = 1; failed; n++) {
+        struct counting counting = {0};
+        close_context(NULL);
+        open_context(NULL);
+        assert_int_equal(attn_context_set_allocator(context, counting_allocate,
+                                                    counting_release, &counting),
+                         ATTN_OK);
+        assert_int_equal(tune(context, "h1 q20 k30 d4", 1), ATTN_OK);
+        char kept[ROOM];
+        strcpy(kept, exported());
+        counting.fail_at = counting.calls + n;
+        attn_status status = tune(context, "h4/2 q100 k200 d16", 1);
+        failed = status != ATTN_OK;
+        if (failed) {
+            expect_refusal(status, ATTN_ERR_NO_MEMORY, "memory");
+            assert_string_equal(exported(), kept);
+        }
+        strcpy(kept, exported());
+        counting.fail_at = counting.calls + 1;
+        expect_refusal(attn_context_tuning_import(context, kept), ATTN_ERR_NO_MEMORY,
+                       "memory");
+        assert_string_equal(exported(), kept);
+        close_context(NULL);
+        assert_int_equal(counting.live, 0);
+        assert_int_equal(counting.violations, 0);
+        if (n > 12) {
+            break; /* how many rounds there are depends on the clock */
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(plans_follow_what_was_measured, open_context,
+                                        close_context),
+        cmocka_unit_test_setup_teardown(exports_come_back, open_context, close_context),
+        cmocka_unit_test_setup_teardown(plans_keep_what_they_were_made_with,
+                                        open_context, close_context),
+        cmocka_unit_test_setup_teardown(tiles_change_nothing_but_rounding, open_context,
+                                        close_context),
+        cmocka_unit_test_setup_teardown(gradients_as_well, open_context, close_context),
+        cmocka_unit_test_setup_teardown(other_machines, open_context, close_context),
+        cmocka_unit_test_setup_teardown(bad_texts, open_context, close_context),
+        cmocka_unit_test_setup_teardown(bad_arguments, open_context, close_context),
+        cmocka_unit_test_setup_teardown(no_memory, open_context, close_context),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
