@@ -1,4 +1,4 @@
-"""peers: how fast libattn is beside PyTorch, on the same tensors in the same process.
+"""peers: how fast libattn is beside other libraries, on the same inputs in one run.
 
 ``./dev peers`` installs what this needs and runs it; ``./dev peers --help`` explains.
 """
@@ -6,44 +6,74 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from compare.calls import DisagreementError, make_pair
-from compare.problem import Problem, ProblemError, TorchLacksError, parse, read_cases
+from compare.agree import DisagreementError
+from compare.libraries import PEERS, open_peers
+from compare.limits import MODULE
+from compare.measure import Run, measure
+from compare.peer_libattn import Libattn
+from compare.problem import (
+    CASES,
+    PeersLackError,
+    Problem,
+    ProblemError,
+    parse,
+    read_cases,
+)
+from compare.progress import Progress
 from compare.report import table, write_json
-from compare.rounds import Progress, run_rounds
 
-CASES = ("prefill", "causal", "train")
+USUAL = ("prefill", "causal", "train")
 
-ABOUT = "Measures libattn beside PyTorch's scaled_dot_product_attention."
+ABOUT = """\
+Measures libattn beside PyTorch, as far as
+they are installed, and beside what the machine allows.
+"""
 
 MORE = """\
 Problems are written as for attn_bench, whose --help has all words (./dev bench --help):
 sizes b batch, h heads (/ kv heads), q and k lengths, d dim, then what masks, and
-  backward      also the gradients of query, key and value, through autograd
+  backward      also the gradients of query, key and value
+  cache         keys and values lie in a cache of libattn; cache=N: in pages of N
+  packed        sequences of a sixteenth of q to all of it, in even steps, whose rows
+                lie one after the other; peers get a padded batch, or PyTorch a call for
+                each of them, if that is faster
   layer         a multi-head layer of heads times dim features, with its projections
 Without problems and --cases: the cases of prefill, causal and train.
 
 Examples:
-  ./dev peers                                     the usual shapes, on 1 and 2 threads
+  ./dev peers                                     the usual shapes
   ./dev peers 'h12 q512 d64' 'h12 q512 d64 causal backward'
-  ./dev peers --cases=decode --threads=1          one token against a cache
-  ./dev peers --cases=masks --rounds=3 --json=masks.json
+  ./dev peers --cases=decode --threads=1 --peers=pytorch
+  ./dev peers --cases=all --json=all.json
 
-How it measures: both libraries get the same float32 tensors and allocate what they
-return. Before any time is taken they must agree on the result, or the run ends
-(not with dropout, where they draw other numbers). Then rounds: for each number of
-threads, each problem by one library and at once by the other, each as many calls as
-last 0.05 s after one that is not counted, who goes first changing with the round.
-Masks that PyTorch has no argument for (a window, lengths, documents, blocks, ALiBi)
-are handed to it as the tensor that its users would make; making it is not counted.
-With fewer than 16 queries, calls take turns with copies of key and value that no cache
-holds. Times are medians over the rounds, ratios medians of the ratios of each round.
+How it measures: all libraries get the same numbers, in tensors that lie as each likes
+them. Before any time is taken each must agree with libattn on the result, or the run
+ends (not with dropout, where each draws other numbers). Then rounds: for each number of
+threads the FMA peak and the read bandwidth, then each problem by one library after the
+other, each as many calls as last 0.05 s after one that is not counted, who goes first
+changing with the round. With fewer than 16 queries, calls take turns with copies of key
+and value that no cache holds. Times are medians over the rounds, ratios medians of the
+ratios of each round.
 
-Exit status: 0 measured, 1 the libraries disagree or one failed, 2 bad arguments.
+What the peers do:
+  pytorch       its function and autograd. Masks that it has no argument for (a window,
+                lengths, documents, blocks, ALiBi) are the tensor that its users would
+                make; making it is not counted
+
+Exit status: 0 measured, 1 libraries disagree or libattn failed, 2 bad arguments.
 """
+
+
+def _processors() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _counts(text: str) -> list[int]:
@@ -57,6 +87,14 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
+
+
+def _names(text: str) -> list[str]:
+    names = list(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in PEERS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(PEERS)}")
+    return names
 
 
 def _arguments() -> argparse.Namespace:
@@ -73,16 +111,24 @@ def _arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="FILE",
-        help="problems from FILE, or from one of bench/cases: prefill, causal, masks, "
-        "decode, train, small, layer; may be repeated",
+        help="problems from FILE, or from one of bench/cases: "
+        f"{', '.join(_case_files())}; all: from all of these; may be repeated",
+    )
+    parser.add_argument(
+        "-p",
+        "--peers",
+        type=_names,
+        default=list(PEERS),
+        metavar="NAME,...",
+        help=f"beside which ({','.join(PEERS)})",
     )
     parser.add_argument(
         "-t",
         "--threads",
         type=_counts,
-        default=[1, 2],
+        default=list(dict.fromkeys([1, _processors()])),
         metavar="N,...",
-        help="numbers of threads, for both libraries (1,2)",
+        help="numbers of threads, for all libraries (1 and all)",
     )
     parser.add_argument(
         "-r",
@@ -102,11 +148,18 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _case_files() -> list[str]:
+    return sorted(path.stem for path in CASES.glob("*.txt"))
+
+
 def _problems(arguments: argparse.Namespace) -> list[Problem]:
-    problems = [one for name in arguments.cases for one in read_cases(name)]
+    names = arguments.cases
+    if not names and not arguments.problems:
+        names = USUAL
+    if "all" in names:
+        names = [*names, *_case_files()]
+    problems = [one for name in names if name != "all" for one in read_cases(name)]
     problems += [parse(text) for text in arguments.problems]
-    if not problems:
-        problems = [one for name in CASES for one in read_cases(name)]
     unique: dict[str, Problem] = {}
     for problem in problems:
         unique.setdefault(problem.text, problem)
@@ -123,7 +176,7 @@ def main() -> None:
     arguments = _arguments()
     try:
         problems = _problems(arguments)
-    except (ProblemError, TorchLacksError) as error:
+    except (ProblemError, PeersLackError) as error:
         _fail(2, error)
     if arguments.json:
         try:
@@ -131,19 +184,22 @@ def main() -> None:
         except OSError as error:
             _fail(1, f"cannot write {arguments.json}: {error.strerror}")
     progress = Progress()
-    pairs = []
-    for number, problem in enumerate(problems, 1):
-        progress.show(f"preparing {number} of {len(problems)}: {problem.title}")
-        try:
-            pairs.append(make_pair(problem))
-        except (DisagreementError, RuntimeError) as error:
-            progress.clear()
-            _fail(1, error)
-    progress.note(f"{len(pairs)} problems agree")
-    run_rounds(pairs, arguments.threads, arguments.rounds, progress)
-    print(table(pairs, arguments.threads, arguments.rounds))
+    if not Path(os.environ.get(MODULE, "")).is_file():
+        os.environ.pop(MODULE, None)
+        progress.say(f"left out: the limit: no attn_limits.so where {MODULE} says")
+    libattn, threads, rounds = Libattn(), arguments.threads, arguments.rounds
+    peers = open_peers(arguments.peers, progress)
+    try:
+        measured = measure(Run(libattn, peers, threads, rounds), problems, progress)
+    except (DisagreementError, RuntimeError) as error:
+        progress.clear()
+        _fail(1, error)
+    if not measured:
+        _fail(1, "nothing to measure: no peer is here that can do it")
+    versions = {one.name: one.version() for one in [libattn, *peers]}
+    print(table(measured, versions, threads, rounds))
     if arguments.json:
-        write_json(pairs, arguments.threads, arguments.rounds, arguments.json)
+        write_json(measured, versions, threads, rounds, arguments.json)
 
 
 if __name__ == "__main__":

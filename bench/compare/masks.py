@@ -1,7 +1,8 @@
-"""The masks of a problem, for either library.
+"""The masks of a problem, for libattn and for its peers.
 
 libattn has an argument for each. PyTorch's function has is_causal; all others become
-the one mask that its users would build. Making it is not measured.
+the one mask that its users would build, which other peers take, too. Making it is not
+measured.
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ NO_BOUND = 1 << 60
 
 @dataclass
 class Masks:
-    """Arguments for both functions, and which queries are worth comparing."""
+    """Arguments for both functions, and which queries are worth comparing.
+
+    ours: of attn.scaled_dot_product_attention; theirs: of PyTorch's function.
+    """
 
     ours: dict[str, Any] = field(default_factory=dict)
     theirs: dict[str, Any] = field(default_factory=dict)
     attending: torch.Tensor | None = None  # queries that attend something; None: all
+    kv_lengths: torch.Tensor | None = None  # of each sequence, for peers that take them
+    shifted: bool = False  # whether first queries do not stand beside first keys
 
 
 @dataclass
@@ -45,16 +51,20 @@ def make_masks(p: Problem) -> Masks:
     masks, terms = Masks(), _Terms()
     within = _lengths(p, masks, terms)
     offsets = _offsets(p, masks)
+    masks.shifted = bool(offsets.any())
     _positions(p, offsets, masks, terms)
     _documents(p, masks, terms)
     _blocks(p, masks, terms)
     _whole(p, masks, terms)
-    plain = not terms.keeps and terms.bias is None and not offsets.any()
+    plain = not terms.keeps and terms.bias is None and not masks.shifted
     masks.theirs["is_causal"] = p.causal and plain
     if p.causal:
         masks.ours["causal"] = "bottom_right" if p.bottom_right else "top_left"
-        if not plain:
-            terms.keeps.append(_distance(p, offsets) >= 0)
+        past = _distance(p, offsets) >= 0
+        if not plain and not past.all():  # as for a last query, which attends all
+            terms.keeps.append(past)
+    if p.softcap != 0:
+        masks.ours["softcap"] = p.softcap
     keep = terms.keep()
     masks.theirs["attn_mask"] = _one_mask(keep, terms.bias)
     if keep is not None:
@@ -74,11 +84,12 @@ def _lengths(p: Problem, masks: Masks, terms: _Terms) -> torch.Tensor | None:
     """Returns which queries are within their lengths."""
     order = torch.randperm(p.batch)
     within = None
-    if p.q_lengths:
+    if p.q_lengths or p.packed:
         masks.ours["q_lengths"] = lengths = _steps(p, p.q_length, order)
         within = (torch.arange(p.q_length) < lengths[:, None])[:, None]
-    if p.kv_lengths:
+    if p.kv_lengths or p.packed:
         masks.ours["kv_lengths"] = lengths = _steps(p, p.kv_length, order)
+        masks.kv_lengths = lengths
         inside = torch.arange(p.kv_length) < lengths[:, None]
         terms.keeps.append(inside[:, None, None])
     return within
@@ -162,3 +173,10 @@ def _one_mask(
     if keep is None or bias is None:
         return keep if bias is None else bias
     return torch.where(keep, bias, -torch.inf)
+
+
+def full_mask(mask: torch.Tensor, p: Problem) -> torch.Tensor:
+    """With four dimensions, the first two of one or all; some peers want it so."""
+    while mask.dim() < 4:
+        mask = mask[None]
+    return mask.expand(-1, -1, p.q_length, p.kv_length).contiguous()

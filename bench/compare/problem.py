@@ -1,7 +1,8 @@
 """Problems as lines of text, in the words of attn_bench and of the tests.
 
-What the words mean stands in tests/support/problem.h and in ``attn_bench --help``. Some
-have no counterpart in PyTorch's function; threads, isa and engine are no words here.
+What the words mean stands in tests/support/problem.h and in ``attn_bench --help``;
+layer and packed are words of ./dev peers alone. Some have no counterpart in any peer;
+threads, isa and engine are no words here.
 """
 
 from __future__ import annotations
@@ -23,10 +24,23 @@ FLAGS = {
     "alibi": "alibi",
     "backward": "backward",
     "layer": "layer",
+    "packed": "packed",
+    "cache": "cache",
 }
-NOT_IN_TORCH = {"prefix", "sinks", "softcap", "align=offsets", "align=kvlens"}
+NOT_IN_PEERS = {"prefix", "sinks", "align=offsets", "align=kvlens"}
+FEW_QUERIES = 16
 TENSORS = ("query", "key", "value", "out")
 TYPES = {"f32", "f16", "bf16"}
+# What does not go with a word that says how a problem is called.
+EXCLUDED = {
+    "cache": ("backward", "layer", "packed", "qlens", "docs", "block", "dropout"),
+    "packed": ("backward", "layer", "qlens", "kvlens", "docs", "block", "mask", "bias"),
+    "layer": (
+        *("qlens", "kvlens", "docs", "block", "window", "mask", "bias", "alibi"),
+        *("softcap", "scale", "dropout"),
+        *TENSORS,
+    ),
+}
 SIZE = re.compile(r"([bhqkd])(\d+)(?:/(\d+))?")
 
 
@@ -34,8 +48,8 @@ class ProblemError(ValueError):
     """The text cannot be understood."""
 
 
-class TorchLacksError(ValueError):
-    """The text asks for what PyTorch's function does not have."""
+class PeersLackError(ValueError):
+    """The text asks for what no peer has."""
 
 
 @dataclass
@@ -62,12 +76,16 @@ class Problem:
     bias: bool = False
     alibi: bool = False
     dropout: float = 0.0
+    softcap: float = 0.0
     scale: float | None = None
     bshd: bool = False
     seed: int = 0
     types: dict[str, str] = field(default_factory=dict)  # of those that say one
     backward: bool = False
     layer: bool = False
+    packed: bool = False
+    cache: bool = False
+    page_size: int | None = None  # of the cache, where it has pages
 
     @property
     def title(self) -> str:
@@ -76,8 +94,29 @@ class Problem:
 
     @property
     def stored(self) -> str:
-        """The type of query, key, value and out, which PyTorch wants to be one."""
+        """The type of query, key, value and out, which peers want to be one."""
         return self.types.get("query", "f32")
+
+    @property
+    def masked(self) -> bool:
+        """Whether some pairs are left out."""
+        last = self.bottom_right and self.q_length == 1  # that attends all
+        lengths = self.packed or self.q_lengths or self.kv_lengths
+        sparse = self.window != (-1, -1) or self.block != (0, 0)
+        others = self.documents or self.mask
+        return (self.causal and not last) or lengths or sparse or others
+
+    @property
+    def few_queries(self) -> bool:
+        """Whether reading keys and values is what a call costs, not the products."""
+        return self.q_length < FEW_QUERIES and not self.layer
+
+    @property
+    def kv_bytes(self) -> int:
+        """Of all keys and values."""
+        rows = self.batch * self.kv_heads * self.kv_length
+        size = 4 if self.stored == "f32" else 2
+        return size * rows * (self.key_dim + self.value_dim)
 
     @property
     def operations(self) -> int:
@@ -101,9 +140,9 @@ def parse(line: str) -> Problem:
     words = text.split()
     problem = Problem(name=name.strip() if colon else "", text=" ".join(words))
     for word in words:
-        lacking = word.endswith("=i8") or word.partition("=")[0] in NOT_IN_TORCH
-        if lacking or word in NOT_IN_TORCH:
-            raise TorchLacksError(f"{problem.title}: PyTorch has no {word}")
+        lacking = word.endswith("=i8") or word in NOT_IN_PEERS
+        if lacking:
+            raise PeersLackError(f"{problem.title}: no peer has {word}")
         try:
             known = _take(problem, word)
         except (KeyError, ValueError):
@@ -111,10 +150,24 @@ def parse(line: str) -> Problem:
         if not known:
             raise ProblemError(f"{problem.title}: {word}: an unknown word")
     if len({problem.types.get(name, "f32") for name in TENSORS}) > 1:
-        raise TorchLacksError(f"{problem.title}: PyTorch wants tensors of one type")
+        raise PeersLackError(f"{problem.title}: peers want tensors of one type")
     if problem.kv_length < 0:
         problem.kv_length = problem.q_length
+    _check(problem, {word.partition("=")[0] for word in words})
     return problem
+
+
+def _check(problem: Problem, words: set[str]) -> None:
+    """Words that need others, or exclude them."""
+    for word, others in EXCLUDED.items():
+        for other in others:
+            if {word, other} <= words:
+                raise ProblemError(f"{problem.title}: no {word} with {other}")
+    if "layer" in words and problem.kv_heads != problem.q_heads:
+        raise ProblemError(f"{problem.title}: layers have no groups of heads")
+    shifted = problem.bottom_right and problem.q_length != problem.kv_length
+    if {"packed", "window"} <= words and shifted and not problem.causal:
+        raise ProblemError(f"{problem.title}: a window of packed rows is top left")
 
 
 def _take(problem: Problem, word: str) -> bool:
@@ -125,12 +178,14 @@ def _take(problem: Problem, word: str) -> bool:
         _take_size(problem, size[1], int(size[2]), size[3])
     elif word in FLAGS:
         setattr(problem, FLAGS[word], True)
-    elif key in {"dropout", "scale"}:
+    elif key in {"dropout", "scale", "softcap"}:
         setattr(problem, key, float(value))
     elif key in TENSORS:
         if value not in TYPES:
             raise ValueError
         problem.types[key] = value
+    elif key == "cache":
+        problem.cache, problem.page_size = True, _positive(value)
     elif key == "seed":
         problem.seed = int(value)
     elif key == "align":
@@ -146,6 +201,13 @@ def _take(problem: Problem, word: str) -> bool:
     else:
         return False
     return True
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _take_size(problem: Problem, letter: str, first: int, other: str | None) -> None:
@@ -167,7 +229,7 @@ def _take_size(problem: Problem, letter: str, first: int, other: str | None) -> 
 def read_cases(name: str) -> list[Problem]:
     """The problems of a case file, or of the one of that name in bench/cases.
 
-    Lines that PyTorch's function cannot do are left out, and named on standard error.
+    Lines that no peer can do are left out, and named on standard error.
     """
     path = Path(name)
     if not path.exists() and "/" not in name:
@@ -185,7 +247,7 @@ def read_cases(name: str) -> list[Problem]:
             continue
         try:
             problems.append(parse(text))
-        except TorchLacksError as error:
+        except PeersLackError as error:
             print(f"left out: {error}", file=sys.stderr)
     if not problems:
         raise ProblemError(f"{name} holds no problem")

@@ -3,138 +3,140 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass
+import os
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
+from compare.ratios import (
+    OURS,
+    best_ratio,
+    limit_ratio,
+    peer_ratio,
+    summary,
+)
+from compare.rounds import Measured
 
-import attn
-from compare.calls import LIBRARIES, OURS, THEIRS, Pair
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """How often faster: the median of the rounds, the least and the greatest."""
-
-    median: float
-    least: float
-    most: float
-
-
-def ratio(slow: list[float], fast: list[float]) -> Ratio:
-    """Of times, round by round."""
-    ratios = [a / b for a, b in zip(slow, fast)]
-    return Ratio(median(ratios), min(ratios), max(ratios))
+FORMAT = 2  # of the JSON; counts changes
+LEGEND = """\
+Medians of {rounds}. Under a peer: its time over that of libattn, so above 1 libattn
+is faster; - where it has nothing for the problem. best: the same for the fastest peer.
+limit: the time that the machine would take at its limit over that of libattn. That is
+all products at the FMA peak or, with fewer than 16 queries, reading keys and values at
+the read bandwidth, whichever takes longer; - where masks leave out products."""
 
 
-def _rate(pair: Pair, name: str, count: int) -> float:
-    """Operations per second."""
-    return pair.problem.operations / median(pair.seconds[name, count])
-
-
-def _many(count: int, word: str) -> str:
+def many(count: int, word: str) -> str:
+    """1 round, 2 rounds."""
     return f"{count} {word}{'s' if count > 1 else ''}"
 
 
-def _row(pair: Pair, count: int, first: int) -> str:
-    times = [1e3 * median(pair.seconds[name, count]) for name in LIBRARIES]
-    rates = [_rate(pair, name, count) / 1e9 for name in LIBRARIES]
-    speed = ratio(pair.seconds[THEIRS, count], pair.seconds[OURS, count])
-    scaling = ratio(pair.seconds[OURS, first], pair.seconds[OURS, count]).median
-    return (
-        "".join(f"{milliseconds:10.4g}" for milliseconds in times)
-        + "".join(f"{gflops:10.1f}" for gflops in rates)
-        + f"{speed.median:8.2f}  {speed.least:5.2f} to {speed.most:5.2f}"
-        + (f"{scaling:8.2f}" if count != first else "")
-        + f"  {pair.problem.title}"
-    )
+def table(
+    measured: list[Measured], versions: dict[str, str], threads: list[int], rounds: int
+) -> str:
+    """A row for each problem, a table for each number of threads.
 
-
-def _head(count: int, first: int) -> str:
-    names = "".join(f"{name:>10}" for name in (*LIBRARIES, *LIBRARIES))
-    scaling = f"{'x ' + str(first):>8}" if count != first else ""
-    units = "".join(f"{unit:>10}" for unit in ("ms", "ms", "GFLOP/s", "GFLOP/s"))
-    return (
-        f"{_many(count, 'thread')}\n"
-        f"{names}{'faster':>8}{'in the rounds':>16}{scaling}\n{units}"
-    )
-
-
-def table(pairs: list[Pair], threads: list[int], rounds: int) -> str:
-    """A row for each problem, a table for each number of threads."""
-    info = attn.info()
-    names = ("version", "isa", "blas", "blas policy")
-    lines = [
-        "libattn " + ", ".join(str(info[name]) for name in names),
-        f"PyTorch {torch.__version__}, {_torch_isa()}",
-    ]
+    versions: of libattn and of the peers, in the order of their columns.
+    """
+    peers = [name for name in versions if name != OURS]
+    lines = [f"{name} {version}" for name, version in versions.items()]
     for count in threads:
-        lines += ["", _head(count, threads[0])]
-        lines += [_row(pair, count, threads[0]) for pair in pairs]
-        ratios = [
-            ratio(pair.seconds[THEIRS, count], pair.seconds[OURS, count]).median
-            for pair in pairs
-        ]
-        mean = math.exp(sum(math.log(one) for one in ratios) / len(ratios))
-        slower = sum(one < 1 for one in ratios)
-        lines.append(
-            f"libattn is {mean:.2f} times as fast in the geometric mean, "
-            f"and slower in {slower} of {len(ratios)}."
-        )
-    lines += [
-        "",
-        f"Medians of {_many(rounds, 'round')}. GFLOP/s counts the products in full, "
-        "whatever masks leave out:",
-        "2 forward and 5 backward, of 2 b h q k d each, and those of a layer with its",
-        "parameters. faster: the time of PyTorch over that of libattn, the median of",
-        "the rounds and its range.",
-    ]
-    if len(threads) > 1:
-        first = threads[0]
-        lines.append(
-            f"x {first}: speed of libattn over that with {_many(first, 'thread')}."
-        )
+        lines += ["", many(count, "thread") + _limits(measured, count), _head(peers)]
+        lines += [_row(one, peers, count) for one in measured]
+        lines.append("")
+        lines += [_summary(measured, peer, count) for peer in peers]
+    lines += ["", LEGEND.format(rounds=many(rounds, "round"))]
     return "\n".join(lines)
 
 
-def _torch_isa() -> str:
-    return str(torch.backends.cpu.get_cpu_capability())
+def _limits(measured: list[Measured], count: int) -> str:
+    """Medians over all rounds."""
+    every = {id(one.limits): one.limits for one in measured}.values()
+    flops = [rate for one in every for rate in one.flops.get(count, [])]
+    read = [rate for one in every for rate in one.bytes.get(count, [])]
+    if not flops:
+        return ""
+    peak, bandwidth = median(flops) / 1e9, median(read) / 1e9
+    return f", {peak:.0f} GFLOP/s at the FMA peak, {bandwidth:.1f} GB/s read"
 
 
-def _case(pair: Pair, count: int) -> dict[str, Any]:
-    speed = ratio(pair.seconds[THEIRS, count], pair.seconds[OURS, count])
+def _head(peers: list[str]) -> str:
+    names = "".join(f"{peer:>13}" for peer in peers)
+    return f"{OURS + ' ms':>11}{names}{'best':>8}{'limit':>8}  problem"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _row(one: Measured, peers: list[str], count: int) -> str:
+    milliseconds = 1e3 * median(one.seconds[OURS, count])
+    ratios = [peer_ratio(one, peer, count) for peer in peers]
+    columns = [None if each is None else each.median for each in ratios]
+    return (
+        f"{milliseconds:11.4g}"
+        + "".join(f"{_number(each):>13}" for each in columns)
+        + f"{_number(best_ratio(one, peers, count)):>8}"
+        + f"{_number(limit_ratio(one, count)):>8}"
+        + f"  {one.problem.title}"
+    )
+
+
+def _summary(measured: list[Measured], peer: str, count: int) -> str:
+    found = summary(measured, peer, count)
+    if found is None:
+        return f"{peer}: nothing measured"
+    return (
+        f"{peer}: {found.mean:.2f} in the geometric mean of "
+        f"{many(found.count, 'problem')}; libattn is slower in {found.slower}; "
+        f"least {found.worst:.2f}, {found.worst_problem}"
+    )
+
+
+def _case(one: Measured, peers: list[str], count: int) -> dict[str, Any]:
+    ours = one.seconds[OURS, count]
     case: dict[str, Any] = {
-        "name": pair.problem.name,
-        "problem": pair.problem.text,
+        "name": one.problem.name,
+        "problem": one.problem.text,
         "threads": count,
-        "operations": pair.problem.operations,
-        "faster": speed.median,
-        "faster_least": speed.least,
-        "faster_most": speed.most,
+        "operations": one.problem.operations,
+        "kv_bytes": one.problem.kv_bytes,
+        "best": best_ratio(one, peers, count),
+        "limit": limit_ratio(one, count),
+        "fma_samples": one.limits.flops.get(count, []),
+        "read_samples": one.limits.bytes.get(count, []),
+        OURS: {"median": median(ours), "samples": ours},
+        "peers": {},
     }
-    for name in LIBRARIES:
-        case[name.lower()] = {
-            "median": median(pair.seconds[name, count]),
-            "flops": _rate(pair, name, count),
-            "samples": pair.seconds[name, count],
-        }
+    for peer in peers:
+        each = peer_ratio(one, peer, count)
+        if each is not None:
+            samples = one.seconds[peer, count]
+            case["peers"][peer] = {
+                "median": median(samples),
+                "ratio": each.median,
+                "ratio_least": each.least,
+                "ratio_most": each.most,
+                "how": one.how.get((peer, count), ""),
+                "samples": samples,
+            }
     return case
 
 
-def write_json(pairs: list[Pair], threads: list[int], rounds: int, path: Path) -> None:
-    """Everything measured, in seconds and FLOP/s. "format" counts changes."""
+def write_json(
+    measured: list[Measured],
+    versions: dict[str, str],
+    threads: list[int],
+    rounds: int,
+    path: Path,
+) -> None:
+    """Everything measured, in seconds, FLOP/s and bytes/s."""
+    peers = [name for name in versions if name != OURS]
     everything = {
-        "format": 1,
-        "libattn": attn.info(),
-        "pytorch": {
-            "version": torch.__version__,
-            "isa": _torch_isa(),
-            "configuration": torch.__config__.show(),
-        },
+        "format": FORMAT,
+        "versions": versions,
+        "processors": os.cpu_count(),
         "rounds": rounds,
-        "cases": [_case(pair, count) for count in threads for pair in pairs],
+        "cases": [_case(one, peers, count) for count in threads for one in measured],
     }
     path.write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")

@@ -5,5 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
+
 # needs.py and reference.py
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+sys.path.insert(0, str(ROOT / "tests" / "python"))
+
+# what ./dev peers is made of: the package compare
+sys.path.append(str(ROOT / "bench"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +13,9 @@ import pytest
 from attn import _call
 from attn._structs import BackwardArgs, ForwardArgs, Tensor
 from problems import EV, HKV, B, E, H, L, S
+
+# what ./dev peers is made of: the package compare
+sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
 
 
 @pytest.fixture

@@ -125,5 +125,6 @@ peers() {
     build release
     say ""
     PYTHONPATH=$root/python LIBATTN_LIBRARY=$(library release) \
+        ATTN_LIMITS=$root/build/release/bench/attn_limits.so \
         "$models_venv/bin/python" bench/peers.py "$@"
 }
