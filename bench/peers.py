@@ -30,7 +30,7 @@ from compare.report import table, write_json
 USUAL = ("prefill", "causal", "train")
 
 ABOUT = """\
-Measures libattn beside PyTorch, as far as
+Measures libattn beside PyTorch and ONNX Runtime, as far as
 they are installed, and beside what the machine allows.
 """
 
@@ -64,6 +64,10 @@ What the peers do:
   pytorch       its function and autograd. Masks that it has no argument for (a window,
                 lengths, documents, blocks, ALiBi) are the tensor that its users would
                 make; making it is not counted
+  onnxruntime   a model of one operator with inputs and outputs bound to memory: of
+                Attention (opset 24), MultiHeadAttention and GroupQueryAttention, the
+                fastest that can. With cache: GroupQueryAttention in place, which also
+                appends the keys and values of the queries' own tokens
 
 Exit status: 0 measured, 1 libraries disagree or libattn failed, 2 bad arguments.
 """

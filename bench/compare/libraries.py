@@ -10,6 +10,7 @@ from compare.progress import Progress
 # Of each peer: its module, and the class there.
 PEERS = {
     "pytorch": ("compare.peer_torch", "PyTorch"),
+    "onnxruntime": ("compare.peer_onnxruntime", "OnnxRuntime"),
 }
 
 
