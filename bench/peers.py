@@ -30,7 +30,7 @@ from compare.report import table, write_json
 USUAL = ("prefill", "causal", "train")
 
 ABOUT = """\
-Measures libattn beside PyTorch and ONNX Runtime, as far as
+Measures libattn beside PyTorch, ONNX Runtime and OpenVINO, as far as
 they are installed, and beside what the machine allows.
 """
 
@@ -68,6 +68,9 @@ What the peers do:
                 Attention (opset 24), MultiHeadAttention and GroupQueryAttention, the
                 fastest that can. With cache: GroupQueryAttention in place, which also
                 appends the keys and values of the queries' own tokens
+  openvino      a model of one ScaledDotProductAttention on shared tensors, computing in
+                their type. With cache, for one query: a model that keeps keys and
+                values, to which it appends the query's own
 
 Exit status: 0 measured, 1 libraries disagree or libattn failed, 2 bad arguments.
 """

@@ -11,6 +11,7 @@ from compare.progress import Progress
 PEERS = {
     "pytorch": ("compare.peer_torch", "PyTorch"),
     "onnxruntime": ("compare.peer_onnxruntime", "OnnxRuntime"),
+    "openvino": ("compare.peer_openvino", "OpenVino"),
 }
 
 
