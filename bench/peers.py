@@ -30,8 +30,8 @@ from compare.report import table, write_json
 USUAL = ("prefill", "causal", "train")
 
 ABOUT = """\
-Measures libattn beside PyTorch, ONNX Runtime and OpenVINO, as far as
-they are installed, and beside what the machine allows.
+Measures libattn beside PyTorch, ONNX Runtime, OpenVINO and JAX, as far as they are
+installed, and beside what the machine allows.
 """
 
 MORE = """\
@@ -48,7 +48,7 @@ Without problems and --cases: the cases of prefill, causal and train.
 Examples:
   ./dev peers                                     the usual shapes
   ./dev peers 'h12 q512 d64' 'h12 q512 d64 causal backward'
-  ./dev peers --cases=decode --threads=1 --peers=pytorch
+  ./dev peers --cases=decode --threads=1 --peers=onnxruntime
   ./dev peers --cases=all --json=all.json
 
 How it measures: all libraries get the same numbers, in tensors that lie as each likes
@@ -71,6 +71,9 @@ What the peers do:
   openvino      a model of one ScaledDotProductAttention on shared tensors, computing in
                 their type. With cache, for one query: a model that keeps keys and
                 values, to which it appends the query's own
+  jax           jax.nn.dot_product_attention, compiled, and its gradients. XLA cannot
+                change its number of threads, so there is a process for each number,
+                started with NPROC; it makes the same inputs and times its own calls
 
 Exit status: 0 measured, 1 libraries disagree or libattn failed, 2 bad arguments.
 """

@@ -12,6 +12,7 @@ PEERS = {
     "pytorch": ("compare.peer_torch", "PyTorch"),
     "onnxruntime": ("compare.peer_onnxruntime", "OnnxRuntime"),
     "openvino": ("compare.peer_openvino", "OpenVino"),
+    "jax": ("compare.peer_jax", "Jax"),
 }
 
 
