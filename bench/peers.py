@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Callable, NoReturn
 
 from compare.agree import DisagreementError
 from compare.libraries import PEERS, open_peers
@@ -49,7 +49,7 @@ Examples:
   ./dev peers                                     the usual shapes
   ./dev peers 'h12 q512 d64' 'h12 q512 d64 causal backward'
   ./dev peers --cases=decode --threads=1 --peers=onnxruntime
-  ./dev peers --cases=all --json=all.json
+  ./dev peers --cases=all --json=all.json --plot=all.png
 
 How it measures: all libraries get the same numbers, in tensors that lie as each likes
 them. Before any time is taken each must agree with libattn on the result, or the run
@@ -155,6 +155,12 @@ def _arguments() -> argparse.Namespace:
         metavar="FILE",
         help="also write everything measured to FILE",
     )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE.png",
+        help="also draw the ratios, by matplotlib",
+    )
     return parser.parse_args()
 
 
@@ -181,6 +187,15 @@ def _fail(status: int, error: object) -> NoReturn:
     sys.exit(status)
 
 
+def _plotter() -> Callable[..., None]:
+    """What draws, which needs matplotlib."""
+    try:
+        from compare.plot import plot  # noqa: PLC0415
+    except ImportError as error:
+        _fail(1, f"--plot: {error}")
+    return plot
+
+
 def main() -> None:
     """The command line, from its arguments to the table."""
     arguments = _arguments()
@@ -188,11 +203,12 @@ def main() -> None:
         problems = _problems(arguments)
     except (ProblemError, PeersLackError) as error:
         _fail(2, error)
-    if arguments.json:
+    for path in filter(None, (arguments.json, arguments.plot)):
         try:
-            arguments.json.touch()
+            path.touch()
         except OSError as error:
-            _fail(1, f"cannot write {arguments.json}: {error.strerror}")
+            _fail(1, f"cannot write {path}: {error.strerror}")
+    plot = _plotter() if arguments.plot else None
     progress = Progress()
     if not Path(os.environ.get(MODULE, "")).is_file():
         os.environ.pop(MODULE, None)
@@ -210,6 +226,8 @@ def main() -> None:
     print(table(measured, versions, threads, rounds))
     if arguments.json:
         write_json(measured, versions, threads, rounds, arguments.json)
+    if plot is not None:
+        plot(measured, versions, threads, arguments.plot)
 
 
 if __name__ == "__main__":
