@@ -1,13 +1,15 @@
 # python.sh - Python environments: build/venv for tests and checkers, build/models-venv
-# with torch and transformers, and the two commands that compare with them: models and
-# peers. dev reads
-# it; it uses dev's variables and functions.
+# with torch, transformers and other peers, and the two commands that compare with them:
+# models and peers. dev reads it; it uses dev's variables and functions.
 # shellcheck shell=sh disable=SC2154
 
 venv=$root/build/venv
 models_venv=$root/build/models-venv
 torch_version=2.13.0
 transformers_version=5.24.0
+# What peers measures beside torch, and draws with; each may be missing.
+peers_packages="onnx==1.23.2 onnxruntime==1.32.0 openvino==2026.4.1 jax==0.10.2
+    matplotlib==3.11.2"
 
 # pip_install ENVIRONMENT OPTION...
 pip_install() {
@@ -118,9 +120,27 @@ models() {
     totals
 }
 
+# has_version ENVIRONMENT PACKAGE==VERSION
+has_version() {
+    "$1/bin/python" -c "import importlib.metadata, sys
+name, version = sys.argv[1].split('==')
+assert importlib.metadata.version(name) == version" "$2" >/dev/null 2>&1
+}
+
+# The other peers in build/models-venv, as far as there are any for this system
+peers_environment() {
+    models_environment
+    for wanted in $peers_packages; do
+        has_version "$models_venv" "$wanted" ||
+            step "Installing in build/models-venv: $wanted" "pip-${wanted%==*}" \
+                pip_install "$models_venv" "$wanted" ||
+            say "Without ${wanted%==*}: what needs it is left out."
+    done
+}
+
 peers() {
     need cc cmake ninja pkg-config blas png
-    models_environment
+    peers_environment
     has_torch || die "peers compares with torch $torch_version, which cannot be installed"
     build release
     say ""
