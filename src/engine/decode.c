@@ -22,7 +22,7 @@ struct span {
 };
 
 /* The most keys of a span of several tiles: so many values are one sum. */
-enum { SPAN_KEYS = 256 };
+enum { SPAN_KEYS = 512 };
 
 /* What of a strip some head attends, the scores side by side. */
 struct strip {

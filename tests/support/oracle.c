@@ -15,7 +15,7 @@ static const double unit = 0x1p-24;
 static const double smallest = 0x1p-149; /* of a float that is not 0 */
 
 /* A library may form sums over tiles of this many keys. */
-static const double tile = 256;
+static const double tile = 512;
 
 /* ----------------------------------------------------------- who attends whom */
 
