@@ -3,6 +3,8 @@
  */
 #include "bench/fma.h"
 
+#include <string.h>
+
 #define FLOPS(accumulators, lanes) (2.0 * (accumulators) * (lanes))
 
 #if defined(__x86_64__)
@@ -30,18 +32,16 @@
 #define FMA(a, x, y) ((a) * (x) + (y))
 #include "bench/fma_loop.h"
 
-const struct fma_loop *fma_loop_best(void) {
-    static const struct fma_loop avx512 = {"avx512", FLOPS(16, 16), run_avx512};
-    static const struct fma_loop avx2 = {"avx2", FLOPS(12, 8), run_avx2};
-    static const struct fma_loop generic = {"sse2", FLOPS(12, 4), run_generic};
+static const struct fma_loop loops[] = {
+    {"avx512", 16, FLOPS(16, 16), run_avx512},
+    {"avx2", 8, FLOPS(12, 8), run_avx2},
+    {"sse2", 4, FLOPS(12, 4), run_generic},
+};
 
-    if (__builtin_cpu_supports("avx512f")) {
-        return &avx512;
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        return &avx2;
-    }
-    return &generic;
+static int runs(int i) {
+    return i == 0   ? __builtin_cpu_supports("avx512f")
+           : i == 1 ? __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
+                    : 1;
 }
 
 #elif defined(__aarch64__)
@@ -54,9 +54,11 @@ const struct fma_loop *fma_loop_best(void) {
 #define FMA(a, x, y) vfmaq_f32(y, a, x)
 #include "bench/fma_loop.h"
 
-const struct fma_loop *fma_loop_best(void) {
-    static const struct fma_loop neon = {"neon", FLOPS(24, 4), run_neon};
-    return &neon;
+static const struct fma_loop loops[] = {{"neon", 4, FLOPS(24, 4), run_neon}};
+
+static int runs(int i) {
+    (void)i;
+    return 1;
 }
 
 #else
@@ -70,9 +72,30 @@ typedef float float4 __attribute__((vector_size(16)));
 #define FMA(a, x, y) ((a) * (x) + (y))
 #include "bench/fma_loop.h"
 
-const struct fma_loop *fma_loop_best(void) {
-    static const struct fma_loop generic = {"generic", FLOPS(12, 4), run_generic};
-    return &generic;
+static const struct fma_loop loops[] = {{"generic", 4, FLOPS(12, 4), run_generic}};
+
+static int runs(int i) {
+    (void)i;
+    return 1;
 }
 
 #endif
+
+enum { LOOPS = sizeof loops / sizeof loops[0] };
+
+const struct fma_loop *fma_loop_best(void) {
+    int i = 0;
+    while (i + 1 < LOOPS && !runs(i)) {
+        i++;
+    }
+    return &loops[i];
+}
+
+const struct fma_loop *fma_loop_of(const char *isa) {
+    for (int i = 0; i < LOOPS; i++) {
+        if (strcmp(loops[i].isa, isa) == 0 && runs(i)) {
+            return &loops[i];
+        }
+    }
+    return NULL;
+}

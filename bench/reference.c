@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "bench/memory.h"
 #include "tests/support/philox.h"
 
 enum { ROWS = 64 };
@@ -64,6 +65,30 @@ int reference_attends(const struct query *query, int64_t j) {
         }
     }
     return !in->mask || in->mask[i * p->kv_length + j];
+}
+
+double reference_kept(const struct bench_case *c) {
+    const struct test_problem *p = &c->problem;
+    const int64_t all = product(p->batch, p->q_heads, p->q_length, 1);
+    const int64_t rows = all < 512 ? all : 512;
+    const int masked = p->causal || p->left >= 0 || p->right >= 0 || p->q_lengths ||
+                       p->kv_lengths || p->documents || p->prefix || p->q_block > 0 ||
+                       p->mask;
+    double kept = 0;
+    for (int64_t r = 0; masked && r < rows; r++) {
+        /* evenly spread, the middle of each part */
+        const int64_t index = (2 * r + 1) * all / (2 * rows);
+        const struct query query = {.c = c,
+                                    .b = index / p->q_length / p->q_heads,
+                                    .h = index / p->q_length % p->q_heads,
+                                    .i = index % p->q_length};
+        for (int64_t j = 0; j < p->kv_length && reference_is_query(&query); j++) {
+            kept += reference_attends(&query, j) != 0;
+        }
+    }
+    return masked && rows > 0 && p->kv_length > 0
+               ? kept / ((double)rows * (double)p->kv_length)
+               : NAN;
 }
 
 struct score reference_score(const struct query *query, int64_t j) {

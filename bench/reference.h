@@ -23,6 +23,10 @@ int reference_is_query(const struct query *query);
 /* Whether it attends key j. */
 int reference_attends(const struct query *query, int64_t j);
 
+/* The part of all pairs of a query and a key that masks leave, from up to 512 queries;
+ * NaN without masks. */
+double reference_kept(const struct bench_case *c);
+
 /*
  * The score of a key, masks left out, with the error that it may carry:
  *

@@ -81,6 +81,7 @@ static void write_case(struct json *json, const struct run *run,
     json_number(json, "part_of_read_bandwidth", result.of_read);
     json_number(json, "part_of_both_limits", result.of_limit);
     json_number(json, "time_over_full", result.of_full);
+    json_number(json, "kept", result.kept);
     json_number(json, "backward_over_forward", result.of_forward);
     if (result.full != NULL) {
         json_string(json, "full", result.full->text);

@@ -40,6 +40,7 @@ static void print_row(const struct run *run, const struct bench_case *c, FILE *f
     print_number(file, 6, 2, result.of_read);
     print_number(file, 7, 2, result.of_limit);
     print_number(file, 6, 2, result.of_full);
+    print_number(file, 6, 2, result.kept);
     print_number(file, 6, 2, result.of_forward);
     fprintf(file, "  %s\n", c->title);
 }
@@ -62,7 +63,7 @@ void report_table(const struct run *run, FILE *file) {
     }
 
     fprintf(file, "\n    time   fastest    GFLOP/s  peak   GB/s  read  limit  full  "
-                  "back  case\n");
+                  "kept  back  case\n");
     for (int i = 0; i < run->case_count; i++) {
         print_row(run, &run->cases[i], file);
     }
@@ -72,7 +73,8 @@ void report_table(const struct run *run, FILE *file) {
         "GB/s key and\nvalue once. peak, read: part of the FMA peak and of the read "
         "bandwidth of as many\nthreads; limit: part of the slower of the two; full: "
         "time "
-        "over that of the same case\nwithout masks and score terms; back: time of the "
-        "backward call over that of the forward\ncall before it.\n",
+        "over that of the same case\nwithout masks and score terms; kept: part of the "
+        "pairs of query and key that masks leave;\nback: time of the backward call "
+        "over that of the forward call before it.\n",
         run->rounds, run->rounds == 1 ? "" : "s", run->seconds);
 }

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "bench/reference.h"
 #include "bench/storage.h"
 
 double case_flops(const struct bench_case *c) {
@@ -111,6 +112,7 @@ struct result result_of(const struct run *run, const struct bench_case *c) {
         .of_read = NAN,
         .of_limit = NAN,
         .of_full = NAN,
+        .kept = reference_kept(c),
         .of_forward = samples_median_ratio(&c->backward_seconds, &c->forward_seconds),
         .full = find_full(run, c),
     };

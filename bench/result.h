@@ -29,6 +29,7 @@ struct result {
     double of_full;        /* time over that of the same case without masks and score
                               terms */
     const struct bench_case *full; /* that case, or NULL if it is not in the run */
+    double kept;                   /* part of the pairs that masks leave */
     double of_forward; /* time of the backward over that of the forward call */
 };
 

@@ -20,7 +20,7 @@ from compare.progress import Progress
 if TYPE_CHECKING:
     from compare.peer import Call, Peer
 
-PAUSE_SECONDS = 0.05  # in which the threads that a peer leaves spinning fall asleep
+PAUSE_SECONDS = 0.3  # in which the threads that a peer leaves spinning fall asleep
 
 
 @dataclass

@@ -1,0 +1,244 @@
+/*
+ * attn_kernels: what the kernels cost beside what their instructions must cost.
+ *
+ * The unit is a vector multiply-add: the time of one, where there is nothing else to
+ * do, from a loop of them in the same rounds. `takes` is how many of those a kernel
+ * takes for each vector of numbers it works on, `bound` how many arithmetic
+ * instructions it has for it (counted in the templates; a division or a permutation
+ * counts as one, loads and stores do not count). So bound / takes is the part of the
+ * processor that is used; above 1 where additions and comparisons run beside
+ * multiplications. Numbers lie in the first-level cache.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "bench/clock.h"
+#include "bench/fma.h"
+#include "bench/stats.h"
+#include "kernel/kernel.h"
+
+/* A tile of scores, as engines have it, and what meets it. */
+enum { ROWS = 32, KEYS = 128, DIM = 64, HEADS = 8, ROUNDS = 60 };
+
+static struct {
+    float s[ROWS * KEYS], other[ROWS * KEYS], saved[ROWS * KEYS];
+    float row[4][ROWS], columns[KEYS];
+    float sums[HEADS * KEYS];
+    uint16_t half[ROWS * KEYS];
+    uint8_t keep[ROWS * KEYS];
+    int8_t bytes[ROWS * KEYS];
+} data;
+
+static const struct kernels *k;
+
+static void run_softmax(void) {
+    for (int r = 0; r < ROWS; r++) {
+        data.row[0][r] = -INFINITY;
+        data.row[1][r] = 0;
+    }
+    (void)k->softmax(data.s, KEYS, ROWS, KEYS, data.row[0], data.row[1], data.row[2]);
+}
+
+static void run_weights(void) {
+    k->weights(data.s, KEYS, ROWS, KEYS, data.row[3], data.row[3]);
+}
+
+static void run_scale(void) {
+    k->scale(data.s, KEYS, data.s, KEYS, ROWS, KEYS, data.row[3]);
+}
+
+static void run_softcap(void) {
+    k->softcap(data.s, KEYS, ROWS, KEYS, 30.0f);
+}
+
+static void run_bias(void) {
+    k->add_bias(data.s, KEYS, ROWS, KEYS, data.other, KEYS, 1);
+}
+
+static void run_alibi(void) {
+    k->add_alibi(data.s, KEYS, ROWS, KEYS, 0.01f, 3);
+}
+
+static void run_gradients(void) {
+    k->score_gradients(data.s, KEYS, ROWS, KEYS, data.other, KEYS, data.row[3]);
+}
+
+static void run_dropout(void) {
+    const struct dropout_key key = {0};
+    k->dropout_mask(data.keep, KEYS, ROWS, KEYS, &key, 5, 0);
+}
+
+static void run_transpose(void) {
+    k->transpose(data.s, ROWS, data.other, KEYS, ROWS, KEYS);
+}
+
+static void run_widen(void) {
+    k->widen(ATTN_BF16, data.s, KEYS, data.half, KEYS, ROWS, KEYS);
+}
+
+static void run_narrow(void) {
+    k->narrow(ATTN_BF16, data.half, KEYS, data.other, KEYS, ROWS, KEYS);
+}
+
+static void run_quantize(void) {
+    k->quantize(data.bytes, KEYS, data.row[2], 1, data.other, KEYS, ROWS, KEYS);
+}
+
+static void run_gelu(void) {
+    k->activate(ACTIVATION_GELU_TANH, data.s, KEYS, data.other, KEYS, ROWS, KEYS);
+}
+
+static void run_norm(void) {
+    k->norm(data.s, KEYS, data.other, KEYS, ROWS, KEYS, 1e-5f, data.columns,
+            data.columns, data.row[0], data.row[1]);
+}
+
+/* Eight heads and ROWS keys, or values, of KEYS numbers. */
+static void run_few_scores(void) {
+    k->few_scores(ATTN_F32, HEADS, ROWS, KEYS, 0.1f, data.sums, KEYS, data.other, KEYS,
+                  data.s, KEYS);
+}
+
+static void run_block_scores(void) {
+    k->block_scores(ATTN_F32, HEADS, 16, 0, ROWS, KEYS, 0.1f, data.sums, KEYS,
+                    data.other, data.s, KEYS);
+}
+
+static void run_few_values(void) {
+    k->few_values(ATTN_F32, HEADS, ROWS, KEYS, data.saved, KEYS, data.other, KEYS,
+                  data.sums, KEYS);
+}
+
+static void run_block_values(void) {
+    k->block_values(ATTN_F32, HEADS, 16, 0, ROWS, KEYS, data.saved, KEYS, data.other,
+                    data.sums, KEYS);
+}
+
+static void run_product(void) {
+    k->product(ROWS, ROWS, DIM, 1.0f, data.saved, DIM, 1, data.other, ROWS, false,
+               data.s, ROWS);
+}
+
+static const struct {
+    const char *name, *of;
+    void (*run)(void);
+    double bound;   /* instructions for a vector */
+    double vectors; /* numbers worked on, to be divided by the lanes */
+} benches[] = {
+    {"softmax", "score", run_softmax, 14, ROWS *KEYS},
+    {"weights", "score", run_weights, 15, ROWS *KEYS},
+    {"softcap", "score", run_softcap, 31, ROWS *KEYS},
+    {"add_bias", "score", run_bias, 1, ROWS *KEYS},
+    {"add_alibi", "score", run_alibi, 4, ROWS *KEYS},
+    {"scale", "number", run_scale, 1, ROWS *KEYS},
+    {"score_gradients", "score", run_gradients, 2, ROWS *KEYS},
+    {"dropout_mask", "score", run_dropout, 100, ROWS *KEYS / 4},
+    {"transpose", "number", run_transpose, 4, ROWS *KEYS},
+    {"widen, bf16", "number", run_widen, 1, ROWS *KEYS},
+    {"narrow, bf16", "number", run_narrow, 7, ROWS *KEYS},
+    {"quantize", "number", run_quantize, 6, ROWS *KEYS},
+    {"activate, gelu", "number", run_gelu, 26, ROWS *KEYS},
+    {"norm", "number", run_norm, 5, ROWS *KEYS},
+    {"few_scores, 8 heads", "key number", run_few_scores, HEADS, ROWS *KEYS},
+    {"block_scores, 8 heads", "key number", run_block_scores, HEADS, ROWS *KEYS},
+    {"few_values, 8 heads", "value number", run_few_values, HEADS, ROWS *KEYS},
+    {"block_values, 8 heads", "value number", run_block_values, HEADS, ROWS *KEYS},
+    {"product, 32 x 32 x 64", "product", run_product, 1, ROWS *ROWS *DIM},
+};
+enum { BENCHES = sizeof benches / sizeof benches[0] };
+
+static void fill(void) {
+    for (int i = 0; i < ROWS * KEYS; i++) {
+        data.saved[i] = data.other[i] = (float)(i * 7919 % 1000) / 200.0f - 2.5f;
+        data.half[i] = 0x3f80;
+    }
+    for (int r = 0; r < ROWS; r++) {
+        data.row[3][r] = 1.0f;
+    }
+    for (int c = 0; c < KEYS; c++) {
+        data.columns[c] = 1.0f;
+    }
+}
+
+/* Seconds of a call; the scores are made anew before each. */
+static double time_bench(int b) {
+    enum { CALLS = 20 };
+    double taken = 0;
+    for (int i = 0; i < CALLS; i++) {
+        memcpy(data.s, data.saved, sizeof data.s);
+        memset(data.sums, 0, sizeof data.sums);
+        const double start = clock_seconds();
+        benches[b].run();
+        taken += clock_seconds() - start;
+    }
+    return taken / CALLS;
+}
+
+/* What a clock adds to what lies between two readings of it. */
+static double clock_cost(void) {
+    double least = 1;
+    for (int i = 0; i < 1000; i++) {
+        const double start = clock_seconds(), cost = clock_seconds() - start;
+        least = cost < least ? cost : least;
+    }
+    return least;
+}
+
+/* Seconds of a vector multiply-add. */
+static double time_unit(const struct fma_loop *loop) {
+    enum { STEPS = 20000 };
+    const double start = clock_seconds();
+    volatile float result = loop->run(STEPS, 0.5f, 0.25f);
+    (void)result;
+    return (clock_seconds() - start) / STEPS / loop->flops * 2 * loop->lanes;
+}
+
+static void bench_set(const struct fma_loop *loop) {
+    struct samples unit = {0}, ratio[BENCHES] = {{0}};
+    const double cost = clock_cost();
+    fill();
+    for (int round = 0; round < ROUNDS; round++) {
+        samples_add(&unit, time_unit(loop));
+        for (int b = 0; b < BENCHES; b++) {
+            const double vectors = benches[b].vectors / k->width;
+            samples_add(&ratio[b],
+                        (time_bench(b) - cost) / vectors / unit.value[round]);
+        }
+    }
+    printf("\n%s: vectors of %d, %.3f ns for a multiply-add of one\n",
+           attn_cpu_isa_name(k->isa), k->width, 1e9 * samples_median(&unit));
+    printf("   takes   bound   used  for a vector of each\n");
+    for (int b = 0; b < BENCHES; b++) {
+        const double takes = samples_median(&ratio[b]);
+        printf("%8.2f%8.0f%7.2f  %s: %s\n", takes, benches[b].bound,
+               benches[b].bound / takes, benches[b].name, benches[b].of);
+        samples_free(&ratio[b]);
+    }
+    samples_free(&unit);
+}
+
+int main(int count, char **arguments) {
+    (void)arguments;
+    if (count > 1) {
+        printf("Usage: attn_kernels\n"
+               "Measures the kernels of every instruction set that runs here, beside\n"
+               "the instructions that they consist of. The unit is the time of one\n"
+               "vector multiply-add, from a loop of them: takes, what a kernel takes\n"
+               "for each vector of numbers; bound, its arithmetic instructions for\n"
+               "it; used, the one over the other, above 1 where additions run\n"
+               "beside multiplications. Medians of %d rounds.\n",
+               ROUNDS);
+        return EXIT_FAILURE;
+    }
+    for (int32_t isa = ATTN_ISA_AVX2; isa <= ATTN_ISA_NEON; isa++) {
+        const struct fma_loop *loop = fma_loop_of(attn_cpu_isa_name(isa));
+        k = attn_kernels(isa);
+        if (k != NULL && loop != NULL && attn_cpu_allows(isa)) {
+            bench_set(loop);
+        }
+    }
+    return EXIT_SUCCESS;
+}
