@@ -27,6 +27,7 @@ from ._rollout import attention_rollout
 from ._rotary import rotary_embedding
 from ._sdpa import scaled_dot_product_attention
 from ._stack import TransformerStack
+from ._tuning import tune, tuning_export, tuning_import
 from ._varlen import varlen_attention
 
 __version__ = "0.1.0"
@@ -45,5 +46,8 @@ __all__ = [
     "scaled_dot_product_attention",
     "scaled_dot_product_attention_backward",
     "set_num_threads",
+    "tune",
+    "tuning_export",
+    "tuning_import",
     "varlen_attention",
 ]

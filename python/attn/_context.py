@@ -56,9 +56,23 @@ class Context:
         pairs = (line.partition(":") for line in lines)
         return {name.strip(): value.strip() for name, _, value in pairs}
 
+    def tuning(self) -> bytes:
+        """The text of ``attn_context_tuning_export``."""
+        text = ctypes.create_string_buffer(
+            lib.attn_context_tuning_export(self.handle, None, 0) + 1
+        )
+        lib.attn_context_tuning_export(self.handle, text, len(text))
+        return text.value
+
+    def tune(self, tuning: bytes) -> None:
+        """Takes such a text, unless it is empty."""
+        if tuning:
+            check(lib.attn_context_tuning_import(self.handle, tuning))
+
 
 _lock = threading.Lock()
 _threads = 0  # 0: one per processor that the process may run on
+_tuning = b""  # what contexts to come are tuned to, as text; empty: nothing
 _context: Context | None = None
 
 # Called when the context is replaced: they drop what was made with the old one.
@@ -74,7 +88,9 @@ def _create() -> Context:
     global _context  # noqa: PLW0603
     with _lock:
         if _context is None:
-            _context = Context(_threads)
+            context = Context(_threads)
+            context.tune(_tuning)
+            _context = context
         return _context
 
 
@@ -88,11 +104,22 @@ def set_num_threads(n: int) -> None:
         >>> attn.get_num_threads()
         2
     """
-    global _context, _threads
     # The range is checked here because c_int32 wraps silently.
-    context = Context(n if -1 <= n <= 1 << 30 else -1)
+    _replace(n if -1 <= n <= 1 << 30 else -1, lambda _: None)
+
+
+def replace(change: Callable[[Context], None]) -> None:
+    """Makes a context like the current one, changes it, and uses it from then on."""
+    _replace(_threads, change)
+
+
+def _replace(threads: int, change: Callable[[Context], None]) -> None:
+    global _context, _threads, _tuning
+    context = Context(threads)
+    context.tune(_tuning)
+    change(context)
     with _lock:
-        _context, _threads = context, n
+        _context, _threads, _tuning = context, threads, context.tuning()
     for function in forget:
         function()
 

@@ -28,6 +28,7 @@ WITH_EXAMPLES = {
     "attn._sdpa",
     "attn._stack",
     "attn._torch_layers",
+    "attn._tuning",
     "attn._varlen",
     "attn.torch",
 }
