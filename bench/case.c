@@ -185,11 +185,12 @@ static void name_case(struct bench_case *c, const struct suite_entry *entry) {
     char words[64] = "";
     size_t length = problem_format(&c->problem, c->text, sizeof c->text);
     if (entry->page_keys > 0) {
-        snprintf(words, sizeof words, " cache=%lld", (long long)entry->page_keys);
-    } else if (entry->cached || entry->backward) {
-        strcpy(words, entry->cached ? " cache" : " backward");
+        snprintf(words, sizeof words, " cache=%lld%s", (long long)entry->page_keys,
+                 entry->tuned ? " tuned" : "");
+    } else {
+        snprintf(words, sizeof words, "%s%s%s", entry->cached ? " cache" : "",
+                 entry->backward ? " backward" : "", entry->tuned ? " tuned" : "");
     }
-    strcat(words, entry->tuned ? " tuned" : "");
     if (length + strlen(words) + 1 > sizeof c->text) {
         fail(MISUSED, "%s...: the text is too long", c->text);
     }

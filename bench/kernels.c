@@ -135,7 +135,7 @@ static const struct {
     {"add_alibi", "score", run_alibi, 4, ROWS *KEYS},
     {"scale", "number", run_scale, 1, ROWS *KEYS},
     {"score_gradients", "score", run_gradients, 2, ROWS *KEYS},
-    {"dropout_mask", "score", run_dropout, 100, ROWS *KEYS / 4},
+    {"dropout_mask", "score", run_dropout, 100, ROWS *KEYS / 4.0},
     {"transpose", "number", run_transpose, 4, ROWS *KEYS},
     {"widen, bf16", "number", run_widen, 1, ROWS *KEYS},
     {"narrow, bf16", "number", run_narrow, 7, ROWS *KEYS},

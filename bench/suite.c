@@ -144,7 +144,7 @@ void suite_add_file(struct suite *suite, const char *name) {
 
 void suite_tune(struct suite *suite) {
     const int count = suite->count;
-    suite->entry = memory_grow(suite->entry, 2 * count, sizeof *suite->entry);
+    suite->entry = memory_grow(suite->entry, 2 * (int64_t)count, sizeof *suite->entry);
     for (int i = count; i > 0; i--) { /* each behind its own */
         struct suite_entry *entry = &suite->entry[2 * i - 2];
         entry[0] = entry[1] = suite->entry[i - 1];

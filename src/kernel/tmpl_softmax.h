@@ -67,12 +67,12 @@ static inline vec row_exp(float *s, int n, float shift) {
 }
 
 /* Of so few rows each is added up for itself, in the same order. */
-enum { ROWS_ALONE = 2 };
+enum { ROWS_ALONE = WIDTH > 2 ? 2 : 0 };
 
 /* Over the lanes of up to WIDTH vectors, a result in the lane of its vector's number.
  */
 static inline vec across_maximum(vec row[WIDTH], int rows) {
-    if (rows <= ROWS_ALONE && rows < WIDTH) {
+    if (rows <= ROWS_ALONE) {
         float largest[WIDTH] = {0};
         for (int r = 0; r < rows; r++) {
             largest[r] = vec_hmax(row[r]);
@@ -89,7 +89,7 @@ static inline vec across_maximum(vec row[WIDTH], int rows) {
 }
 
 static inline vec across_sum(vec row[WIDTH], int rows) {
-    if (rows <= ROWS_ALONE && rows < WIDTH) {
+    if (rows <= ROWS_ALONE) {
         float sum[WIDTH] = {0};
         for (int r = 0; r < rows; r++) {
             sum[r] = vec_hsum(row[r]);

@@ -226,7 +226,7 @@ static attn_status fit(struct probe *probe, double seconds) {
         probe->choice[0].seconds = 0;
         TRY(run_choice(probe, &probe->choice[0]));
         const bool fits = 2 * CHOICES_MAX * probe->choice[0].seconds < seconds;
-        if (fits || probe->bounds.q_length <= 2 * TUNED_FEW) {
+        if (fits || probe->bounds.q_length <= 2 * (int64_t)TUNED_FEW) {
             return ATTN_OK;
         }
         probe->bounds.q_length /= 2;

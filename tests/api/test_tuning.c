@@ -37,18 +37,24 @@ static const char *exported(void) {
     return text;
 }
 
+/* Keeps a text in a buffer of ROOM. */
+static void keep(char *to, const char *text) {
+    assert_in_range(snprintf(to, ROOM, "%s", text), 0, ROOM - 1);
+}
+
 /* The lines that say what an export is for. */
 static void write_facts(char *text) {
-    strcpy(text, exported());
+    keep(text, exported());
     char *entry = strstr(text, "\nentry"), *end = strstr(text, "\nend\n");
     (entry != NULL ? entry : end)[1] = '\0';
 }
 
 /* An export with these lines behind the facts. */
 static const char *with_lines(const char *lines) {
-    static char text[ROOM];
-    write_facts(text);
-    strcat(text, lines);
+    static char text[2 * ROOM];
+    char facts[ROOM];
+    write_facts(facts);
+    snprintf(text, sizeof text, "%s%s", facts, lines);
     return text;
 }
 
@@ -101,7 +107,7 @@ static void exports_come_back(void **state) {
     char first[ROOM], short_text[20];
     assert_int_equal(tune(context, "h2 q40 k90 d16", 1), ATTN_OK);
     assert_int_equal(tune(context, "h4/1 q40 k90 d32", 1), ATTN_OK);
-    strcpy(first, exported());
+    keep(first, exported());
     assert_int_equal(attn_context_tuning_export(context, short_text, sizeof short_text),
                      strlen(first));
     assert_int_equal(strlen(short_text), sizeof short_text - 1);
@@ -257,7 +263,7 @@ static void bad_texts(void **state) {
     };
     char kept[ROOM], info[ROOM];
     assert_int_equal(tune(context, "h2 q40 k90 d16", 1), ATTN_OK);
-    strcpy(kept, exported());
+    keep(kept, exported());
     attn_context_explain(context, info, sizeof info);
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         if (strstr(texts[t].says, "512 x 512 x") != NULL && !strstr(info, "OpenBLAS")) {
@@ -269,7 +275,7 @@ static void bad_texts(void **state) {
     }
     char much[ROOM];
     memset(much, 'x', sizeof much);
-    strcpy(much + 300, "\nend\n");
+    snprintf(much + 300, sizeof much - 300, "\nend\n");
     expect_refusal(attn_context_tuning_import(context, with_lines(much)),
                    ATTN_ERR_INVALID, "without a line");
 }
@@ -318,7 +324,7 @@ static void no_memory(void **state) {
                          ATTN_OK);
         assert_int_equal(tune(context, "h1 q20 k30 d4", 1), ATTN_OK);
         char kept[ROOM];
-        strcpy(kept, exported());
+        keep(kept, exported());
         counting.fail_at = counting.calls + n;
         attn_status status = tune(context, "h4/2 q100 k200 d16", 1);
         failed = status != ATTN_OK;
@@ -326,7 +332,7 @@ static void no_memory(void **state) {
             expect_refusal(status, ATTN_ERR_NO_MEMORY, "memory");
             assert_string_equal(exported(), kept);
         }
-        strcpy(kept, exported());
+        keep(kept, exported());
         counting.fail_at = counting.calls + 1;
         expect_refusal(attn_context_tuning_import(context, kept), ATTN_ERR_NO_MEMORY,
                        "memory");
