@@ -5,7 +5,7 @@
  * The bound, per component c of a row with weights p over n attended keys (u = 2^-24):
  *
  *     |error| <= (2 max_j d_j + terms u) sum_j p_j |v_jc|
- *     d_j      = error of score j + u 5/4 |s_j - m|
+ *     d_j      = error of score j + 1.1 u |s_j - m|
  *
  * with m the maximum and terms the roundings of a sum over n keys. Dropout multiplies
  * p_j by a factor, whose two roundings the terms have room for. A result that is stored
@@ -73,7 +73,7 @@ static void score_row(struct row *row) {
         }
         double below = row->most - row->score[j];
         row->sum += exp(-below);
-        row->worst = fmax(row->worst, row->error[j] + UNIT * 1.25 * below);
+        row->worst = fmax(row->worst, row->error[j] + UNIT * 1.1 * below);
     }
     row->roundings = reference_sum_roundings(attended) * UNIT;
 }

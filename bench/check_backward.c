@@ -64,7 +64,7 @@ static struct pair make_pair(const struct gradient_row *row, int64_t j) {
     }
     const struct score s = reference_score(query, j);
     double below = row->row_max - s.value, weight = exp(-below) / row->row_sum;
-    double weight_error = weight * (s.error + UNIT * 1.25 * fabs(below) + 2 * UNIT);
+    double weight_error = weight * (s.error + UNIT * 1.1 * fabs(below) + 2 * UNIT);
     double drop = reference_drop(query, j), size;
     double dot =
         reference_dot(row->grad_out,

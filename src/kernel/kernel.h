@@ -122,7 +122,7 @@ struct kernels {
      *
      * A score of -inf gives 0; a row of only -inf so far keeps maximum -inf and sum 0.
      * A NaN gives a NaN weight and sum; it may or may not enter the maximum. The
-     * relative error of a weight is at most (4 + 5/4 |s - M|) u; weights under 2^-126
+     * relative error of a weight is at most (4 + 1.1 |s - M|) u; weights under 2^-126
      * are 0. Where the maximum stays, rescale is 1. Returns true if some maximum moved.
      */
     bool (*softmax)(float *s, ptrdiff_t ld, int rows, int n, float *maximum, float *sum,

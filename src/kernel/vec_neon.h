@@ -175,11 +175,16 @@ static inline vec_mask vec_bytes_part(const uint8_t *p, int n) {
 static inline vec_mask vec_bytes(const uint8_t *p) {
     return vec_bytes_part(p, WIDTH);
 }
+/* Both take halves first, as with wider vectors, and max the second of equal ones: a
+ * zero keeps its sign. */
 static inline float vec_hmax(vec a) {
-    return vmaxnmvq_f32(a);
+    float lane[4];
+    vst1q_f32(lane, a);
+    const float x = lane[0] > lane[2] ? lane[0] : lane[2];
+    const float y = lane[1] > lane[3] ? lane[1] : lane[3];
+    return x > y ? x : y;
 }
 static inline float vec_hsum(vec a) {
-    /* halves first, as with wider vectors */
     float32x2_t half = vadd_f32(vget_low_f32(a), vget_high_f32(a));
     return vget_lane_f32(vpadd_f32(half, half), 0);
 }

@@ -144,10 +144,10 @@ static int32_t some_size(struct random *random, int32_t most) {
     return 16 * (int32_t)random_between(random, 1, most / 16);
 }
 
-/* Any entry that can be imported for a problem: products within 64^3. */
+/* Any entry that can be imported for a problem: products within 48^3. */
 static void import_some(const struct test_problem *p, struct random *random) {
     char line[256];
-    const int32_t edge = some_size(random, 64), depth = some_size(random, 64);
+    const int32_t edge = some_size(random, 48), depth = some_size(random, 48);
     snprintf(line, sizeof line, "entry %d %d %d %d %d %d %d %d %d 1 1 0\nend\n",
              (int)p->key_dim, (int)p->value_dim, (int)(p->q_heads / p->kv_heads),
              (int)some_size(random, 256), (int)some_size(random, 512), (int)edge,

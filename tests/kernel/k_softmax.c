@@ -1,7 +1,7 @@
 /*
  * The kernels softmax and weights against their formulas in float64, row by row:
  *
- *     x = s - M,  exp(x) within (4 + 5/4 |x|) u,  0 where exp(x) is under 2^-126
+ *     x = s - M,  exp(x) within (4 + 1.1 |x|) u,  0 where exp(x) is under 2^-126
  *
  * and that neither loses a NaN, counts a masked score, or touches anything beside the
  * rows.
@@ -19,7 +19,7 @@ static const float before[] = {-INFINITY, 0.0f, -3.5f, 50.0f, -1e30f, 1e30f};
 
 /* Whether got is exp(x) factor, x = -inf being a masked score or an empty past. */
 static bool right_weight(double got, double x, double factor) {
-    const double limit = (4 + 1.25 * fabs(x)) * U;
+    const double limit = (4 + 1.1 * fabs(x)) * U;
     /* A product with factor may be subnormal: rounded to a multiple of 2^-149. */
     const double least = factor == 1 ? 0 : 0x1p-149;
     const double e = exp(x), exact = (e < 0x1p-126 ? 0 : e) * factor;
@@ -117,7 +117,7 @@ static void check_row(const struct step *step, int r) {
     }
     const double kept = past == -INFINITY ? 0 : step->old_sum.at[r] * exp(shift);
     const double bound = (step->s.n + 4) * U * (total + kept) +
-                         (kept > 0 ? kept * (4 + 1.25 * fabs(shift)) * U : 0);
+                         (kept > 0 ? kept * (4 + 1.1 * fabs(shift)) * U : 0);
     /* what a rescale under 2^-126 would have kept of the past */
     if (!check_number(sum, total + kept, bound + 0x1p-124)) {
         matrix_fail("softmax, sum", &step->sum, 0, r, sum, total + kept);

@@ -191,8 +191,8 @@ static double sum_row(struct oracle_row *row, const struct test_inputs *inputs,
             row->row_sum += row->weight[j];
             /* A weight that underflows carries no error worth counting. */
             if (below < 90) {
-                weight_error = fmax(weight_error,
-                                    row->biased_error[j] + unit * (1.25 * below + 4));
+                weight_error =
+                    fmax(weight_error, row->biased_error[j] + unit * (1.1 * below + 4));
             }
         }
     }

@@ -7,7 +7,7 @@
  * attended keys, m the row's maximum, T = 256):
  *
  *     score j             e_j = g_(d+2) |scale| sum |q k| + u (2 |s| + |bias|)
- *     and of its weight   d_j = e_j + u (5/4 |s - m| + 4)
+ *     and of its weight   d_j = e_j + u (1.1 |s - m| + 4)
  *     out c               [2 max_j d_j + (T + n/T + 20) u] sum_j p_j |v_jc|
  *
  * to which come the roundings of a softcap and of dropout and what underflow may cost.
