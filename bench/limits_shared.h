@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-/* FLOP/s and bytes read per second, by as many threads, at least one. Takes about 50
+/* FLOP/s and bytes read per second, by as many threads, at least one. Takes about 150
  * milliseconds, and longer where the number of threads is the largest so far. Not for
  * several threads at once; without memory it ends the program. */
 __attribute__((visibility("default"))) void
