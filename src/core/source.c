@@ -61,21 +61,6 @@ static const void *element(const struct source *source, const struct run *run,
     return run->data + at * source_bytes(source->dtype);
 }
 
-/* The rows of one block of keys, by as many elements as are turned at once. */
-static void read_key_block(const struct source *source, const struct kernels *kernels,
-                           const struct run *block, int dim, float *to, int64_t ld) {
-    enum { SOME = 64 };
-    float turned[SOME * BLOCK_LANES];
-    for (int c = 0; c < dim; c += SOME) {
-        const int n = dim - c < SOME ? dim - c : SOME;
-        kernels->widen(
-            source->dtype, turned, BLOCK_LANES,
-            element(source, block, (int64_t)c * block->block_rows + block->lane),
-            block->block_rows, n, block->rows);
-        kernels->transpose(to + c, ld, turned, BLOCK_LANES, n, block->rows);
-    }
-}
-
 static void read_value_block(const struct source *source, const struct kernels *kernels,
                              const struct run *block, int dim, float *to, int64_t ld) {
     for (int c = 0; c < dim; c += GROUP_COLUMNS) {
@@ -94,11 +79,7 @@ static void read_run(const struct source *source, const struct kernels *kernels,
     }
     while (run.rows > 0) {
         const struct run block = take_block(source, &run);
-        if (source->order == ORDER_KEY_BLOCKS) {
-            read_key_block(source, kernels, &block, dim, to, ld);
-        } else {
-            read_value_block(source, kernels, &block, dim, to, ld);
-        }
+        read_value_block(source, kernels, &block, dim, to, ld);
         to += block.rows * ld;
     }
 }

@@ -49,11 +49,12 @@ struct run attn_source_run(const struct source *source, int64_t row, int rows);
 /* These rows as floats `stride` apart, if they lie so in memory; else NULL. */
 const float *attn_source_floats(const struct source *source, int64_t row, int rows);
 
-/* Copies rows, as floats, to rows of `to` that are ld floats apart. */
+/* Copies rows, as floats, to rows of `to` that are ld floats apart. Not keys in blocks:
+ * only a backward call, which takes no cache, wants them as they are. */
 void attn_source_read(const struct source *source, const struct kernels *kernels,
                       int64_t row, int rows, int dim, float *to, int64_t ld);
 
-/* The same for keys in blocks, transposed: to[c * ld + j] is element c of row + j. */
+/* Copies keys in blocks, transposed: to[c * ld + j] is element c of row + j. */
 void attn_source_read_turned(const struct source *source, const struct kernels *kernels,
                              int64_t row, int rows, int dim, float *to, int64_t ld);
 

@@ -122,6 +122,18 @@ static void exports_come_back(void **state) {
     assert_null(strstr(exported(), "entry"));
 }
 
+static void plans_take_the_numbers(void **state) {
+    (void)state;
+    assert_int_equal(
+        attn_context_tuning_import(
+            context, with_lines("entry 16 16 1 32 48 16 16 90 5 1 1 1\nend\n")),
+        ATTN_OK);
+    const char *text = explained("h2 q100 k900 d16");
+    assert_non_null(strstr(text, "tiles: 32 queries x 48 keys"));
+    assert_non_null(strstr(text, "up to 5 queries"));
+    assert_non_null(strstr(text, "up to 90 keys"));
+}
+
 static void plans_keep_what_they_were_made_with(void **state) {
     (void)state;
     const struct test_problem problem = run_parse("h2 q70 k90 d16 seed=3");
@@ -351,6 +363,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(plans_follow_what_was_measured, open_context,
                                         close_context),
         cmocka_unit_test_setup_teardown(exports_come_back, open_context, close_context),
+        cmocka_unit_test_setup_teardown(plans_take_the_numbers, open_context,
+                                        close_context),
         cmocka_unit_test_setup_teardown(plans_keep_what_they_were_made_with,
                                         open_context, close_context),
         cmocka_unit_test_setup_teardown(tiles_change_nothing_but_rounding, open_context,
