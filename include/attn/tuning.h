@@ -12,6 +12,7 @@
  * and the BLAS library: contexts with the same tuning give the same bits.
  *
  * These functions must not run at the same time as other calls on the same context.
+ * After tune and import its setters fail, as after the first plan.
  */
 #ifndef ATTN_TUNING_H
 #define ATTN_TUNING_H

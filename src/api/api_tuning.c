@@ -7,6 +7,15 @@
 #include "exec/tuning.h"
 #include "plan/tune.h"
 
+/* A tuned context stays as it is: what was found is within its policy, and lies in
+ * memory of its allocator. */
+static attn_status settle(attn_context *context, attn_status status) {
+    if (status == ATTN_OK) {
+        atomic_store(&context->planned, true);
+    }
+    return status;
+}
+
 enum { MILLISECONDS = 200, MILLISECONDS_MAX = 60000 };
 
 attn_status attn_context_tune(attn_context *context, const attn_desc *desc,
@@ -18,8 +27,9 @@ attn_status attn_context_tune(attn_context *context, const attn_desc *desc,
     REQUIRE(milliseconds >= 0 && milliseconds <= MILLISECONDS_MAX, ATTN_ERR_INVALID,
             "milliseconds is %d, not within 0 to %d", (int)milliseconds,
             (int)MILLISECONDS_MAX);
-    return attn_plan_tune(context, desc, &taken,
-                          milliseconds == 0 ? MILLISECONDS : milliseconds);
+    return settle(context,
+                  attn_plan_tune(context, desc, &taken,
+                                 milliseconds == 0 ? MILLISECONDS : milliseconds));
 }
 
 size_t attn_context_tuning_export(const attn_context *context, char *text,
@@ -36,5 +46,5 @@ size_t attn_context_tuning_export(const attn_context *context, char *text,
 attn_status attn_context_tuning_import(attn_context *context, const char *text) {
     REQUIRE_POINTER(context);
     REQUIRE_POINTER(text);
-    return attn_tuning_read(context, text);
+    return settle(context, attn_tuning_read(context, text));
 }

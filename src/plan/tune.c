@@ -31,7 +31,6 @@ struct probe {
     attn_bounds bounds;
     attn_tensor tensor[ARRAYS]; /* query, key, value, out */
     float *data;
-    double deadline;
     int count; /* choices of the comparison at hand; the first is what to beat */
     struct choice choice[CHOICES_MAX];
 };

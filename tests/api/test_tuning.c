@@ -134,6 +134,22 @@ static void plans_take_the_numbers(void **state) {
     assert_non_null(strstr(text, "up to 90 keys"));
 }
 
+/* What was found is for the policy, kernels and allocator that the context has. */
+static void a_tuned_context_stays_as_it_is(void **state) {
+    (void)state;
+    expect_refusal(attn_context_tuning_import(context, "what"), ATTN_ERR_INVALID,
+                   "no export");
+    assert_int_equal(attn_context_set_blas_policy(context, ATTN_BLAS_SAFE), ATTN_OK);
+    assert_int_equal(tune(context, "h1 q20 k30 d4", 1), ATTN_OK);
+    expect_refusal(attn_context_set_blas_policy(context, ATTN_BLAS_SINGLE),
+                   ATTN_ERR_INVALID, "cannot be changed");
+    close_context(NULL);
+    open_context(NULL);
+    assert_int_equal(attn_context_tuning_import(context, with_lines("end\n")), ATTN_OK);
+    expect_refusal(attn_context_set_allocator(context, NULL, NULL, NULL),
+                   ATTN_ERR_INVALID, "cannot be changed");
+}
+
 static void plans_keep_what_they_were_made_with(void **state) {
     (void)state;
     const struct test_problem problem = run_parse("h2 q70 k90 d16 seed=3");
@@ -363,6 +379,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(plans_follow_what_was_measured, open_context,
                                         close_context),
         cmocka_unit_test_setup_teardown(exports_come_back, open_context, close_context),
+        cmocka_unit_test_setup_teardown(a_tuned_context_stays_as_it_is, open_context,
+                                        close_context),
         cmocka_unit_test_setup_teardown(plans_take_the_numbers, open_context,
                                         close_context),
         cmocka_unit_test_setup_teardown(plans_keep_what_they_were_made_with,
