@@ -19,6 +19,9 @@
 /* ALIGNED(n) - a variable that starts at a multiple of n bytes */
 #define ALIGNED(n) __attribute__((aligned(n)))
 
+/* NEVER_INLINE - a function that stays one */
+#define NEVER_INLINE __attribute__((noinline))
+
 /* COUNT_OF(array) - entries of a true array */
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -27,6 +27,22 @@ enum {
                               : 1,
 };
 
+/*
+ * So many rows take longer to multiply than to read: what lies ahead is called for, as
+ * the processor by itself does not look as far. With fewer rows it does, and calling
+ * would be in its way.
+ */
+enum { AHEAD_ROWS = 8, AHEAD_BYTES = 8192 };
+
+/* Calls for what lies ahead of `n` numbers from element `at` on. */
+static inline __attribute__((always_inline)) void
+call_ahead(int32_t dtype, const void *from, ptrdiff_t at, ptrdiff_t n) {
+    const char *ahead = (const char *)from + at * stored_bytes(dtype) + AHEAD_BYTES;
+    for (ptrdiff_t i = 0; i < n * stored_bytes(dtype); i += 64) {
+        __builtin_prefetch(ahead + i, 0, 2);
+    }
+}
+
 /* Lanes of vector v of a block that has so many keys. */
 static inline int key_lanes(int keys, ptrdiff_t v) {
     const int left = keys - (int)v * WIDTH;
@@ -53,8 +69,8 @@ block_dot_step(int32_t dtype, int rows, int keys, const float *q, ptrdiff_t ld_q
  * at element `at` of k.
  */
 static inline __attribute__((always_inline)) void
-block_scores_rows(int32_t dtype, int rows, int keys, int lane, int n, int dim,
-                  vec scale, const float *q, ptrdiff_t ld_q, const void *k,
+block_scores_rows(int32_t dtype, int rows, bool ahead, int keys, int lane, int n,
+                  int dim, vec scale, const float *q, ptrdiff_t ld_q, const void *k,
                   ptrdiff_t at, float *s, ptrdiff_t ld_s) {
     vec sum[SCORE_SUMS][SCORE_ROWS][KEY_VECS];
     for (ptrdiff_t i = 0; i < (ptrdiff_t)SCORE_SUMS * rows * KEY_VECS; i++) {
@@ -63,6 +79,9 @@ block_scores_rows(int32_t dtype, int rows, int keys, int lane, int n, int dim,
     ptrdiff_t c = 0;
     KEEP_LOOP
     for (; c + SCORE_SUMS <= dim; c += SCORE_SUMS) {
+        if (ahead) {
+            call_ahead(dtype, k, at + c * keys, (ptrdiff_t)SCORE_SUMS * keys);
+        }
         for (ptrdiff_t i = 0; i < SCORE_SUMS; i++) {
             block_dot_step(dtype, rows, keys, q + c + i, ld_q, k, at + (c + i) * keys,
                            sum[i]);
@@ -91,21 +110,26 @@ block_scores_all(int32_t dtype, int rows, int keys, int lane, int n, int dim, ve
                  const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at, float *s,
                  ptrdiff_t ld_s) {
     ptrdiff_t r = 0;
+    if (rows >= AHEAD_ROWS) {
+        block_scores_rows(dtype, SCORE_ROWS, true, keys, lane, n, dim, scale, q, ld_q,
+                          k, at, s, ld_s);
+        r = SCORE_ROWS;
+    }
     for (; r + SCORE_ROWS <= rows; r += SCORE_ROWS) {
-        block_scores_rows(dtype, SCORE_ROWS, keys, lane, n, dim, scale, q + r * ld_q,
-                          ld_q, k, at, s + r * ld_s, ld_s);
+        block_scores_rows(dtype, SCORE_ROWS, false, keys, lane, n, dim, scale,
+                          q + r * ld_q, ld_q, k, at, s + r * ld_s, ld_s);
     }
     for (; SCORE_ROWS > 4 && r + 4 <= rows; r += 4) {
-        block_scores_rows(dtype, SCORE_ROWS > 4 ? 4 : 1, keys, lane, n, dim, scale,
-                          q + r * ld_q, ld_q, k, at, s + r * ld_s, ld_s);
+        block_scores_rows(dtype, SCORE_ROWS > 4 ? 4 : 1, false, keys, lane, n, dim,
+                          scale, q + r * ld_q, ld_q, k, at, s + r * ld_s, ld_s);
     }
     for (; SCORE_ROWS > 2 && r + 2 <= rows; r += 2) {
-        block_scores_rows(dtype, SCORE_ROWS > 2 ? 2 : 1, keys, lane, n, dim, scale,
-                          q + r * ld_q, ld_q, k, at, s + r * ld_s, ld_s);
+        block_scores_rows(dtype, SCORE_ROWS > 2 ? 2 : 1, false, keys, lane, n, dim,
+                          scale, q + r * ld_q, ld_q, k, at, s + r * ld_s, ld_s);
     }
     for (; r < rows; r++) {
-        block_scores_rows(dtype, 1, keys, lane, n, dim, scale, q + r * ld_q, ld_q, k,
-                          at, s + r * ld_s, ld_s);
+        block_scores_rows(dtype, 1, false, keys, lane, n, dim, scale, q + r * ld_q,
+                          ld_q, k, at, s + r * ld_s, ld_s);
     }
 }
 
@@ -129,22 +153,34 @@ block_scores_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
     }
 }
 
+/* Every type has a function of its own: compilers do badly by one that has it all. */
+#define SCORES_OF(name, dtype)                                                         \
+    static NEVER_INLINE void name(int rows, int keys, int lane, int n, int dim,        \
+                                  float scale, const float *q, ptrdiff_t ld_q,         \
+                                  const void *k, float *s, ptrdiff_t ld_s) {           \
+        block_scores_of(dtype, rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);  \
+    }
+SCORES_OF(block_scores_f32, ATTN_F32)
+SCORES_OF(block_scores_f16, ATTN_F16)
+SCORES_OF(block_scores_bf16, ATTN_BF16)
+SCORES_OF(block_scores_i8, ATTN_I8)
+#undef SCORES_OF
+
 static void kernel_block_scores(int32_t dtype, int rows, int keys, int lane, int n,
                                 int dim, float scale, const float *q, ptrdiff_t ld_q,
                                 const void *k, float *s, ptrdiff_t ld_s) {
     switch (dtype) {
     case ATTN_F16:
-        block_scores_of(ATTN_F16, rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
+        block_scores_f16(rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
         break;
     case ATTN_BF16:
-        block_scores_of(ATTN_BF16, rows, keys, lane, n, dim, scale, q, ld_q, k, s,
-                        ld_s);
+        block_scores_bf16(rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
         break;
     case ATTN_I8:
-        block_scores_of(ATTN_I8, rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
+        block_scores_i8(rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
         break;
     default:
-        block_scores_of(ATTN_F32, rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
+        block_scores_f32(rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
     }
 }
 
@@ -153,7 +189,7 @@ static void kernel_block_scores(int32_t dtype, int rows, int keys, int lane, int
  * `at` of the first on: `vecs` vectors, or n < WIDTH lanes of one.
  */
 static inline __attribute__((always_inline)) void
-block_values_step(int32_t dtype, int rows, int vecs, int n, int keys,
+block_values_step(int32_t dtype, int rows, bool ahead, int vecs, int n, int keys,
                   const float w[VALUE_ROWS][BLOCK_LANES], const void *v, ptrdiff_t at,
                   ptrdiff_t ld_v, float *sums, ptrdiff_t ld) {
     vec sum[VALUE_ROWS][GROUP_VECS];
@@ -165,6 +201,9 @@ block_values_step(int32_t dtype, int rows, int vecs, int n, int keys,
     UNROLL_LOOP
     for (ptrdiff_t j = 0; j < keys; j++) {
         vec x[GROUP_VECS];
+        if (ahead) {
+            call_ahead(dtype, v, at + j * ld_v, (ptrdiff_t)vecs * WIDTH);
+        }
         for (ptrdiff_t i = 0; i < vecs; i++) {
             x[i] = load_stored(dtype, v, at + j * ld_v + i * WIDTH, n);
         }
@@ -184,30 +223,30 @@ block_values_step(int32_t dtype, int rows, int vecs, int n, int keys,
 
 /* A group of columns, from element `at` of v on; all keys of a block or some. */
 static inline __attribute__((always_inline)) void
-block_values_group(int32_t dtype, int rows, int keys, int columns,
+block_values_group(int32_t dtype, int rows, bool ahead, int keys, int columns,
                    const float w[VALUE_ROWS][BLOCK_LANES], const void *v, ptrdiff_t at,
                    float *sums, ptrdiff_t ld) {
     if (columns == GROUP_COLUMNS && keys == BLOCK_LANES) {
-        block_values_step(dtype, rows, GROUP_VECS, WIDTH, BLOCK_LANES, w, v, at,
+        block_values_step(dtype, rows, ahead, GROUP_VECS, WIDTH, BLOCK_LANES, w, v, at,
                           GROUP_COLUMNS, sums, ld);
         return;
     }
     ptrdiff_t c = 0;
     for (; c + WIDTH <= columns; c += WIDTH) {
-        block_values_step(dtype, rows, 1, WIDTH, keys, w, v, at + c, columns, sums + c,
-                          ld);
+        block_values_step(dtype, rows, false, 1, WIDTH, keys, w, v, at + c, columns,
+                          sums + c, ld);
     }
     if (c < columns) {
-        block_values_step(dtype, rows, 1, columns - (int)c, keys, w, v, at + c, columns,
-                          sums + c, ld);
+        block_values_step(dtype, rows, false, 1, columns - (int)c, keys, w, v, at + c,
+                          columns, sums + c, ld);
     }
 }
 
 /* A block that starts at element `block` of v: n of its rows, from `lane` on. */
 static inline __attribute__((always_inline)) void
-block_values_rows(int32_t dtype, int rows, int keys, int lane, int n, int dim,
-                  const float *w, ptrdiff_t ld_w, const void *v, ptrdiff_t block,
-                  float *sums, ptrdiff_t ld) {
+block_values_rows(int32_t dtype, int rows, bool ahead, int keys, int lane, int n,
+                  int dim, const float *w, ptrdiff_t ld_w, const void *v,
+                  ptrdiff_t block, float *sums, ptrdiff_t ld) {
     /* weights side by side: as many streams would get into the way of the values */
     float near[VALUE_ROWS][BLOCK_LANES];
     for (ptrdiff_t r = 0; r < rows; r++) {
@@ -218,7 +257,7 @@ block_values_rows(int32_t dtype, int rows, int keys, int lane, int n, int dim,
         }
     }
     for (int c = 0; c < dim; c += GROUP_COLUMNS) {
-        block_values_group(dtype, rows, n, group_columns(dim, c), near, v,
+        block_values_group(dtype, rows, ahead, n, group_columns(dim, c), near, v,
                            block + block_group_row(dim, c, keys, lane), sums + c, ld);
     }
 }
@@ -231,41 +270,58 @@ block_values_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
     for (int j = 0; j < n; block += (ptrdiff_t)dim * BLOCK_LANES, lane = 0) {
         const int some = n - j < keys - lane ? n - j : keys - lane;
         ptrdiff_t r = 0;
+        if (rows >= AHEAD_ROWS) {
+            block_values_rows(dtype, VALUE_ROWS, true, keys, lane, some, dim, w + j,
+                              ld_w, v, block, sums, ld);
+            r = VALUE_ROWS;
+        }
         for (; r + VALUE_ROWS <= rows; r += VALUE_ROWS) {
-            block_values_rows(dtype, VALUE_ROWS, keys, lane, some, dim,
+            block_values_rows(dtype, VALUE_ROWS, false, keys, lane, some, dim,
                               w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
         }
         for (; VALUE_ROWS > 4 && r + 4 <= rows; r += 4) {
-            block_values_rows(dtype, VALUE_ROWS > 4 ? 4 : 1, keys, lane, some, dim,
-                              w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
+            block_values_rows(dtype, VALUE_ROWS > 4 ? 4 : 1, false, keys, lane, some,
+                              dim, w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
         }
         for (; VALUE_ROWS > 2 && r + 2 <= rows; r += 2) {
-            block_values_rows(dtype, VALUE_ROWS > 2 ? 2 : 1, keys, lane, some, dim,
-                              w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
+            block_values_rows(dtype, VALUE_ROWS > 2 ? 2 : 1, false, keys, lane, some,
+                              dim, w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
         }
         for (; r < rows; r++) {
-            block_values_rows(dtype, 1, keys, lane, some, dim, w + r * ld_w + j, ld_w,
-                              v, block, sums + r * ld, ld);
+            block_values_rows(dtype, 1, false, keys, lane, some, dim, w + r * ld_w + j,
+                              ld_w, v, block, sums + r * ld, ld);
         }
         j += some;
     }
 }
+
+#define VALUES_OF(name, dtype)                                                         \
+    static NEVER_INLINE void name(int rows, int keys, int lane, int n, int dim,        \
+                                  const float *w, ptrdiff_t ld_w, const void *v,       \
+                                  float *sums, ptrdiff_t ld) {                         \
+        block_values_of(dtype, rows, keys, lane, n, dim, w, ld_w, v, sums, ld);        \
+    }
+VALUES_OF(block_values_f32, ATTN_F32)
+VALUES_OF(block_values_f16, ATTN_F16)
+VALUES_OF(block_values_bf16, ATTN_BF16)
+VALUES_OF(block_values_i8, ATTN_I8)
+#undef VALUES_OF
 
 static void kernel_block_values(int32_t dtype, int rows, int keys, int lane, int n,
                                 int dim, const float *w, ptrdiff_t ld_w, const void *v,
                                 float *sums, ptrdiff_t ld) {
     switch (dtype) {
     case ATTN_F16:
-        block_values_of(ATTN_F16, rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
+        block_values_f16(rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
         break;
     case ATTN_BF16:
-        block_values_of(ATTN_BF16, rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
+        block_values_bf16(rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
         break;
     case ATTN_I8:
-        block_values_of(ATTN_I8, rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
+        block_values_i8(rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
         break;
     default:
-        block_values_of(ATTN_F32, rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
+        block_values_f32(rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
     }
 }
 
