@@ -26,7 +26,7 @@ enum { ROWS = 32, KEYS = 128, DIM = 64, HEADS = 8, ROUNDS = 60 };
 static struct {
     float s[ROWS * KEYS], other[ROWS * KEYS], saved[ROWS * KEYS];
     float row[4][ROWS], columns[KEYS];
-    float sums[HEADS * KEYS];
+    float sums[HEADS * KEYS], total[HEADS * KEYS];
     uint16_t half[ROWS * KEYS];
     uint8_t keep[ROWS * KEYS];
     int8_t bytes[ROWS * KEYS];
@@ -114,7 +114,7 @@ static void run_few_values(void) {
 
 static void run_block_values(void) {
     k->block_values(ATTN_F32, HEADS, 16, 0, ROWS, KEYS, data.saved, KEYS, data.other,
-                    data.sums, KEYS);
+                    data.sums, KEYS, data.total, 0);
 }
 
 static void run_product(void) {

@@ -4,6 +4,8 @@
  */
 #include "core/work.h"
 
+#include <string.h>
+
 #include "base/arith.h"
 
 /*
@@ -51,23 +53,32 @@ void attn_few_scores(const struct work *work, const struct head *head,
 
 void attn_few_values(const struct work *work, const struct head *head,
                      const struct tile *tile, int rows, float *weights, int64_t ld,
-                     float *sums) {
+                     float *sums, float *total, int taken) {
     const struct kernels *kernels = work->tools->kernels;
     const struct source *value = &head->value;
     const int dim = head->problem->value_dim;
+    const bool blocks = value->order != ORDER_ROWS;
     for (int j = 0; j < tile->keys;) {
-        const struct run run = attn_source_run(value, tile->key + j, tile->keys - j);
+        const int left = tile->keys - j, before = (taken + j) % SUM_KEYS;
+        const struct run run =
+            attn_source_run(value, tile->key + j,
+                            blocks ? left : (int)min_i64(left, SUM_KEYS - before));
         if (run.scales != NULL) {
             kernels->scale_columns(weights + j, ld, rows, run.rows, run.scales,
                                    value->scale_stride);
         }
-        if (value->order == ORDER_ROWS) {
-            kernels->few_values(value->dtype, rows, run.rows, dim, weights + j, ld,
-                                run.data, value->stride, sums, dim);
-        } else {
+        if (blocks) {
             call_for(value, tile->key + j + run.rows, head->keys);
             kernels->block_values(value->dtype, rows, run.block_rows, run.lane,
-                                  run.rows, dim, weights + j, ld, run.data, sums, dim);
+                                  run.rows, dim, weights + j, ld, run.data, sums, dim,
+                                  total, before);
+        } else {
+            kernels->few_values(value->dtype, rows, run.rows, dim, weights + j, ld,
+                                run.data, value->stride, sums, dim);
+            if (before + run.rows == SUM_KEYS) {
+                kernels->add_columns(total, sums, 0, 1, rows * dim);
+                memset(sums, 0, (size_t)rows * (size_t)dim * sizeof *sums);
+            }
         }
         j += run.rows;
     }

@@ -49,10 +49,8 @@ void attn_softmax_merge(struct softmax *softmax, struct softmax *part,
             softmax->sum[r] * softmax->factor[r] + part->sum[r] * part->factor[r];
         softmax->maximum[r] = top;
     }
-    kernels->scale(softmax->values, dim, softmax->values, dim, rows, dim,
-                   softmax->factor);
-    kernels->scale(part->values, dim, part->values, dim, rows, dim, part->factor);
-    kernels->add_columns(softmax->values, part->values, 0, 1, rows * dim);
+    kernels->scale_add(softmax->values, part->values, dim, rows, dim, softmax->factor,
+                       part->factor);
 }
 
 /* Adds the sink to row r; returns what the weights so far are to be multiplied by. */

@@ -87,10 +87,13 @@ void attn_few_scores(const struct work *work, const struct head *head,
                      const struct tile *tile, int rows, struct matrix query,
                      float *scores, int64_t ld);
 
-/* sums += weights values, likewise; spoils the weights. */
+/*
+ * sums += weights values, likewise; spoils the weights. The sums have taken in so many
+ * values before; whenever it is a multiple of SUM_KEYS, they go into the total.
+ */
 void attn_few_values(const struct work *work, const struct head *head,
                      const struct tile *tile, int rows, float *weights, int64_t ld,
-                     float *sums);
+                     float *sums, float *total, int taken);
 
 /* scores = scale * query key^T for a tile. */
 void attn_scores_product(struct work *work, const struct head *head,

@@ -31,6 +31,9 @@ struct dropout_key {
     uint32_t threshold;
 };
 
+/* The most values that are summed up one by one. */
+enum { SUM_KEYS = 512 };
+
 struct kernels {
     int32_t isa;
     int32_t width; /* floats in a vector */
@@ -73,13 +76,17 @@ struct kernels {
      * on; or of several blocks of BLOCK_LANES rows one after the other, of which the
      * first starts with `lane`. The bits of a sum of values are those of few_values,
      * and those of a score again depend on dim and the two rows alone.
+     *
+     * Short sums are more exact than one long one: whenever sums have taken in SUM_KEYS
+     * values, `taken` < SUM_KEYS of them before the call, block_values adds them to
+     * total, with rows as far apart, and has them start from 0 again.
      */
     void (*block_scores)(int32_t dtype, int rows, int keys, int lane, int n, int dim,
                          float scale, const float *q, ptrdiff_t ld_q, const void *k,
                          float *s, ptrdiff_t ld_s);
     void (*block_values)(int32_t dtype, int rows, int keys, int lane, int n, int dim,
                          const float *w, ptrdiff_t ld_w, const void *v, float *sums,
-                         ptrdiff_t ld);
+                         ptrdiff_t ld, float *total, int taken);
 
     /* s[r][j] = s[r][j] factor[j step] */
     void (*scale_columns)(float *s, ptrdiff_t ld, int rows, int n, const float *factor,
@@ -138,6 +145,10 @@ struct kernels {
     /* to = from factor[r]; to may be from. */
     void (*scale)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
                   int rows, int n, const float *factor);
+
+    /* to = to factor[r] + from from_factor[r], each operation rounded. */
+    void (*scale_add)(float *to, const float *from, ptrdiff_t ld, int rows, int n,
+                      const float *factor, const float *from_factor);
 
     /* total[c] += s[r][c] for every row r, in ascending order. */
     void (*add_columns)(float *total, const float *s, ptrdiff_t ld, int rows, int n);

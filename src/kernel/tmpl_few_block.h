@@ -264,9 +264,8 @@ block_values_rows(int32_t dtype, int rows, bool ahead, int keys, int lane, int n
 
 static inline __attribute__((always_inline)) void
 block_values_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
-                const float *w, ptrdiff_t ld_w, const void *v, float *sums,
-                ptrdiff_t ld) {
-    ptrdiff_t block = 0;
+                const float *w, ptrdiff_t ld_w, const void *v, ptrdiff_t block,
+                float *sums, ptrdiff_t ld) {
     for (int j = 0; j < n; block += (ptrdiff_t)dim * BLOCK_LANES, lane = 0) {
         const int some = n - j < keys - lane ? n - j : keys - lane;
         ptrdiff_t r = 0;
@@ -298,8 +297,8 @@ block_values_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
 #define VALUES_OF(name, dtype)                                                         \
     static NEVER_INLINE void name(int rows, int keys, int lane, int n, int dim,        \
                                   const float *w, ptrdiff_t ld_w, const void *v,       \
-                                  float *sums, ptrdiff_t ld) {                         \
-        block_values_of(dtype, rows, keys, lane, n, dim, w, ld_w, v, sums, ld);        \
+                                  ptrdiff_t block, float *sums, ptrdiff_t ld) {        \
+        block_values_of(dtype, rows, keys, lane, n, dim, w, ld_w, v, block, sums, ld); \
     }
 VALUES_OF(block_values_f32, ATTN_F32)
 VALUES_OF(block_values_f16, ATTN_F16)
@@ -307,21 +306,38 @@ VALUES_OF(block_values_bf16, ATTN_BF16)
 VALUES_OF(block_values_i8, ATTN_I8)
 #undef VALUES_OF
 
+/* total += sums, and sums = 0. */
+static inline void hand_over(int rows, int dim, float *sums, ptrdiff_t ld,
+                             float *total) {
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        for (int c = 0; c < dim; c += WIDTH) {
+            const int n = dim - c < WIDTH ? dim - c : WIDTH;
+            float *from = sums + r * ld + c, *to = total + r * ld + c;
+            store_some(to, n,
+                       vec_add(load_some(to, n, 0.0f), load_some(from, n, 0.0f)));
+            store_some(from, n, vec_set(0.0f));
+        }
+    }
+}
+
 static void kernel_block_values(int32_t dtype, int rows, int keys, int lane, int n,
                                 int dim, const float *w, ptrdiff_t ld_w, const void *v,
-                                float *sums, ptrdiff_t ld) {
-    switch (dtype) {
-    case ATTN_F16:
-        block_values_f16(rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
-        break;
-    case ATTN_BF16:
-        block_values_bf16(rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
-        break;
-    case ATTN_I8:
-        block_values_i8(rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
-        break;
-    default:
-        block_values_f32(rows, keys, lane, n, dim, w, ld_w, v, sums, ld);
+                                float *sums, ptrdiff_t ld, float *total, int taken) {
+    for (int j = 0; j < n;) {
+        const int some = n - j < SUM_KEYS - taken ? n - j : SUM_KEYS - taken;
+        const int at = lane + j;
+        (dtype == ATTN_F16    ? block_values_f16
+         : dtype == ATTN_BF16 ? block_values_bf16
+         : dtype == ATTN_I8
+             ? block_values_i8
+             : block_values_f32)(rows, keys, at % keys, some, dim, w + j, ld_w, v,
+                                 (ptrdiff_t)(at / keys) * keys * dim, sums, ld);
+        j += some;
+        taken += some;
+        if (taken == SUM_KEYS) {
+            hand_over(rows, dim, sums, ld, total);
+            taken = 0;
+        }
     }
 }
 

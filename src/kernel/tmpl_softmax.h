@@ -195,6 +195,21 @@ static void kernel_scale(float *to, ptrdiff_t ld_to, const float *from,
     }
 }
 
+static void kernel_scale_add(float *to, const float *from, ptrdiff_t ld, int rows,
+                             int n, const float *factor, const float *from_factor) {
+    for (int r = 0; r < rows; r++) {
+        const vec f = vec_set(factor[r]), g = vec_set(from_factor[r]);
+        const float *x = from + r * ld;
+        float *y = to + r * ld;
+        for (int i = 0; i < n; i += WIDTH) {
+            const int some = n - i < WIDTH ? n - i : WIDTH;
+            const vec a = load_some(x + i, some, 0.0f),
+                      b = load_some(y + i, some, 0.0f);
+            store_some(y + i, some, vec_add(vec_mul(b, f), vec_mul(a, g)));
+        }
+    }
+}
+
 static void kernel_add_columns(float *total, const float *s, ptrdiff_t ld, int rows,
                                int n) {
     for (int r = 0; r < rows; r++) {

@@ -39,6 +39,7 @@ const struct kernels KERNELS_NAME = {
     .softmax = kernel_softmax,
     .weights = kernel_weights,
     .scale = kernel_scale,
+    .scale_add = kernel_scale_add,
     .add_columns = kernel_add_columns,
     .dot_rows = kernel_dot_rows,
     .score_gradients = kernel_score_gradients,

@@ -1,9 +1,10 @@
 /*
  * The kernels for a few rows and keys or values in blocks: block_scores, block_values.
  *
- * Values must give the bits of few_values. Scores are compared with float64 within the
- * bound of a sum of dim terms, and bit for bit with what the two rows give alone, in a
- * block of their own. Rows of a block that do not count hold NaN.
+ * Values must give the bits of few_values, in sums of as many keys. Scores are compared
+ * with float64 within the bound of a sum of dim terms, and bit for bit with what the
+ * two rows give alone, in a block of their own. Rows of a block that do not count hold
+ * NaN.
  */
 #include <math.h>
 #include <string.h>
@@ -25,7 +26,7 @@ static const struct extent {
     int keys, lane, n;
 } extents[] = {{16, 0, 0}, {16, 0, 16}, {16, 0, 1},  {16, 15, 1},
                {16, 3, 9}, {16, 0, 64}, {16, 5, 43}, {16, 9, 39},
-               {7, 0, 7},  {1, 0, 1},   {13, 4, 8}};
+               {7, 0, 7},  {1, 0, 1},   {13, 4, 8},  {16, 3, 1100}};
 
 /* One call. The rows of b, those that count, are kept beside the blocks. */
 struct call {
@@ -137,29 +138,64 @@ static void run_scores(struct call *call, int number, struct random *random) {
     call_close(call);
 }
 
-static void run_values(struct call *call, int number, struct random *random) {
-    const struct extent *e = &call->extent;
-    const struct shape shape = {number % PLACES, call->rows, call->dim, number % 3};
-    struct matrix got, right;
-    call_open(call, false, number, random);
-    matrix_open(&got, shape);
-    matrix_open(&right, shape);
-    matrix_fill(&got, FILL_RANDOM, random);
-    matrix_copy(&right, &got);
-    k->block_values(call->dtype, call->rows, e->keys, e->lane, e->n, call->dim,
-                    call->a.at, call->a.ld, call->blocks.at, got.at, got.ld);
-    k->few_values(call->dtype, call->rows, e->n, call->dim, call->a.at, call->a.ld,
-                  call->b.at, call->b.ld, right.at, right.ld);
-    for (int r = 0; r < call->rows; r++) {
-        for (int c = 0; c < call->dim; c++) {
-            if (!same_bits(matrix_get(&got, r, c), matrix_get(&right, r, c))) {
-                matrix_fail("block_values", &got, r, c, matrix_get(&got, r, c),
-                            matrix_get(&right, r, c));
+/* Sums of values in rows, which go into the total as soon as they are of SUM_KEYS. */
+static void sum_rows(const struct call *call, const struct matrix *sums,
+                     const struct matrix *total, int taken) {
+    const int n = call->extent.n;
+    for (int j = 0; j < n;) {
+        const int left = SUM_KEYS - taken, some = n - j < left ? n - j : left;
+        k->few_values(call->dtype, call->rows, some, call->dim, call->a.at + j,
+                      call->a.ld, call->b.at + j * call->b.ld * call->b.size,
+                      call->b.ld, sums->at, sums->ld);
+        j += some;
+        taken = (taken + some) % SUM_KEYS;
+        for (int r = 0; r < call->rows && taken == 0; r++) {
+            for (int c = 0; c < call->dim; c++) {
+                total->at[r * total->ld + c] += sums->at[r * sums->ld + c];
+                sums->at[r * sums->ld + c] = 0.0f;
             }
         }
     }
+}
+
+static void check_bits(const char *what, const struct matrix *got,
+                       const struct matrix *right, const struct call *call) {
+    for (int r = 0; r < call->rows; r++) {
+        for (int c = 0; c < call->dim; c++) {
+            if (!same_bits(matrix_get(got, r, c), matrix_get(right, r, c))) {
+                matrix_fail(what, got, r, c, matrix_get(got, r, c),
+                            matrix_get(right, r, c));
+            }
+        }
+    }
+}
+
+static void run_values(struct call *call, int number, struct random *random) {
+    const struct extent *e = &call->extent;
+    const struct shape shape = {number % PLACES, call->rows, call->dim, number % 3};
+    const int taken = number % 4 == 0   ? SUM_KEYS - 1 - number % 40
+                      : number % 4 == 1 ? number % SUM_KEYS
+                                        : 0;
+    struct matrix got, right, total, right_total;
+    call_open(call, false, number, random);
+    matrix_open(&got, shape);
+    matrix_open(&right, shape);
+    matrix_open(&total, shape);
+    matrix_open(&right_total, shape);
+    matrix_fill(&got, FILL_RANDOM, random);
+    matrix_fill(&total, FILL_RANDOM, random);
+    matrix_copy(&right, &got);
+    matrix_copy(&right_total, &total);
+    k->block_values(call->dtype, call->rows, e->keys, e->lane, e->n, call->dim,
+                    call->a.at, call->a.ld, call->blocks.at, got.at, got.ld, total.at,
+                    taken);
+    sum_rows(call, &right, &right_total, taken);
+    check_bits("block_values", &got, &right, call);
+    check_bits("block_values, total", &total, &right_total, call);
     matrix_close(&got);
     matrix_close(&right);
+    matrix_close(&total);
+    matrix_close(&right_total);
     call_close(call);
 }
 

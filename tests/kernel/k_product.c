@@ -1,5 +1,6 @@
 /*
- * The kernels that move and add up rows: product, transpose, scale, add_columns.
+ * The kernels that move and add up rows: product, transpose, scale, scale_add,
+ * add_columns.
  *
  * A product is compared with float64 within the bound of a sum of k terms, and bit for
  * bit with the one chain that its promise leaves: ascending k, with or without fused
@@ -186,6 +187,35 @@ static void check_scale(struct shape shape, int fill, bool in_place,
     matrix_close(&to);
 }
 
+static void check_scale_add(struct shape shape, int fill, struct random *random) {
+    struct matrix from, old, to, factor, other;
+    matrix_open(&from, shape);
+    matrix_open(&old, shape);
+    matrix_open(&to, shape);
+    matrix_open(&factor, shape_of_rows(shape));
+    matrix_open(&other, shape_of_rows(shape));
+    matrix_fill(&from, fill, random);
+    matrix_fill(&old, fill, random);
+    matrix_copy(&to, &old);
+    matrix_fill(&factor, FILL_RANDOM, random);
+    matrix_fill(&other, shape.n % 2 ? FILL_RANDOM : fill, random);
+    k->scale_add(to.at, from.at, to.ld, shape.rows, shape.n, factor.at, other.at);
+    for (int r = 0; r < shape.rows; r++) {
+        for (int c = 0; c < shape.n; c++) {
+            const float kept = matrix_get(&old, r, c) * factor.at[r];
+            const float right = kept + matrix_get(&from, r, c) * other.at[r];
+            if (!same_value(matrix_get(&to, r, c), right)) {
+                matrix_fail("scale_add", &to, r, c, matrix_get(&to, r, c), right);
+            }
+        }
+    }
+    matrix_close(&from);
+    matrix_close(&old);
+    matrix_close(&to);
+    matrix_close(&factor);
+    matrix_close(&other);
+}
+
 static void check_add_columns(struct shape shape, int fill, struct random *random) {
     struct matrix s, total, old;
     matrix_open(&s, shape);
@@ -218,6 +248,7 @@ static void rows(void **state) {
             const struct shape shape = shape_number(number, k->width);
             check_scale(shape, fill, false, &random);
             check_scale(shape, fill, true, &random);
+            check_scale_add(shape, fill, &random);
             check_add_columns(shape, fill, &random);
         }
     }

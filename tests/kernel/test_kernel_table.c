@@ -29,7 +29,8 @@ static void tables_are_complete(void **state) {
         assert_true(k->product && k->transpose && k->softcap && k->add_bias);
         assert_true(k->add_alibi && k->mask_bias && k->mask_bytes && k->scan_bias);
         assert_true(k->all_finite && k->softmax && k->weights && k->scale);
-        assert_true(k->add_columns && k->dot_rows && k->score_gradients);
+        assert_true(k->scale_add && k->add_columns && k->dot_rows &&
+                    k->score_gradients);
         assert_true(k->softcap_gradients && k->sum_alibi);
         assert_true(k->dropout_mask && k->drop);
         assert_true(k->rotate_halves && k->rotate_pairs);
