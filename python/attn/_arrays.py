@@ -92,15 +92,30 @@ def as_numpy(array: Any) -> Any:
 
 
 def empty_like_kind(
-    array: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None
+    array: Any, shape: tuple[int, ...] | None, dtype: np.dtype[Any] | None
 ) -> tuple[Any, int]:
-    """A new array of array's kind, and its address; dtype None: array's own."""
+    """A new contiguous array of array's kind, and its address.
+
+    dtype None: array's own. shape None: array is contiguous, and the new one has its
+    shape and dtype, which is quicker to say than to write out.
+    """
     if type(array) is np.ndarray:
-        new = np.empty(shape, array.dtype if dtype is None else dtype)
+        if shape is None:
+            new = np.empty_like(array)
+        else:
+            new = np.empty(shape, array.dtype if dtype is None else dtype)
         return new, address(new)
-    own = array.dtype if dtype is None else _torch_dtype(dtype)
-    new = array.new_empty(shape, dtype=own)
+    if shape is None:
+        new = _torch().empty_like(array)
+    else:
+        own = array.dtype if dtype is None else _torch_dtype(dtype)
+        new = array.new_empty(shape, dtype=own)
     return new, new.data_ptr()
+
+
+@functools.cache
+def _torch() -> Any:
+    return sys.modules["torch"]
 
 
 @functools.cache
@@ -109,8 +124,28 @@ def _torch_dtype(dtype: np.dtype[Any]) -> Any:
     return getattr(sys.modules["torch"], dtype.name)
 
 
+def plain_address(tensor: Any, torch: Any) -> int:
+    """Where the elements of a torch tensor are; 0: perhaps nowhere one can read them.
+
+    So it is for any tensor that is more than elements in memory: it records gradients,
+    or is somewhere else, sparse, the negative of its memory, empty or not aligned.
+    """
+    if (
+        not tensor.is_cpu
+        or tensor.layout is not torch.strided
+        or tensor.requires_grad
+        or tensor.is_neg()
+    ):
+        return 0
+    where: int = tensor.data_ptr()
+    return 0 if where & 7 else where
+
+
 def _look_torch(tensor: Any, name: str, torch: Any) -> Look:
     """``look`` for a torch tensor, without a detour through numpy."""
+    where = plain_address(tensor, torch)
+    if where:
+        return tensor, where, (tensor.dtype, tensor.shape, tensor.stride())
     if not tensor.is_cpu:
         raise unsupported(f"{name} is on device {tensor.device}: only the CPU will do")
     if tensor.layout is not torch.strided:

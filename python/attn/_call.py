@@ -35,17 +35,19 @@ class Output(NamedTuple):
     # (once its batch is written as dimensions), and is summed to the caller's.
     summed: tuple[int, ...] | None = None
     like_query: bool = False  # its type is that of the query
+    same: bool = False  # and its shape, and the query is contiguous
 
 
 class Frame:
     """The structs of one running call. Several threads need several."""
 
-    __slots__ = ("args", "backward", "inputs", "outputs", "reference")
+    __slots__ = ("args", "backward", "inputs", "numbers", "outputs", "reference")
 
     def __init__(
         self, inputs: list[Input], outputs: list[Output], backward: bool
     ) -> None:
         self.args = ForwardArgs()
+        self.numbers: tuple[Any, ...] = (0, 0, None, 0)
         self.reference: Any = ctypes.byref(self.args)
         check(lib.attn_forward_args_init(self.reference, ctypes.sizeof(self.args)))
         if backward:
@@ -56,6 +58,14 @@ class Frame:
             self.backward.forward = ctypes.pointer(self.args)
         self.inputs = [self._tensor(input.member, input.slot) for input in inputs]
         self.outputs = [self._tensor(output.member, output.slot) for output in outputs]
+
+    def set(self, seed: int, zero: int, cache: int | None, layer: int) -> None:
+        """Writes the numbers that a call has of its own."""
+        self.args.dropout_seed = seed
+        self.args.relative_zero = zero
+        self.args.cache = cache
+        self.args.cache_layer = layer
+        self.numbers = (seed, zero, cache, layer)
 
     def _tensor(self, member: str, slot: Slot) -> Tensor:
         tensor = Tensor()
@@ -83,9 +93,12 @@ class Call:
         self._outputs = outputs
         self._result = result
         self._is_backward = backward
-        # None: the type of the query.
+        # None: the shape or type of the query.
         self._results = [
-            (output.shape, None if output.like_query else np.dtype(output.slot.dtype))
+            (
+                None if output.same else output.shape,
+                None if output.like_query else np.dtype(output.slot.dtype),
+            )
             for output in outputs
         ]
         self._copied = [
@@ -123,10 +136,9 @@ class Call:
             frame = self._frames.pop()
         except IndexError:
             frame = Frame(self._inputs, self._outputs, self._is_backward)
-        frame.args.dropout_seed = dropout_seed
-        frame.args.relative_zero = relative_zero
-        frame.args.cache = cache
-        frame.args.cache_layer = layer
+        numbers = (dropout_seed, relative_zero, cache, layer)
+        if numbers != frame.numbers:
+            frame.set(*numbers)
         for tensor, (_, where, _) in zip(frame.inputs, looks):
             tensor.data = where
         for tensor, (shape, dtype) in zip(frame.outputs, self._results):

@@ -14,7 +14,7 @@ from ._call import Call, Output, single
 from ._context import Context, forget
 from ._errors import AttnError, Status, invalid
 from ._inputs import REQUIRED, Input, place
-from ._layout import View, new, view
+from ._layout import View, contiguous, new, view
 from ._options import Asked, Options
 from ._plan import Plan, facts_of, plan_for
 from ._relative import TABLES
@@ -53,7 +53,9 @@ def prepare(
         dtype = {"out": views[0].dtype, "dropout_mask": "bool"}.get(field, "float32")
         slot = new((problem.batch, problem.heads, *tail), dtype)
         shape = (*problem.leading, *tail)
-        outputs.append(Output(field, member, shape, slot, like_query=field == "out"))
+        own = field == "out"
+        same = own and (shape, contiguous(shape)) == views[0][1:]
+        outputs.append(Output(field, member, shape, slot, like_query=own, same=same))
     fields = tuple(output.field for output in outputs)
     result = result_type("Attention", fields) if len(fields) > 1 else single
     return Call(plan, inputs, outputs, result, backward=False)

@@ -130,7 +130,7 @@ def request(
 def attend(problem: Request, asked: tuple[Any, ...]) -> Any:
     """The output, or a named tuple of it and what else is asked for, as in Asked."""
     names, arrays, options, *numbers = problem
-    looks = [look(array, name) for array, name in zip(arrays, names)]
+    looks = list(map(look, arrays, names))
     facts = tuple([what for _, _, what in looks])
     call = prepare(current(), names, facts, options, asked)
     return call.run(looks, *numbers)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ._request import attend, request
+from ._usual import looks_of_arrays, usual
 
 
+@usual(looks_of_arrays)
 def scaled_dot_product_attention(
     query: Any,
     key: Any,

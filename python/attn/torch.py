@@ -24,6 +24,7 @@ from ._results import result_type
 from ._rotary import DEFAULT_BASE, Facts, rotate, sort_arguments
 from ._torch_layers import MultiheadAttention, TransformerStack
 from ._torch_tools import as_tensor, draw_seed, widened
+from ._usual import looks_of_tensors, usual
 
 __all__ = [
     "MultiheadAttention",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 
+@usual(looks_of_tensors)
 def scaled_dot_product_attention(
     query: Any,
     key: Any,

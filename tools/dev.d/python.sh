@@ -111,7 +111,8 @@ models() {
         export ATTN_REQUIRE_MODELS=1
     fi
     export ATTN_LLAMA="$root/build/test/examples/llama"
-    run_pytest models "$models_venv" tests/models tests/python/test_torch.py "$@"
+    run_pytest models "$models_venv" tests/models tests/python/test_torch.py \
+        tests/python/test_usual.py "$@"
     if has_torch && [ "$skipped" -gt 0 ]; then
         say "torch is there, so what was skipped ($skipped) counts as failed."
         failed=$((failed + skipped))
