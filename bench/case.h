@@ -43,6 +43,7 @@ struct bench_case {
     int64_t calls;          /* that make one sample */
     struct samples seconds; /* of one run, one sample a round */
     struct samples forward_seconds, backward_seconds; /* its parts, with backward */
+    attn_profile profile; /* of one more sample; no calls: not taken */
 };
 
 /* threads: of the call, 0: as the problem says, or one. Fills *c, which must not move

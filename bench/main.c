@@ -6,7 +6,7 @@
  *     check.c, check_backward.c   are results and gradients right
  *     reference.c  the definition           limits.c   FMA peak and read bandwidth
  *     timing.c    rounds of samples         result.c   rates and ratios
- *     report_table.c, report_json.c         what is printed and written
+ *     report_table.c, report_profile.c, report_json.c   what is printed and written
  *
  * All cases are alive at once, since they take turns: a run needs memory for the sum of
  * their tensors.
@@ -93,7 +93,13 @@ int main(int count, char **arguments) {
 
     timing_run(&run, options.seconds);
 
+    if (options.profile) {
+        timing_profile(&run);
+    }
     report_table(&run, stdout);
+    if (options.profile) {
+        report_profile(&run, stdout);
+    }
     if (json != NULL) {
         report_json(&run, json);
         int failed = ferror(json);

@@ -26,6 +26,7 @@ static const char help_use[] =
     "  -s, --seconds=X    take rounds of samples for about X seconds (20)\n"
     "  -j, --json=FILE    also write everything measured to FILE\n"
     "  -e, --explain      print how the library goes about each problem\n"
+    "  -p, --profile      print also which part of each call takes how long\n"
     "      --tune         measure each problem also with tiles chosen by "
     "attn_context_tune()\n"
     "      --no-check     measure without looking at results\n"
@@ -114,6 +115,7 @@ void options_read(struct options *options, int count, char **arguments) {
         {"seconds", required_argument, NULL, 's'},
         {"json", required_argument, NULL, 'j'},
         {"explain", no_argument, NULL, 'e'},
+        {"profile", no_argument, NULL, 'p'},
         {"check", no_argument, NULL, OPTION_CHECK},
         {"no-check", no_argument, NULL, OPTION_NO_CHECK},
         {"tune", no_argument, NULL, OPTION_TUNE},
@@ -124,7 +126,7 @@ void options_read(struct options *options, int count, char **arguments) {
     *options = (struct options){.seconds = 20, .check = 1};
 
     int letter, tune = 0;
-    while ((letter = getopt_long(count, arguments, "c:t:s:j:eh", known, NULL)) != -1) {
+    while ((letter = getopt_long(count, arguments, "c:t:s:j:eph", known, NULL)) != -1) {
         switch (letter) {
         case 'c':
             suite_add_file(&options->suite, optarg);
@@ -140,6 +142,9 @@ void options_read(struct options *options, int count, char **arguments) {
             break;
         case 'e':
             options->explain = 1;
+            break;
+        case 'p':
+            options->profile = 1;
             break;
         case OPTION_TUNE:
             tune = 1;

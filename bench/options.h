@@ -13,7 +13,7 @@ struct options {
     int32_t threads; /* of every case; 0: as the problem says, or one */
     double seconds;
     const char *json; /* file to write, or NULL */
-    int explain, check;
+    int explain, check, profile;
 };
 
 /* Ends the program after --help and --version, and with status 2 on what it cannot

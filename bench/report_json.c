@@ -56,6 +56,25 @@ static void write_limits(struct json *json, const struct limits *limits) {
     json_close_object(json);
 }
 
+/* In nanoseconds. */
+static void write_profile(struct json *json, const attn_profile *profile) {
+    const struct {
+        const char *name;
+        int64_t number;
+    } members[] = {
+        {"calls", profile->calls},     {"elapsed", profile->elapsed},
+        {"copies", profile->copies},   {"scores", profile->scores},
+        {"terms", profile->terms},     {"softmax", profile->softmax},
+        {"values", profile->values},   {"gradients", profile->gradients},
+        {"outputs", profile->outputs}, {"other", profile->other},
+    };
+    json_open_object(json, "profile");
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        json_number(json, members[i].name, (double)members[i].number);
+    }
+    json_close_object(json);
+}
+
 static void write_case(struct json *json, const struct run *run,
                        const struct bench_case *c) {
     struct result result = result_of(run, c);
@@ -83,6 +102,9 @@ static void write_case(struct json *json, const struct run *run,
     json_number(json, "time_over_full", result.of_full);
     json_number(json, "kept", result.kept);
     json_number(json, "backward_over_forward", result.of_forward);
+    if (c->profile.calls > 0) {
+        write_profile(json, &c->profile);
+    }
     if (result.full != NULL) {
         json_string(json, "full", result.full->text);
     }

@@ -90,3 +90,13 @@ void timing_run(struct run *run, double seconds) {
     progress_clear();
     read_buffer_close(&buffer);
 }
+
+void timing_profile(struct run *run) {
+    for (int i = 0; i < run->case_count; i++) {
+        struct bench_case *c = &run->cases[i];
+        attn_profile_init(&c->profile, sizeof c->profile);
+        c->args.profile = &c->profile;
+        time_calls(c, c->calls);
+        c->args.profile = NULL;
+    }
+}

@@ -11,4 +11,7 @@
  * limits, its rounds and its seconds. */
 void timing_run(struct run *run, double seconds);
 
+/* Takes one more sample of each case, with a profile. */
+void timing_profile(struct run *run);
+
 #endif

@@ -13,6 +13,7 @@
  *     attn/backward.h  its gradients, for training
  *     attn/merge.h     merging attention over parts of the keys
  *     attn/rotary.h    rotary position embeddings
+ *     attn/profile.h   where the time of a call goes
  *     attn/tuning.h    tiles chosen by measuring
  *     attn/layer.h     layers: multi-head attention, stacks of Transformer blocks
  *
@@ -31,6 +32,7 @@
 #include "attn/desc.h"
 #include "attn/layer.h"
 #include "attn/merge.h"
+#include "attn/profile.h"
 #include "attn/rotary.h"
 #include "attn/sdpa.h"
 #include "attn/tuning.h"

@@ -62,6 +62,7 @@
 
 #include "cache.h"
 #include "desc.h"
+#include "profile.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -306,6 +307,10 @@ typedef struct attn_forward_args {
     const attn_tensor *sequences; /* I32 or I64 (B): of the cache, also one several
                                      times; NULL: b */
     ATTN_PAD_POINTER(44)
+
+    attn_profile *profile; /* times are added to it (attn/profile.h), or NULL; one call
+                              at a time, and its backward call, may have it */
+    ATTN_PAD_POINTER(45)
 } attn_forward_args;
 
 /**

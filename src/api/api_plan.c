@@ -1,7 +1,11 @@
 /*
  * Plans and calls.
  */
+#include <string.h>
+
 #include "api/api.h"
+#include "base/arith.h"
+#include "base/clock.h"
 #include "cache/cache.h"
 #include "desc/bind.h"
 #include "plan/plan.h"
@@ -60,6 +64,10 @@ attn_status attn_backward_args_init(attn_backward_args *args, size_t size) {
     return attn_struct_init(args, size, "attn_backward_args");
 }
 
+attn_status attn_profile_init(attn_profile *profile, size_t size) {
+    return attn_struct_init(profile, size, "attn_profile");
+}
+
 static attn_status check_workspace(const void *workspace, int64_t size, size_t needed) {
     REQUIRE((uintptr_t)workspace % MEM_ALIGNMENT == 0, ATTN_ERR_INVALID,
             "workspace is %d bytes past a multiple of %d",
@@ -75,7 +83,7 @@ static attn_status check_workspace(const void *workspace, int64_t size, size_t n
 typedef attn_status run_call(const attn_plan *plan, const struct call *call,
                              void *workspace);
 
-/* Runs a bound call in the caller's workspace or, if that is NULL, a borrowed one. */
+/* Runs a call in the caller's workspace or, if that is NULL, a borrowed one. */
 static attn_status run_with(const attn_plan *plan, run_call *run,
                             const struct call *call, void *workspace, size_t needed) {
     if (workspace != NULL) {
@@ -89,11 +97,55 @@ static attn_status run_with(const attn_plan *plan, run_call *run,
     return status;
 }
 
+static attn_status check_profile(const attn_profile *profile) {
+    REQUIRE(profile == NULL || profile->size >= (int64_t)sizeof profile->size,
+            ATTN_ERR_INVALID,
+            "profile: size is %lld, less than the %zu bytes of that member",
+            (long long)profile->size, sizeof profile->size);
+    return ATTN_OK;
+}
+
+/* Adds a call to the caller's profile, as far as the caller knows its members. */
+static void add_profile(attn_profile *profile, const struct profile *measured,
+                        int64_t elapsed) {
+    attn_profile sum = {0};
+    const size_t known = (size_t)min_i64(profile->size, sizeof sum);
+    memcpy(&sum, profile, known);
+    int64_t *const parts[STAGES] = {
+        [STAGE_COPIES] = &sum.copies,   [STAGE_SCORES] = &sum.scores,
+        [STAGE_TERMS] = &sum.terms,     [STAGE_SOFTMAX] = &sum.softmax,
+        [STAGE_VALUES] = &sum.values,   [STAGE_GRADIENTS] = &sum.gradients,
+        [STAGE_OUTPUTS] = &sum.outputs, [STAGE_OTHER] = &sum.other,
+    };
+    sum.calls++;
+    sum.elapsed += elapsed;
+    for (int i = 0; i < STAGES; i++) {
+        *parts[i] += measured->spent[i];
+    }
+    memcpy(profile, &sum, known);
+}
+
+/* The same as run_with(), and measures the call that started then, if it is asked. */
+static attn_status run_measured(const attn_plan *plan, run_call *run, struct call *call,
+                                void *workspace, size_t needed, attn_profile *profile,
+                                int64_t start) {
+    if (profile == NULL) {
+        return run_with(plan, run, call, workspace, needed);
+    }
+    struct profile measured = {{0}};
+    call->profile = &measured;
+    TRY(run_with(plan, run, call, workspace, needed));
+    add_profile(profile, &measured, clock_nanoseconds() - start);
+    return ATTN_OK;
+}
+
 attn_status attn_plan_forward(const attn_plan *plan, const attn_forward_args *args) {
     REQUIRE_POINTER(plan);
     attn_forward_args taken;
     TRY(attn_struct_take(&taken, sizeof taken, args, "args"));
     TRY(check_workspace(taken.workspace, taken.workspace_size, plan->workspace));
+    TRY(check_profile(taken.profile));
+    const int64_t start = taken.profile != NULL ? clock_nanoseconds() : 0;
     struct call call;
     struct cached cached;
     if (taken.cache != NULL) {
@@ -101,7 +153,8 @@ attn_status attn_plan_forward(const attn_plan *plan, const attn_forward_args *ar
     }
     TRY(attn_call_bind(&call, &plan->problem, &plan->bounds, &taken, NULL,
                        taken.cache != NULL ? &cached : NULL));
-    return run_with(plan, attn_plan_run, &call, taken.workspace, plan->workspace);
+    return run_measured(plan, attn_plan_run, &call, taken.workspace, plan->workspace,
+                        taken.profile, start);
 }
 
 size_t attn_plan_backward_workspace_size(const attn_plan *plan) {
@@ -116,9 +169,11 @@ attn_status attn_plan_backward(const attn_plan *plan, const attn_backward_args *
     TRY(attn_struct_take(&forward, sizeof forward, taken.forward, "forward"));
     TRY(check_workspace(taken.workspace, taken.workspace_size,
                         plan->backward_workspace));
+    TRY(check_profile(forward.profile));
+    const int64_t start = forward.profile != NULL ? clock_nanoseconds() : 0;
     struct call call;
     TRY(attn_call_bind_backward(&call, &plan->problem, &plan->bounds, &taken, &forward,
                                 NULL));
-    return run_with(plan, attn_plan_run_backward, &call, taken.workspace,
-                    plan->backward_workspace);
+    return run_measured(plan, attn_plan_run_backward, &call, taken.workspace,
+                        plan->backward_workspace, forward.profile, start);
 }

@@ -84,6 +84,7 @@ struct call {
     bool accumulate;
     int32_t (*should_stop)(void *user);
     void *should_stop_user;
+    struct profile *profile; /* NULL: not asked for */
 };
 
 /* A matrix of one head. */

@@ -31,6 +31,7 @@ void attn_few_scores(const struct work *work, const struct head *head,
     const struct kernels *kernels = work->tools->kernels;
     const struct problem *problem = head->problem;
     const struct source *key = &head->key;
+    const enum stage before = work_turn(work, STAGE_SCORES);
     for (int j = 0; j < tile->keys;) {
         const struct run run = attn_source_run(key, tile->key + j, tile->keys - j);
         if (key->order == ORDER_ROWS) {
@@ -49,6 +50,7 @@ void attn_few_scores(const struct work *work, const struct head *head,
         }
         j += run.rows;
     }
+    work_turn(work, before);
 }
 
 void attn_few_values(const struct work *work, const struct head *head,
@@ -58,6 +60,7 @@ void attn_few_values(const struct work *work, const struct head *head,
     const struct source *value = &head->value;
     const int dim = head->problem->value_dim;
     const bool blocks = value->order != ORDER_ROWS;
+    const enum stage stage = work_turn(work, STAGE_VALUES);
     for (int j = 0; j < tile->keys;) {
         const int left = tile->keys - j, before = (taken + j) % SUM_KEYS;
         const struct run run =
@@ -82,4 +85,5 @@ void attn_few_values(const struct work *work, const struct head *head,
         }
         j += run.rows;
     }
+    work_turn(work, stage);
 }

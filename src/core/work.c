@@ -51,7 +51,11 @@ static struct matrix contiguous(const struct work *work, enum region region,
 
 struct matrix attn_query_tile(const struct work *work, const struct head *head,
                               int64_t row, int rows) {
-    return attn_shifted_query(work, head, REGION_QUERY, TABLE_CONTENT_BIAS, row, rows);
+    const enum stage before = work_turn(work, STAGE_COPIES);
+    const struct matrix query =
+        attn_shifted_query(work, head, REGION_QUERY, TABLE_CONTENT_BIAS, row, rows);
+    work_turn(work, before);
+    return query;
 }
 
 static void read_shifted(const struct work *work, const struct head *head,
@@ -68,7 +72,9 @@ static void read_shifted(const struct work *work, const struct head *head,
 
 void attn_query_copy(const struct work *work, const struct head *head, int64_t row,
                      int rows, float *to) {
+    const enum stage before = work_turn(work, STAGE_COPIES);
     read_shifted(work, head, TABLE_CONTENT_BIAS, row, rows, to);
+    work_turn(work, before);
 }
 
 struct matrix attn_shifted_query(const struct work *work, const struct head *head,
@@ -101,11 +107,14 @@ void attn_scores_product(struct work *work, const struct head *head,
         attn_few_scores(work, head, tile, tile->rows, query, scores, ld);
         return;
     }
+    const enum stage before = work_turn(work, STAGE_COPIES);
     const float *keys = attn_panel_keys(&work->panel, head, tile->key / tile_k);
+    work_turn(work, STAGE_SCORES);
     attn_product(tools->kernels, tools->recipe.cut, tile->rows, tile->keys,
                  head->problem->key_dim, head->problem->scale,
                  (struct operand){query.data, query.ld, false}, keys, tile_k, false,
                  scores, ld);
+    work_turn(work, before);
 }
 
 enum cover attn_scores_tile(struct work *work, const struct head *head,
@@ -113,6 +122,7 @@ enum cover attn_scores_tile(struct work *work, const struct head *head,
                             int64_t ld) {
     const struct toolbox *tools = work->tools;
     unsigned todo;
+    const enum stage before = work_turn(work, STAGE_TERMS);
     enum cover cover =
         attn_masks_cover(&tools->masks, head, tile, tools->kernels, &todo);
     if (cover != COVER_NONE) {
@@ -120,6 +130,7 @@ enum cover attn_scores_tile(struct work *work, const struct head *head,
         attn_terms_apply(work, head, tile, scores, ld);
         attn_masks_apply(&tools->masks, head, tile, tools->kernels, todo, scores, ld);
     }
+    work_turn(work, before);
     return cover;
 }
 
@@ -128,9 +139,11 @@ void attn_weights_drop(struct work *work, const struct head *head,
     const struct toolbox *tools = work->tools;
     const int tile_k = tools->recipe.tile_k;
     if (head->problem->dropout > 0.0f) {
+        const enum stage before = work_turn(work, STAGE_TERMS);
         uint8_t *keep = layout_at(&tools->layout, work->memory, REGION_KEEP);
         attn_dropout_mask(head, tile, tools->kernels, keep, tile_k);
         attn_dropout_apply(head, tile, tools->kernels, keep, tile_k, weights, ld);
+        work_turn(work, before);
     }
 }
 
@@ -139,11 +152,14 @@ void attn_values_add(struct work *work, const struct head *head,
                      int64_t ld, float *sums) {
     const int64_t t = tile->key / work->tools->recipe.tile_k;
     attn_weights_drop(work, head, tile, weights, ld);
+    const enum stage before = work_turn(work, STAGE_COPIES);
     const bool guarded =
         cover == COVER_SOME && !attn_panel_finite(&work->panel, head, t);
+    const float *values = attn_panel_values(&work->panel, head, t);
+    work_turn(work, STAGE_VALUES);
     attn_tile_product_add(work, head, tile, OVER_KEYS, guarded, 1.0f, weights, ld,
-                          attn_panel_values(&work->panel, head, t),
-                          head->problem->value_dim, sums);
+                          values, head->problem->value_dim, sums);
+    work_turn(work, before);
 }
 
 float *attn_column_sums(const struct work *work, const struct tile *tile,

@@ -14,6 +14,7 @@
 #include "core/mask.h"
 #include "core/panel.h"
 #include "core/product.h"
+#include "core/profile.h"
 #include "core/recipe.h"
 #include "core/term.h"
 #include "core/workspace.h"
@@ -38,6 +39,7 @@ struct work {
     bool keep_raw;     /* scores are made for a backward pass */
     float *grad_query; /* there: of the rows of the tile at hand; NULL: not asked for */
     atomic_bool *stop; /* shared by the threads of a call */
+    struct watch *watch; /* NULL: nobody asks where the time goes */
 };
 
 /* A work that starts with nothing packed. */
@@ -46,6 +48,27 @@ void attn_work_setup(struct work *work, const struct toolbox *tools, void *memor
 
 /* Asks the caller whether to stop. True from then on, in all threads of the call. */
 bool attn_work_stopped(struct work *work, const struct call *call);
+
+/* The time from now on is that of another stage; returns the stage until now. */
+static inline enum stage work_turn(const struct work *work, enum stage stage) {
+    return work->watch != NULL ? attn_watch_turn(work->watch, stage) : stage;
+}
+
+/* Gives the work a watch until work_unwatch(), if the call wants to know. */
+static inline void work_watch(struct work *work, struct watch *watch,
+                              const struct call *call) {
+    if (call->profile != NULL) {
+        attn_watch_start(watch, call->profile);
+        work->watch = watch;
+    }
+}
+
+static inline void work_unwatch(struct work *work) {
+    if (work->watch != NULL) {
+        attn_watch_stop(work->watch);
+        work->watch = NULL;
+    }
+}
 
 static inline float *work_floats(const struct work *work, enum region region) {
     return layout_at(&work->tools->layout, work->memory, region);

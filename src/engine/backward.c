@@ -154,7 +154,9 @@ static void run_keys(struct work *work, const struct call *call,
             if (attn_work_stopped(work, call)) {
                 return;
             }
+            const enum stage before = work_turn(work, STAGE_GRADIENTS);
             attn_backward_tile(work, &rows, &tile, &keys);
+            work_turn(work, before);
         }
     }
     close_tile(&keys, call);

@@ -23,8 +23,10 @@ static enum cover weights_of(struct work *work, const struct rows_state *rows,
     const enum cover cover =
         attn_scores_tile(work, rows->head, tile, query, weights, ld);
     if (cover != COVER_NONE) {
+        const enum stage before = work_turn(work, STAGE_SOFTMAX);
         work->tools->kernels->weights(weights, ld, tile->rows, tile->keys,
                                       rows->maximum, rows->factor);
+        work_turn(work, before);
     }
     return cover;
 }

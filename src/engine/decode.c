@@ -120,6 +120,7 @@ static void run_tiles(struct work *work, const struct stack *stack, int64_t firs
 
 static void finish(const struct work *work, const struct stack *stack,
                    const struct softmax *state) {
+    const enum stage before = work_turn(work, STAGE_OUTPUTS);
     for (int i = 0; i < stack->members; i++) {
         const int64_t at = (int64_t)i * stack->rows;
         struct softmax own = *state;
@@ -131,6 +132,7 @@ static void finish(const struct work *work, const struct stack *stack,
         attn_softmax_finish(&own, work->tools->kernels, &stack->member[i].head,
                             stack->row);
     }
+    work_turn(work, before);
 }
 
 /* The stack against all of its keys. */

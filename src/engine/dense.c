@@ -40,7 +40,9 @@ static void run_rows(struct work *work, const struct head *head,
             attn_mask_tile(&tile, at, ld);
         }
     }
+    const enum stage before = work_turn(work, STAGE_SOFTMAX);
     attn_softmax_step(softmax, tools->kernels, scores, ld, n);
+    work_turn(work, before);
     for (int64_t t = first; t < end && !attn_work_stopped(work, head->call); t++) {
         const struct tile tile = attn_tile_at(work, row, softmax->rows, t, end_key);
         if (cover[t - first] != COVER_NONE) {
@@ -58,7 +60,9 @@ static void run(struct work *work, const struct call *call, const struct block *
         if (attn_work_stopped(work, call)) {
             return;
         }
+        const enum stage before = work_turn(work, STAGE_OUTPUTS);
         attn_softmax_finish(&softmax, work->tools->kernels, &at.head, at.row);
+        work_turn(work, before);
     }
 }
 

@@ -29,7 +29,9 @@ static void run_tiles(struct work *work, const struct head *head,
         const struct tile tile = attn_tile_at(work, row, softmax->rows, t, end_key);
         enum cover cover = attn_scores_tile(work, head, &tile, query, scores, ld);
         if (cover != COVER_NONE) {
+            const enum stage before = work_turn(work, STAGE_SOFTMAX);
             attn_softmax_step(softmax, tools->kernels, scores, ld, tile.keys);
+            work_turn(work, before);
             attn_values_add(work, head, &tile, cover, scores, ld, softmax->values);
         }
     }
@@ -73,11 +75,13 @@ static void run(struct work *work, const struct call *call, const struct block *
             return;
         }
     }
+    const enum stage before = work_turn(work, STAGE_OUTPUTS);
     struct cursor at = {0};
     while (attn_cursor_next(&at, work, call, block)) {
         struct softmax softmax = attn_cursor_softmax(&at, work);
         attn_softmax_finish(&softmax, work->tools->kernels, &at.head, at.row);
     }
+    work_turn(work, before);
 }
 
 const struct engine attn_engine_flash = {

@@ -40,9 +40,11 @@ static void score_stack(struct work *work, const struct stack *stack,
             attn_mask_tile(tile, own, ld);
             continue;
         }
+        const enum stage before = work_turn(work, STAGE_TERMS);
         attn_terms_apply(work, &member->head, tile, own, ld);
         attn_masks_apply(&tools->masks, &member->head, tile, tools->kernels,
                          member->todo, own, ld);
+        work_turn(work, before);
     }
 }
 
@@ -176,8 +178,10 @@ void attn_strip_add(struct work *work, const struct stack *stack,
     if (strip->spans == 0) {
         return;
     }
+    const enum stage before = work_turn(work, STAGE_SOFTMAX);
     attn_softmax_step(softmax, work->tools->kernels, strip->scores, strip->ld,
                       strip->columns);
+    work_turn(work, before);
     for (int i = 0; i < strip->spans && !attn_work_stopped(work, call); i++) {
         const struct span *span = &strip->span[i];
         add_values(work, stack, &span->tile, span->cover, strip->scores + span->column,

@@ -25,6 +25,8 @@ static attn_status take_attention(attn_forward_args *mine,
     }
     REQUIRE(mine->cache == NULL && mine->cache_layer == 0, ATTN_ERR_UNSUPPORTED,
             "%s: cache is given, but layers keep no keys", name);
+    REQUIRE(mine->profile == NULL, ATTN_ERR_UNSUPPORTED,
+            "%s: profile is given, but layers have none", name);
     REQUIRE(
         mine->workspace == NULL && mine->workspace_size == 0 &&
             mine->should_stop == NULL,

@@ -87,7 +87,9 @@ static void run_piece(struct work *work, const struct job *job, struct block *pi
             block.row_end = min_i64(block.row + rows, rows_end);
             engine->run(work, call, &block);
             if (observe && !attn_work_stopped(work, call)) {
+                const enum stage before = work_turn(work, STAGE_OUTPUTS);
                 attn_observe(work, call, &block);
+                work_turn(work, before);
             }
             if (attn_work_stopped(work, call)) {
                 return;
@@ -104,12 +106,15 @@ static void run_task(void *argument, int32_t index) {
     struct work work;
     attn_work_setup(&work, tools, job->workspace + (size_t)index * tools->layout.total,
                     &job->stop);
+    struct watch watch;
+    work_watch(&work, &watch, job->call);
     long long i;
     while ((i = atomic_fetch_add(&job->next, 1)) < job->split.pieces &&
            !attn_work_stopped(&work, job->call)) {
         struct block piece = attn_plan_piece(&job->split, job->call, i);
         run_piece(&work, job, &piece);
     }
+    work_unwatch(&work);
 }
 
 attn_status attn_plan_run(const struct attn_plan *plan, const struct call *call,

@@ -131,12 +131,15 @@ static void run_task(void *argument, int32_t index) {
     struct work work;
     attn_work_setup(&work, tools, job->workspace + (size_t)index * tools->layout.total,
                     &job->stop);
+    struct watch watch;
+    work_watch(&work, &watch, &job->phase->call);
     long long i;
     while ((i = atomic_fetch_add(&job->next, 1)) < pieces &&
            !attn_work_stopped(&work, &job->phase->call)) {
         const struct part part = attn_phase_part(job->phase, job->plan, i);
         run_part(&work, job, &part);
     }
+    work_unwatch(&work);
 }
 
 /* Without rows all gradients are 0. */

@@ -87,7 +87,9 @@ static void setup(struct work *work, struct keys_job *job, int32_t index) {
 static void run_splits(void *argument, int32_t index) {
     struct keys_job *job = argument;
     struct work work;
+    struct watch watch;
     setup(&work, job, index);
+    work_watch(&work, &watch, job->call);
     long long i;
     while ((i = atomic_fetch_add(&job->next, 1)) < job->units * DECODE_SPLITS_MAX &&
            !attn_work_stopped(&work, job->call)) {
@@ -98,12 +100,15 @@ static void run_splits(void *argument, int32_t index) {
                              parts_of(job, unit) + split * job->plan->part_floats);
         }
     }
+    work_unwatch(&work);
 }
 
 static void run_joins(void *argument, int32_t index) {
     struct keys_job *job = argument;
     struct work work;
+    struct watch watch;
     setup(&work, job, index);
+    work_watch(&work, &watch, job->call);
     long long unit;
     while ((unit = atomic_fetch_add(&job->next, 1)) < job->units) {
         struct block block = block_of(job, unit);
@@ -115,6 +120,7 @@ static void run_joins(void *argument, int32_t index) {
         block.row_end = job->call->q_length;
         attn_plan_empty_rows(job->call, job->plan->tools.kernels, &block, rows);
     }
+    work_unwatch(&work);
 }
 
 bool attn_plan_run_keys(const struct attn_plan *plan, const struct call *call,

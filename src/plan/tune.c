@@ -7,9 +7,8 @@
  */
 #include "plan/tune.h"
 
-#include <time.h>
-
 #include "base/arith.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "desc/bind.h"
 #include "exec/blas.h"
@@ -36,9 +35,7 @@ struct probe {
 };
 
 static double now(void) {
-    struct timespec time;
-    (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+    return 1e-9 * (double)clock_nanoseconds();
 }
 
 /* ------------------------------------------------------------------- running */

@@ -30,7 +30,7 @@ floor_of() {
 # room_of PATH: the room that an include path leads to
 room_of() {
     case $1 in
-    attn/common.h | attn/version.h) echo base ;;
+    attn/common.h | attn/profile.h | attn/version.h) echo base ;;
     attn/desc.h | attn/sdpa.h | attn/backward.h) echo desc ;;
     attn/cache.h) echo cache ;;
     attn/layer.h | attn/merge.h | attn/rotary.h) echo layer ;;
