@@ -98,6 +98,19 @@ static void write_out(const struct softmax *softmax, const struct kernels *kerne
     kernels->narrow(out->dtype, to, out->stride[ROW], softmax->values, dim, rows, dim);
 }
 
+void attn_softmax_expect(const struct softmax *softmax, const struct head *head,
+                         int64_t row) {
+    enum { LINE = 64 };
+    const struct view *out = &head->call->out;
+    const int64_t size = source_bytes(out->dtype);
+    for (int64_t r = 0; r < softmax->rows; r++) {
+        const char *to = head_row(head, out, row + r);
+        for (int64_t i = 0; i < softmax->dim * size; i += LINE) {
+            __builtin_prefetch(to + i, 1);
+        }
+    }
+}
+
 void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,
                          const struct head *head, int64_t row) {
     for (int r = 0; r < softmax->rows; r++) {

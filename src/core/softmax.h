@@ -28,6 +28,13 @@ void attn_softmax_step(struct softmax *softmax, const struct kernels *kernels,
 void attn_softmax_merge(struct softmax *softmax, struct softmax *part,
                         const struct kernels *kernels);
 
+/*
+ * Calls for the rows of out that will be finished before long: else writing them would
+ * have to wait for the memory that they lie in.
+ */
+void attn_softmax_expect(const struct softmax *softmax, const struct head *head,
+                         int64_t row);
+
 /* Takes in the sink and writes out, lse, row_max and row_sum from this row on. */
 void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,
                          const struct head *head, int64_t row);

@@ -43,6 +43,7 @@ static void run_rows(struct work *work, const struct head *head,
     const enum stage before = work_turn(work, STAGE_SOFTMAX);
     attn_softmax_step(softmax, tools->kernels, scores, ld, n);
     work_turn(work, before);
+    attn_softmax_expect(softmax, head, row);
     for (int64_t t = first; t < end && !attn_work_stopped(work, head->call); t++) {
         const struct tile tile = attn_tile_at(work, row, softmax->rows, t, end_key);
         if (cover[t - first] != COVER_NONE) {

@@ -62,6 +62,9 @@ static void run_panel(struct work *work, const struct call *call,
         attn_tiles_of_rows(work, &at.head, at.row, at.rows, &first, &end, &end_key);
         struct softmax softmax = attn_cursor_softmax(&at, work);
         softmax.begun = first < panel;
+        if (panel < end && end <= panel_end) {
+            attn_softmax_expect(&softmax, &at.head, at.row);
+        }
         run_tiles(work, &at.head, &softmax, at.row, max_i64(first, panel),
                   min_i64(end, panel_end), end_key);
     }

@@ -123,10 +123,23 @@ static inline void transpose_square(float *to, ptrdiff_t ld_to, const float *fro
     }
 }
 
+/*
+ * Calls for the rows below a square, one line of each: going down a few columns at a
+ * time is not what processors fetch ahead of. Those below the last are likely to be the
+ * next tile.
+ */
+static inline void call_below(const float *from, ptrdiff_t ld_from, int c) {
+    enum { ROWS_AHEAD = 32, LINE = 64 / sizeof(float) };
+    for (int r = ROWS_AHEAD; r < ROWS_AHEAD + WIDTH && c % LINE == 0; r++) {
+        __builtin_prefetch(from + r * ld_from + c);
+    }
+}
+
 static void kernel_transpose(float *to, ptrdiff_t ld_to, const float *from,
                              ptrdiff_t ld_from, int rows, int n) {
     for (int r = 0; r < rows; r += WIDTH) {
         for (int c = 0; c < n; c += WIDTH) {
+            call_below(from + r * ld_from, ld_from, c);
             transpose_square(to + c * ld_to + r, ld_to, from + r * ld_from + c, ld_from,
                              rows - r, n - c);
         }
