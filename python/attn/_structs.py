@@ -144,6 +144,24 @@ class ForwardArgs(ctypes.Structure):
     )
 
 
+class Profile(ctypes.Structure):
+    """``attn_profile``: where the time of calls goes."""
+
+    _fields_ = padded(
+        ("size", ctypes.c_int64),
+        ("calls", ctypes.c_int64),
+        ("elapsed", ctypes.c_int64),
+        ("copies", ctypes.c_int64),
+        ("scores", ctypes.c_int64),
+        ("terms", ctypes.c_int64),
+        ("softmax", ctypes.c_int64),
+        ("values", ctypes.c_int64),
+        ("gradients", ctypes.c_int64),
+        ("outputs", ctypes.c_int64),
+        ("other", ctypes.c_int64),
+    )
+
+
 class BackwardArgs(ctypes.Structure):
     """``attn_backward_args``: what one call for gradients works on."""
 

@@ -127,6 +127,10 @@ static void inputs_that_are_not_announced(void **state) {
         refuse_call.attention[0].cache = (const attn_cache *)(const void *)&key;
         refuse_both(ATTN_ERR_UNSUPPORTED, "cache is given");
         refuse_call.attention[0] = attention;
+        attn_profile profile = {.size = sizeof profile};
+        refuse_call.attention[0].profile = &profile;
+        refuse_both(ATTN_ERR_UNSUPPORTED, "profile is given");
+        refuse_call.attention[0] = attention;
     }
 }
 

@@ -23,6 +23,7 @@ STRUCTS = {
     "attn_bounds": _structs.Bounds,
     "attn_forward_args": _structs.ForwardArgs,
     "attn_backward_args": _structs.BackwardArgs,
+    "attn_profile": _structs.Profile,
     "attn_rotary_args": _structs.RotaryArgs,
     "attn_cache_options": _cache_structs.CacheOptions,
     "attn_append_args": _cache_structs.AppendArgs,
