@@ -116,8 +116,9 @@ ATTEND_TEST(bands, "causal align=br", "causal align=br kvlens", "causal align=of
             "window=5,3 align=br kvlens", "causal align=br window=64,0",
             "window=7,7 align=offsets kvlens", "causal align=br prefix kvlens",
             "causal align=br prefix window=100,-1")
-ATTEND_TEST(masks, "docs kvlens", "block=7x50 kvlens", "block=64x100", "mask kvlens",
-            "mask causal align=br", "ranks=upto kvlens", "ranks=below qlens kvlens")
+ATTEND_TEST(masks, "docs kvlens", "block=7x50 kvlens", "block=64x100", "block=1x128",
+            "mask kvlens", "mask causal align=br", "ranks=upto kvlens",
+            "ranks=below qlens kvlens")
 ATTEND_TEST(terms, "bias kvlens", "bias causal align=br softcap=3",
             "alibi causal align=br kvlens", "alibi align=offsets",
             "sinks kvlens softcap=0.5", "softcap=50 scale=-0.3")
