@@ -126,7 +126,9 @@ ATTN_API attn_status attn_tensor_init(attn_tensor *tensor, int32_t dtype, int32_
  * fail with ATTN_ERR_INVALID once a plan, layer or cache has been made with it or
  * another call has used it. Everything else may be called from any thread at any time.
  * Work of two threads on one context is safe: the one that finds the context's threads
- * busy runs entirely on its own thread.
+ * busy runs entirely on its own thread, also inside an OpenMP region or a thread pool
+ * of the application. However many call, a context starts at most one thread less than
+ * attn_context_set_threads() says; a context of one thread starts none.
  */
 typedef struct attn_context attn_context;
 
