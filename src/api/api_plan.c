@@ -105,9 +105,13 @@ static attn_status check_profile(const attn_profile *profile) {
     return ATTN_OK;
 }
 
-/* Adds a call to the caller's profile, as far as the caller knows its members. */
+/* Adds a call that started then to the caller's profile, if there is one, as far as
+ * the caller knows its members. */
 static void add_profile(attn_profile *profile, const struct profile *measured,
-                        int64_t elapsed) {
+                        int64_t start) {
+    if (profile == NULL) {
+        return;
+    }
     attn_profile sum = {0};
     const size_t known = (size_t)min_i64(profile->size, sizeof sum);
     memcpy(&sum, profile, known);
@@ -118,25 +122,11 @@ static void add_profile(attn_profile *profile, const struct profile *measured,
         [STAGE_OUTPUTS] = &sum.outputs, [STAGE_OTHER] = &sum.other,
     };
     sum.calls++;
-    sum.elapsed += elapsed;
+    sum.elapsed += clock_nanoseconds() - start;
     for (int i = 0; i < STAGES; i++) {
         *parts[i] += measured->spent[i];
     }
     memcpy(profile, &sum, known);
-}
-
-/* The same as run_with(), and measures the call that started then, if it is asked. */
-static attn_status run_measured(const attn_plan *plan, run_call *run, struct call *call,
-                                void *workspace, size_t needed, attn_profile *profile,
-                                int64_t start) {
-    if (profile == NULL) {
-        return run_with(plan, run, call, workspace, needed);
-    }
-    struct profile measured = {{0}};
-    call->profile = &measured;
-    TRY(run_with(plan, run, call, workspace, needed));
-    add_profile(profile, &measured, clock_nanoseconds() - start);
-    return ATTN_OK;
 }
 
 attn_status attn_plan_forward(const attn_plan *plan, const attn_forward_args *args) {
@@ -146,6 +136,7 @@ attn_status attn_plan_forward(const attn_plan *plan, const attn_forward_args *ar
     TRY(check_workspace(taken.workspace, taken.workspace_size, plan->workspace));
     TRY(check_profile(taken.profile));
     const int64_t start = taken.profile != NULL ? clock_nanoseconds() : 0;
+    struct profile measured = {{0}};
     struct call call;
     struct cached cached;
     if (taken.cache != NULL) {
@@ -153,8 +144,10 @@ attn_status attn_plan_forward(const attn_plan *plan, const attn_forward_args *ar
     }
     TRY(attn_call_bind(&call, &plan->problem, &plan->bounds, &taken, NULL,
                        taken.cache != NULL ? &cached : NULL));
-    return run_measured(plan, attn_plan_run, &call, taken.workspace, plan->workspace,
-                        taken.profile, start);
+    call.profile = taken.profile != NULL ? &measured : NULL;
+    TRY(run_with(plan, attn_plan_run, &call, taken.workspace, plan->workspace));
+    add_profile(taken.profile, &measured, start);
+    return ATTN_OK;
 }
 
 size_t attn_plan_backward_workspace_size(const attn_plan *plan) {
@@ -171,9 +164,13 @@ attn_status attn_plan_backward(const attn_plan *plan, const attn_backward_args *
                         plan->backward_workspace));
     TRY(check_profile(forward.profile));
     const int64_t start = forward.profile != NULL ? clock_nanoseconds() : 0;
+    struct profile measured = {{0}};
     struct call call;
     TRY(attn_call_bind_backward(&call, &plan->problem, &plan->bounds, &taken, &forward,
                                 NULL));
-    return run_measured(plan, attn_plan_run_backward, &call, taken.workspace,
-                        plan->backward_workspace, forward.profile, start);
+    call.profile = forward.profile != NULL ? &measured : NULL;
+    TRY(run_with(plan, attn_plan_run_backward, &call, taken.workspace,
+                 plan->backward_workspace));
+    add_profile(forward.profile, &measured, start);
+    return ATTN_OK;
 }
