@@ -15,7 +15,7 @@ extern "C" {
  * to all members but size; a backward call goes by that of its args' forward. elapsed
  * is from the start to the end of calls. The others are the time of threads, so on n
  * threads that were never idle their sum is n times as much, less what a call takes
- * before it starts threads.
+ * before it starts threads. Calls that run at the same time need one each. Since 0.1.
  *
  * Reading the clock takes some 25 ns, a dozen times for each tile of scores: some
  * percent of a call. Bits of results stay the same.

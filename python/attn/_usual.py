@@ -23,7 +23,6 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _OUT = tuple(Asked())
 
-
 Arrays = tuple[Any, Any, Any]
 
 
@@ -69,7 +68,7 @@ def _shortened(
             looks = looks_of((query, key, value))
             if looks is not None:
                 facts = (looks[0][2], looks[1][2], looks[2][2])
-                # Those of Options.
+                # In the order of Options.
                 options = (
                     *(0.0, is_causal, scale, enable_gqa, None),
                     *(None, 0.0, (0, 0), (0, False), None),

@@ -1,3 +1,7 @@
+/*
+ * Scores of a strip, first those of tiles that masks or terms change, then the plain
+ * ones in long pieces; and its values, likewise.
+ */
 #include "engine/strip.h"
 
 #include <string.h>
@@ -115,7 +119,8 @@ static void add_values(struct work *work, const struct stack *stack,
         attn_few_values(work, head, tile, stack->total, weights, ld, values,
                         softmax->values, 0);
     }
-    if (cover == COVER_SOME || tile->keys % SUM_KEYS != 0) { /* else they are */
+    /* of as many as SUM_KEYS, sums are in the total already */
+    if (cover == COVER_SOME || tile->keys % SUM_KEYS != 0) {
         work->tools->kernels->add_columns(softmax->values, values, 0, 1,
                                           stack->total * dim);
     }
