@@ -21,15 +21,26 @@ void attn_softmax_start(struct softmax *softmax) {
            (size_t)softmax->rows * (size_t)softmax->dim * sizeof *softmax->values);
 }
 
+bool attn_softmax_weigh(struct softmax *softmax, const struct kernels *kernels,
+                        float *scores, int64_t ld, int n, float *factor) {
+    const bool begun = softmax->begun;
+    softmax->begun = true;
+    return kernels->softmax(scores, ld, softmax->rows, n, softmax->maximum,
+                            softmax->sum, factor) &&
+           begun;
+}
+
+void attn_softmax_rescale(struct softmax *softmax, const struct kernels *kernels,
+                          const float *factor) {
+    kernels->scale(softmax->values, softmax->dim, softmax->values, softmax->dim,
+                   softmax->rows, softmax->dim, factor);
+}
+
 void attn_softmax_step(struct softmax *softmax, const struct kernels *kernels,
                        float *scores, int64_t ld, int n) {
-    bool moved = kernels->softmax(scores, ld, softmax->rows, n, softmax->maximum,
-                                  softmax->sum, softmax->factor);
-    if (moved && softmax->begun) {
-        kernels->scale(softmax->values, softmax->dim, softmax->values, softmax->dim,
-                       softmax->rows, softmax->dim, softmax->factor);
+    if (attn_softmax_weigh(softmax, kernels, scores, ld, n, softmax->factor)) {
+        attn_softmax_rescale(softmax, kernels, softmax->factor);
     }
-    softmax->begun = true;
 }
 
 /* What sums relative to this maximum are multiplied by to be relative to `top`. */

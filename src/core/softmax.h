@@ -24,6 +24,15 @@ void attn_softmax_start(struct softmax *softmax);
 void attn_softmax_step(struct softmax *softmax, const struct kernels *kernels,
                        float *scores, int64_t ld, int n);
 
+/*
+ * A step in two parts, for weights that are made before values of earlier ones are
+ * added: true if those must first be multiplied by the factors.
+ */
+bool attn_softmax_weigh(struct softmax *softmax, const struct kernels *kernels,
+                        float *scores, int64_t ld, int n, float *factor);
+void attn_softmax_rescale(struct softmax *softmax, const struct kernels *kernels,
+                          const float *factor);
+
 /* Takes in the sums of other keys, and leaves those of the part undefined. */
 void attn_softmax_merge(struct softmax *softmax, struct softmax *part,
                         const struct kernels *kernels);

@@ -24,7 +24,8 @@ enum region {
     /* of the decode engine */
     REGION_STACK,       /* the heads of a stack */
     REGION_TILE_VALUES, /* weighted sums of a tile's values */
-    REGION_PART,        /* state of the rows for a part of the keys */
+    REGION_PART,        /* states of the rows for parts of the keys */
+    REGION_FACTORS,     /* of a step of the softmax, for each of several */
     REGION_KEEP,        /* a tile of dropout: bytes, 0 where a weight is dropped */
     /* of relative positions and segments; a band is the distances of a tile */
     REGION_BAND,           /* a number for each distance of a band */

@@ -13,9 +13,9 @@
 #include "engine/strip.h"
 
 /*
- * So many strips are scored before any of their values, if the stack has few rows: the
- * longer the pieces, the less often does reading start anew. With more rows their
- * scores would be in the way of what is read.
+ * So many strips are scored and weighed before any of their values, if the stack has
+ * few rows: the longer the pieces, the less often does reading start anew. With more
+ * rows their scores would be in the way of what is read.
  */
 enum { WAVE_STRIPS = 4, WAVE_ROWS = 32 };
 
@@ -34,7 +34,10 @@ static bool book(struct layout *layout, const struct toolbox *tools, int64_t key
                             attn_strip_stride(&tools->recipe), sizeof(float)) &&
            attn_layout_book(layout, REGION_STACK, rows, 1, sizeof(struct member)) &&
            attn_layout_book(layout, REGION_TILE_VALUES, rows, dim, sizeof(float)) &&
-           attn_layout_book(layout, REGION_PART, rows, dim + 3, sizeof(float));
+           attn_layout_book(layout, REGION_PART, max_i64(rows, WAVE_ROWS), dim + 3,
+                            sizeof(float)) &&
+           attn_layout_book(layout, REGION_FACTORS, max_i64(rows, WAVE_ROWS), 1,
+                            sizeof(float));
 }
 
 int64_t attn_decode_split_tiles(const struct recipe *recipe, int64_t keys) {
@@ -82,8 +85,8 @@ static struct stack stack_heads(struct work *work, const struct call *call, int6
 }
 
 /*
- * The stack against tiles [first, end) of keys. With a part, each split is summed up in
- * that, then taken into the state.
+ * The stack against tiles [first, end) of keys. With parts, one for each strip of a
+ * wave, each split is summed up in one of those, then taken into the state.
  */
 static void run_tiles(struct work *work, const struct stack *stack, int64_t first,
                       int64_t end, int64_t end_key, struct softmax *state,
@@ -98,21 +101,29 @@ static void run_tiles(struct work *work, const struct stack *stack, int64_t firs
         for (; strips < most && t < end; strips++) {
             struct strip *next = &strip[strips];
             next->first = t;
+            next->softmax = part != NULL ? &part[t / split % most] : state;
             t = min_i64((t / split + 1) * split, min_i64(t + recipe->split_tiles, end));
             next->end = t;
             next->ld = attn_strip_stride(recipe);
             next->scores = work_floats(work, REGION_SCORES) +
                            (ptrdiff_t)strips * stack->total * next->ld;
+            next->factor =
+                work_floats(work, REGION_FACTORS) + (ptrdiff_t)strips * stack->total;
             attn_strip_score(work, stack, next, end_key);
         }
         for (int i = 0; i < strips; i++) {
             if (part != NULL &&
                 (strip[i].first % split == 0 || strip[i].first == first)) {
-                attn_softmax_start(part);
+                attn_softmax_start(strip[i].softmax);
             }
-            attn_strip_add(work, stack, &strip[i], part != NULL ? part : state);
+            attn_strip_weigh(work, &strip[i]);
+        }
+        for (int i = 0; i < strips; i++) {
+            attn_strip_add(work, stack, &strip[i]);
+        }
+        for (int i = 0; i < strips; i++) {
             if (part != NULL && (strip[i].end % split == 0 || strip[i].end == end)) {
-                attn_softmax_merge(state, part, work->tools->kernels);
+                attn_softmax_merge(state, strip[i].softmax, work->tools->kernels);
             }
         }
     }
@@ -140,12 +151,16 @@ static void run_stack(struct work *work, const struct stack *stack, int64_t befo
     const struct head *head = &stack->member[0].head;
     const bool splits = attn_decode_splits(&work->tools->recipe, head->keys) > 1;
     struct softmax state = attn_block_softmax(work, before, stack->total);
-    struct softmax part =
-        part_at(work_floats(work, REGION_PART), stack->total, state.dim);
+    struct softmax part[WAVE_STRIPS];
+    for (int i = 0; i < wave_strips(stack->total); i++) {
+        part[i] = part_at(work_floats(work, REGION_PART) +
+                              (ptrdiff_t)i * stack->total * (state.dim + 3),
+                          stack->total, state.dim);
+    }
     int64_t first, end, end_key;
     attn_tiles_of_rows(work, head, stack->row, stack->rows, &first, &end, &end_key);
     attn_softmax_start(&state);
-    run_tiles(work, stack, first, end, end_key, &state, splits ? &part : NULL);
+    run_tiles(work, stack, first, end, end_key, &state, splits ? part : NULL);
     if (!attn_work_stopped(work, head->call)) {
         finish(work, stack, &state);
     }

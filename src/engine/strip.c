@@ -177,16 +177,22 @@ void attn_strip_score(struct work *work, const struct stack *stack, struct strip
     }
 }
 
-void attn_strip_add(struct work *work, const struct stack *stack,
-                    const struct strip *strip, struct softmax *softmax) {
-    const struct call *call = stack->member[0].head.call;
-    if (strip->spans == 0) {
-        return;
-    }
+void attn_strip_weigh(struct work *work, struct strip *strip) {
     const enum stage before = work_turn(work, STAGE_SOFTMAX);
-    attn_softmax_step(softmax, work->tools->kernels, strip->scores, strip->ld,
-                      strip->columns);
+    strip->rescale =
+        strip->spans > 0 &&
+        attn_softmax_weigh(strip->softmax, work->tools->kernels, strip->scores,
+                           strip->ld, strip->columns, strip->factor);
     work_turn(work, before);
+}
+
+void attn_strip_add(struct work *work, const struct stack *stack,
+                    const struct strip *strip) {
+    const struct call *call = stack->member[0].head.call;
+    struct softmax *softmax = strip->softmax;
+    if (strip->rescale) {
+        attn_softmax_rescale(softmax, work->tools->kernels, strip->factor);
+    }
     for (int i = 0; i < strip->spans && !attn_work_stopped(work, call); i++) {
         const struct span *span = &strip->span[i];
         add_values(work, stack, &span->tile, span->cover, strip->scores + span->column,

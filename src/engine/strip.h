@@ -35,6 +35,9 @@ struct strip {
     int64_t first, end;
     float *scores;
     int64_t ld;
+    struct softmax *softmax; /* that takes it in */
+    float *factor;           /* by which what that had before is to be multiplied */
+    bool rescale;
     int spans, columns;
     struct span span[SPLIT_TILES_MAX];
 };
@@ -46,8 +49,11 @@ int64_t attn_strip_stride(const struct recipe *recipe);
 void attn_strip_score(struct work *work, const struct stack *stack, struct strip *strip,
                       int64_t end_key);
 
-/* A step of the softmax over its scores, and its values. */
+/* Its scores become weights, and the softmax knows them. */
+void attn_strip_weigh(struct work *work, struct strip *strip);
+
+/* Adds its values to those of the softmax. */
 void attn_strip_add(struct work *work, const struct stack *stack,
-                    const struct strip *strip, struct softmax *softmax);
+                    const struct strip *strip);
 
 #endif
