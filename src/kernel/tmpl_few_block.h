@@ -15,7 +15,9 @@ enum { KEY_VECS = BLOCK_LANES / WIDTH, GROUP_VECS = GROUP_COLUMNS / WIDTH };
 /*
  * The most rows at once, whose sums stay in registers. With few lanes the vectors of a
  * block are sums enough that a product need not wait for the one before; else each
- * vector has two sums.
+ * vector has two sums, of every second element. Not in f32: for that, one sum waits
+ * less than the memory takes, and one load that steps on by a line each time is read
+ * ahead better than two that take turns.
  */
 enum {
     SCORE_ROWS = WIDTH >= 16  ? 8
@@ -72,17 +74,18 @@ static inline __attribute__((always_inline)) void
 block_scores_rows(int32_t dtype, int rows, bool ahead, int keys, int lane, int n,
                   int dim, vec scale, const float *q, ptrdiff_t ld_q, const void *k,
                   ptrdiff_t at, float *s, ptrdiff_t ld_s) {
+    const int sums = dtype == ATTN_F32 ? 1 : SCORE_SUMS;
     vec sum[SCORE_SUMS][SCORE_ROWS][KEY_VECS];
-    for (ptrdiff_t i = 0; i < (ptrdiff_t)SCORE_SUMS * rows * KEY_VECS; i++) {
+    for (ptrdiff_t i = 0; i < (ptrdiff_t)sums * rows * KEY_VECS; i++) {
         sum[i / KEY_VECS / rows][i / KEY_VECS % rows][i % KEY_VECS] = vec_set(0.0f);
     }
     ptrdiff_t c = 0;
     KEEP_LOOP
-    for (; c + SCORE_SUMS <= dim; c += SCORE_SUMS) {
+    for (; c + sums <= dim; c += sums) {
         if (ahead) {
-            call_ahead(dtype, k, at + c * keys, (ptrdiff_t)SCORE_SUMS * keys);
+            call_ahead(dtype, k, at + c * keys, (ptrdiff_t)sums * keys);
         }
-        for (ptrdiff_t i = 0; i < SCORE_SUMS; i++) {
+        for (ptrdiff_t i = 0; i < sums; i++) {
             block_dot_step(dtype, rows, keys, q + c + i, ld_q, k, at + (c + i) * keys,
                            sum[i]);
         }
@@ -94,9 +97,8 @@ block_scores_rows(int32_t dtype, int rows, bool ahead, int keys, int lane, int n
         float all[BLOCK_LANES];
         float *to = n == BLOCK_LANES ? s + r * ld_s : all;
         for (ptrdiff_t v = 0; v < KEY_VECS; v++) {
-            const vec x = SCORE_SUMS > 1
-                              ? vec_add(sum[0][r][v], sum[SCORE_SUMS - 1][r][v])
-                              : sum[0][r][v];
+            const vec x =
+                sums > 1 ? vec_add(sum[0][r][v], sum[sums - 1][r][v]) : sum[0][r][v];
             vec_store(to + v * WIDTH, vec_mul(x, scale));
         }
         if (n < BLOCK_LANES) {
