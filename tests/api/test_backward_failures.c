@@ -115,7 +115,7 @@ static int32_t should_stop(void *user) {
     return stopper->stop_at > 0 && asked >= stopper->stop_at ? -7 : 0;
 }
 
-/* Once for each tile of 64 queries by 128 keys at the least; asking changes no bit. */
+/* Once for each tile at the least; asking changes no bit. */
 static void asked_often(void **state) {
     (void)state;
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
@@ -127,8 +127,10 @@ static void asked_often(void **state) {
         asked.args.should_stop_user = &stopper;
         backward_need_same(&asked, &plain);
         const struct test_problem *p = &asked.forward.inputs.problem;
-        int64_t tiles = p->batch * p->q_heads * gen_blocks(p->q_length, 64) *
-                        gen_blocks(p->kv_length, 128);
+        int64_t rows, keys;
+        call_tiles(asked.forward.plan, &rows, &keys);
+        const int64_t tiles = p->batch * p->q_heads * gen_blocks(p->q_length, rows) *
+                              gen_blocks(p->kv_length, keys);
         /* The causal mask leaves out half of the tiles, lengths may leave out all. */
         assert_true(stopper.asked >= (p->kv_lengths ? 0
                                       : p->causal   ? tiles / 2

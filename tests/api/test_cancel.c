@@ -45,13 +45,8 @@ static void asked_often(void **state) {
         call_run(&call);
         assert_int_equal(check_outputs(&call.inputs, &call.outputs), 0);
         /* once for each tile, whose size belongs to the BLAS */
-        char text[2000];
-        attn_plan_explain(call.plan, text, sizeof text);
-        const char *tiles = strstr(text, "tiles: "), *by = strstr(text, " queries x ");
-        const long rows =
-            tiles == NULL ? 0 : strtol(tiles + strlen("tiles: "), NULL, 10);
-        const long keys = by == NULL ? 0 : strtol(by + strlen(" queries x "), NULL, 10);
-        assert_true(rows >= 16 && rows <= 256 && keys >= 16 && keys <= 512);
+        int64_t rows, keys;
+        call_tiles(call.plan, &rows, &keys);
         const struct test_problem *p = &call.inputs.problem;
         assert_true(stopper.asked >= p->batch * p->q_heads *
                                          gen_blocks(p->q_length, rows) *

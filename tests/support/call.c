@@ -3,6 +3,9 @@
  */
 #include "tests/support/call.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "tests/support/check.h"
 #include "tests/support/run.h"
 
@@ -49,4 +52,15 @@ void call_need_same(struct test_call *a, struct test_call *b) {
     call_run(a);
     call_run(b);
     assert_true(call_same(a, b));
+}
+
+void call_tiles(const attn_plan *plan, int64_t *rows, int64_t *keys) {
+    static const char queries[] = "tiles: ", by[] = " queries x ";
+    char text[2000];
+    attn_plan_explain(plan, text, sizeof text);
+    const char *before_rows = strstr(text, queries), *before_keys = strstr(text, by);
+    assert_true(before_rows != NULL && before_keys != NULL);
+    *rows = strtol(before_rows + strlen(queries), NULL, 10);
+    *keys = strtol(before_keys + strlen(by), NULL, 10);
+    assert_true(*rows >= 16 && *rows <= 256 && *keys >= 16 && *keys <= 512);
 }

@@ -34,4 +34,7 @@ int call_same(const struct test_call *a, const struct test_call *b);
 /* Makes the two calls; fails the test unless all outputs that both have agree. */
 void call_need_same(struct test_call *a, struct test_call *b);
 
+/* The size of the plan's tiles, which belongs to the BLAS. */
+void call_tiles(const attn_plan *plan, int64_t *rows, int64_t *keys);
+
 #endif
