@@ -10,7 +10,8 @@
  *     in the calling thread by kernels that neither pack nor lock; with a transposed,
  *     too, but with b transposed only if m n <= 1200 and k >= 32.
  *   - A build without threads guards its buffers only if made with USE_LOCKING (named
- *     in the configuration text since 0.3.28). Debian's is made without.
+ *     in the configuration text since 0.3.28). Debian's is made without. The
+ *     small-matrix kernels use none; products with a vector may.
  * The thread setting of BLAS is never asked for: it may change at any time, and the
  * bits of a result must not change with it.
  *
@@ -134,6 +135,9 @@ static void describe_openblas(const char *config) {
 #else
     found.volume = 262144;
 #endif
+    if (flavour == 0 && !found.small_kernels) {
+        found.volume = INT64_MAX; /* it has no threads to lock out */
+    }
     found.one_at_a_time = flavour == 0 && strstr(config, "USE_LOCKING") == NULL;
     found.reproducible = true;
     snprintf(found.name, sizeof found.name, OPENBLAS "%ld.%ld.%ld (%s, %s)",
@@ -229,10 +233,17 @@ void attn_blas_large(int m, int n, int k, const float *a, int lda, bool transpos
     unlock_one_caller();
 }
 
+/* True if no other thread may call BLAS during this product, of no transposed b. */
+static bool is_alone(const struct blas *blas, int m, int n, int k) {
+    const bool small =
+        blas->small_kernels && m > 1 && n > 1 && (int64_t)m * n * k <= SMALL_VOLUME;
+    return blas->one_at_a_time && !small;
+}
+
 void attn_blas_product(int m, int n, int k, float alpha, const float *a, int lda,
                        bool transpose_a, const float *b, int ldb, bool accumulate,
                        float *c, int ldc) {
-    const bool alone = attn_blas()->one_at_a_time;
+    const bool alone = is_alone(attn_blas(), m, n, k);
     if (alone) {
         lock_one_caller();
     }

@@ -13,7 +13,8 @@ struct blas {
     int64_t volume; /* largest m n k that any thread may ask for at any time and that
                        is then computed in that thread; INT64_MAX: no limit */
     bool small_kernels; /* products up to 64 x 64 x 64 are as fast as larger ones */
-    bool one_at_a_time; /* it must not be called by two threads at once */
+    bool one_at_a_time; /* it must not be called by two threads at once, unless each
+                           product is one for its small-matrix kernels */
     bool reproducible;  /* the same call gives the same bits */
 };
 

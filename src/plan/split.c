@@ -4,6 +4,7 @@
  * start at multiples of the tile size whatever piece they are in.
  */
 #include "base/arith.h"
+#include "exec/blas.h"
 #include "plan/plan.h"
 
 /*
@@ -20,12 +21,25 @@ enum { ROWS_WORTH_PACKING = 256 };
 /* A thread's worth of reading, at the same time: some MiB. */
 enum { BYTES_OF_A_THREAD = 1500 * 1000 };
 
+/*
+ * True if a call is little else than products that wait for each other: on several
+ * threads it would take longer than on one.
+ */
+static bool is_queue(const struct attn_plan *plan, const struct call *call) {
+    const struct blas *blas = attn_blas();
+    return blas->one_at_a_time && !blas->small_kernels &&
+           plan->tools.terms.count == 0 && call->q_length > plan->tools.recipe.few_rows;
+}
+
 int32_t attn_plan_threads_worth(const struct attn_plan *plan, const struct call *call) {
     const struct problem *problem = &plan->problem;
     const double dims = (double)problem->key_dim + problem->value_dim;
     const double bytes_of_key = dims * problem->kv_heads * sizeof(float);
     const double flops_of_pair = 2.0 * dims * problem->query_heads;
     double worth = 0.0;
+    if (is_queue(plan, call)) {
+        return 1;
+    }
     for (int64_t b = 0; b < call->batch; b++) {
         const double rows = (double)attn_call_rows(call, b);
         const double keys = (double)attn_call_keys(call, b);

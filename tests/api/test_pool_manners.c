@@ -13,7 +13,8 @@
 #include "tests/support/call.h"
 #include "tests/support/run.h"
 
-static const char text[] = "b2 h4/2 q200 k300 d64 causal threads=4 seed=1";
+/* with a softcap, threads are worth it even where products wait for each other */
+static const char text[] = "b2 h4/2 q200 k300 d64 causal softcap=20 threads=4 seed=1";
 
 static void sleep_milliseconds(long milliseconds) {
     const struct timespec time = {0, milliseconds * 1000000};
