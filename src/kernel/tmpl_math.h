@@ -43,24 +43,43 @@ static inline vec vec_exp(vec x) {
 }
 
 /*
- * The same a step shorter: 2^n e^-r with r = n log(2) - x, where log(2) is in one part,
- * since its error is a fifth of that of log2(e). The polynomial is the one of least
- * largest relative error (0.05 u) that starts with 1 - r. The relative error is at most
- * (2.2 + |x| / 16) u, less than x has where it is a difference of rounded numbers.
+ * The same a step shorter, in place, for one or two vectors, whose steps take turns, as
+ * each waits for the one before: 2^n e^-r with r = n log(2) - x, where log(2) is in one
+ * part, since its error is a fifth of that of log2(e). The polynomial is the one of
+ * least largest relative error (0.05 u) that starts with 1 - r. The relative error is
+ * at most (2.2 + |x| / 16) u, less than x has where it is a difference of rounded
+ * numbers.
  */
-static inline vec vec_exp_weight(vec x) {
+static inline __attribute__((always_inline)) void vec_exp_weights(vec x[], int count) {
+    static const float power[] = {
+        0x1.6a5228p-10f, -0x1.12396cp-7f, 0x1.5558aap-5f, -0x1.555492p-3f,
+        0x1.fffffcp-2f,  -1.0f,           1.0f,
+    };
+    enum { MOST = 2, STEPS = sizeof power / sizeof *power };
     const float lowest = -0x1.5d589ep+6f, log_2 = 0x1.62e430p-1f;
-    vec z = vec_muladd(x, vec_set(log2e), vec_set(shifter));
-    vec n = vec_sub(z, vec_set(shifter));
-    vec r = vec_mulsub(n, vec_set(log_2), x);
-    vec p = vec_set(0x1.6a5228p-10f);
-    p = vec_muladd(p, r, vec_set(-0x1.12396cp-7f));
-    p = vec_muladd(p, r, vec_set(0x1.5558aap-5f));
-    p = vec_muladd(p, r, vec_set(-0x1.555492p-3f));
-    p = vec_muladd(p, r, vec_set(0x1.fffffcp-2f));
-    p = vec_muladd(p, r, vec_set(-1.0f));
-    p = vec_muladd(p, r, vec_set(1.0f));
-    return vec_scale2(p, n, z, vec_less(x, vec_set(lowest)));
+    vec z[MOST], n[MOST], r[MOST], p[MOST];
+    UNROLL_LOOP
+    for (int i = 0; i < count; i++) {
+        z[i] = vec_muladd(x[i], vec_set(log2e), vec_set(shifter));
+        n[i] = vec_sub(z[i], vec_set(shifter));
+        r[i] = vec_mulsub(n[i], vec_set(log_2), x[i]);
+        p[i] = vec_set(power[0]);
+    }
+    UNROLL_LOOP
+    for (int step = 1; step < STEPS; step++) {
+        for (int i = 0; i < count; i++) {
+            p[i] = vec_muladd(p[i], r[i], vec_set(power[step]));
+        }
+    }
+    UNROLL_LOOP
+    for (int i = 0; i < count; i++) {
+        x[i] = vec_scale2(p[i], n[i], z[i], vec_less(x[i], vec_set(lowest)));
+    }
+}
+
+static inline vec vec_exp_weight(vec x) {
+    vec_exp_weights(&x, 1);
+    return x;
 }
 
 /*

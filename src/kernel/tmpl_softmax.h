@@ -35,12 +35,13 @@ static inline vec chunk_exp(float *s, int n, vec shift) {
     vec a = vec_set(0.0f), b = a;
     int i = 0;
     for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
-        vec x = vec_exp_weight(vec_sub(vec_load(s + i), shift));
-        vec y = vec_exp_weight(vec_sub(vec_load(s + i + WIDTH), shift));
-        vec_store(s + i, x);
-        vec_store(s + i + WIDTH, y);
-        a = vec_add(a, x);
-        b = vec_add(b, y);
+        vec x[] = {vec_sub(vec_load(s + i), shift),
+                   vec_sub(vec_load(s + i + WIDTH), shift)};
+        vec_exp_weights(x, 2);
+        vec_store(s + i, x[0]);
+        vec_store(s + i + WIDTH, x[1]);
+        a = vec_add(a, x[0]);
+        b = vec_add(b, x[1]);
     }
     for (; i + WIDTH <= n; i += WIDTH) {
         vec x = vec_exp_weight(vec_sub(vec_load(s + i), shift));
@@ -69,40 +70,54 @@ static inline vec row_exp(float *s, int n, float shift) {
 /* Of so few rows each is added up for itself, in the same order. */
 enum { ROWS_ALONE = WIDTH > 2 ? 2 : 0 };
 
-/* Over the lanes of up to WIDTH vectors, a result in the lane of its vector's number.
- */
-static inline vec across_maximum(vec row[WIDTH], int rows) {
-    if (rows <= ROWS_ALONE) {
-        float largest[WIDTH] = {0};
-        for (int r = 0; r < rows; r++) {
-            largest[r] = vec_hmax(row[r]);
-        }
-        return vec_load(largest);
-    }
-    vec_transpose(row);
-    for (int half = WIDTH / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; i++) {
-            row[i] = vec_max(row[i], row[i + half]);
-        }
-    }
-    return row[0];
+/* The larger of two, or their sum. */
+static inline vec join(bool largest, vec a, vec b) {
+    return largest ? vec_max(a, b) : vec_add(a, b);
 }
 
-static inline vec across_sum(vec row[WIDTH], int rows) {
+/* Halves the lanes that a and b still take: what they have left lies side by side. */
+static inline __attribute__((always_inline)) vec fold(bool largest, vec a, vec b,
+                                                      int distance) {
+    vec low, high;
+    vec_fold(a, b, distance, &low, &high);
+    return join(largest, low, high);
+}
+
+/* The same for vectors so far apart. */
+static inline __attribute__((always_inline)) void
+fold_apart(bool largest, vec row[WIDTH], int apart, int distance) {
+    UNROLL_LOOP
+    for (int r = 0; r + apart < WIDTH; r++) {
+        if (r % (2 * apart) < 4) {
+            row[r] = fold(largest, row[r], row[r + apart], distance);
+        }
+    }
+}
+
+/*
+ * Over the lanes of up to WIDTH vectors, a result in the lane of its vector's number;
+ * of zeros, zero. Vectors meet in an order that leaves them so.
+ */
+static inline __attribute__((always_inline)) vec across(bool largest, vec row[WIDTH],
+                                                        int rows) {
     if (rows <= ROWS_ALONE) {
-        float sum[WIDTH] = {0};
+        float alone[WIDTH] = {0};
         for (int r = 0; r < rows; r++) {
-            sum[r] = vec_hsum(row[r]);
+            alone[r] = largest ? vec_hmax(row[r]) : vec_hsum(row[r]);
         }
-        return vec_load(sum);
+        return vec_load(alone);
     }
-    vec_transpose(row);
-    for (int half = WIDTH / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; i++) {
-            row[i] = vec_add(row[i], row[i + half]);
-        }
+    if (WIDTH < 4) {
+        return row[0];
     }
-    return row[0];
+    if (WIDTH == 16) {
+        fold_apart(largest, row, 4, 8);
+        fold_apart(largest, row, 8, 4);
+    } else if (WIDTH == 8) {
+        fold_apart(largest, row, 4, 4);
+    }
+    return fold(largest, fold(largest, row[0], row[1 % WIDTH], 2),
+                fold(largest, row[2 % WIDTH], row[3 % WIDTH], 2), 1);
 }
 
 /*
@@ -127,7 +142,7 @@ static inline bool softmax_group(int rows, float *s, ptrdiff_t ld, int n,
         row[r] = r < rows ? row_maximum(s + r * ld, n) : vec_set(0.0f);
     }
     const vec old = load_some(maximum, rows, 0.0f);
-    const vec new = vec_max(across_maximum(row, rows), old);
+    const vec new = vec_max(across(true, row, rows), old);
     const vec shift = softmax_shift(new);
     const vec_mask moved = vec_less(old, new);
     const vec factor =
@@ -137,7 +152,7 @@ static inline bool softmax_group(int rows, float *s, ptrdiff_t ld, int n,
         row[r] = r < rows ? row_exp(s + r * ld, n, shifts[r]) : vec_set(0.0f);
     }
     const vec total =
-        vec_add(vec_mul(load_some(sum, rows, 0.0f), factor), across_sum(row, rows));
+        vec_add(vec_mul(load_some(sum, rows, 0.0f), factor), across(false, row, rows));
     store_some(maximum, rows, new);
     store_some(sum, rows, total);
     store_some(rescale, rows, factor);
@@ -156,10 +171,18 @@ static bool kernel_softmax(float *s, ptrdiff_t ld, int rows, int n, float *maxim
     return moved;
 }
 
-/* A masked score has weight 0 in a row that is NaN too. */
-static inline vec weight(vec score, vec maximum, vec factor) {
-    vec w = vec_mul(vec_exp_weight(vec_sub(score, maximum)), factor);
-    return vec_select(vec_equal(score, vec_set(-INFINITY)), vec_set(0.0f), w);
+/* One or two vectors; a masked score has weight 0 in a row that is NaN too. */
+static inline __attribute__((always_inline)) void
+weights_of(const vec score[], int count, vec maximum, vec factor, vec weight[]) {
+    const vec zero = vec_set(0.0f), lowest = vec_set(-INFINITY);
+    for (int i = 0; i < count; i++) {
+        weight[i] = vec_sub(score[i], maximum);
+    }
+    vec_exp_weights(weight, count);
+    for (int i = 0; i < count; i++) {
+        weight[i] =
+            vec_select(vec_equal(score[i], lowest), zero, vec_mul(weight[i], factor));
+    }
 }
 
 static void kernel_weights(float *s, ptrdiff_t ld, int rows, int n,
@@ -168,13 +191,20 @@ static void kernel_weights(float *s, ptrdiff_t ld, int rows, int n,
         float *row = s + r * ld;
         const vec m = softmax_shift(vec_set(maximum[r]));
         const vec f = vec_set(factor[r]);
+        vec x[2], w[2];
         int i = 0;
-        for (; i + WIDTH <= n; i += WIDTH) {
-            vec_store(row + i, weight(vec_load(row + i), m, f));
+        for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
+            x[0] = vec_load(row + i);
+            x[1] = vec_load(row + i + WIDTH);
+            weights_of(x, 2, m, f, w);
+            vec_store(row + i, w[0]);
+            vec_store(row + i + WIDTH, w[1]);
         }
-        if (i < n) {
-            vec x = vec_load_part(row + i, n - i, -INFINITY);
-            vec_store_part(row + i, n - i, weight(x, m, f));
+        for (; i < n; i += WIDTH) {
+            const int some = n - i < WIDTH ? n - i : WIDTH;
+            x[0] = load_some(row + i, some, -INFINITY);
+            weights_of(x, 1, m, f, w);
+            store_some(row + i, some, w[0]);
         }
     }
 }

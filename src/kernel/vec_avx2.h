@@ -222,6 +222,22 @@ static inline void vec_gather(const float *from, vec *a, vec *b) {
     *a = _mm256_permute2f128_ps(low, high, 0x20);
     *b = _mm256_permute2f128_ps(low, high, 0x31);
 }
+static inline void vec_fold(vec a, vec b, int distance, vec *low, vec *high) {
+    const __m256d x = _mm256_castps_pd(a), y = _mm256_castps_pd(b);
+    switch (distance) {
+    case 4:
+        *low = _mm256_permute2f128_ps(a, b, 0x20);
+        *high = _mm256_permute2f128_ps(a, b, 0x31);
+        break;
+    case 2:
+        *low = _mm256_castpd_ps(_mm256_unpacklo_pd(x, y));
+        *high = _mm256_castpd_ps(_mm256_unpackhi_pd(x, y));
+        break;
+    default:
+        *low = _mm256_shuffle_ps(a, b, 0x88);
+        *high = _mm256_shuffle_ps(a, b, 0xdd);
+    }
+}
 static inline void vec_transpose(vec row[WIDTH]) {
     vec pair[WIDTH], quad[WIDTH];
     for (int i = 0; i < 8; i += 2) {

@@ -207,6 +207,26 @@ static inline void vec_gather(const float *from, vec *a, vec *b) {
     *a = _mm512_shuffle_f32x4(sum[0], sum[1], 0x88);
     *b = _mm512_shuffle_f32x4(sum[0], sum[1], 0xdd);
 }
+static inline void vec_fold(vec a, vec b, int distance, vec *low, vec *high) {
+    const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+    switch (distance) {
+    case 8:
+        *low = _mm512_shuffle_f32x4(a, b, 0x44);
+        *high = _mm512_shuffle_f32x4(a, b, 0xee);
+        break;
+    case 4:
+        *low = _mm512_shuffle_f32x4(a, b, 0x88);
+        *high = _mm512_shuffle_f32x4(a, b, 0xdd);
+        break;
+    case 2:
+        *low = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
+        *high = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+        break;
+    default:
+        *low = _mm512_shuffle_ps(a, b, 0x88);
+        *high = _mm512_shuffle_ps(a, b, 0xdd);
+    }
+}
 static inline void vec_transpose(vec row[WIDTH]) {
     vec pair[WIDTH], quad[WIDTH], half[WIDTH];
     for (int i = 0; i < 16; i += 2) {

@@ -200,6 +200,15 @@ static inline void vec_gather(const float *from, vec *a, vec *b) {
     *a = vuzp1q_f32(x, y);
     *b = vuzp2q_f32(x, y);
 }
+static inline void vec_fold(vec a, vec b, int distance, vec *low, vec *high) {
+    if (distance == 2) {
+        *low = vcombine_f32(vget_low_f32(a), vget_low_f32(b));
+        *high = vcombine_f32(vget_high_f32(a), vget_high_f32(b));
+    } else {
+        *low = vuzp1q_f32(a, b);
+        *high = vuzp2q_f32(a, b);
+    }
+}
 static inline void vec_transpose(vec row[WIDTH]) {
     float32x4x2_t low = vzipq_f32(row[0], row[2]);
     float32x4x2_t high = vzipq_f32(row[1], row[3]);
