@@ -97,8 +97,8 @@ block_scores_rows(int32_t dtype, int rows, bool ahead, int keys, int lane, int n
         float all[BLOCK_LANES];
         float *to = n == BLOCK_LANES ? s + r * ld_s : all;
         for (ptrdiff_t v = 0; v < KEY_VECS; v++) {
-            const vec x =
-                sums > 1 ? vec_add(sum[0][r][v], sum[sums - 1][r][v]) : sum[0][r][v];
+            const vec x = sums > 1 ? vec_add(sum[0][r][v], sum[SCORE_SUMS - 1][r][v])
+                                   : sum[0][r][v];
             vec_store(to + v * WIDTH, vec_mul(x, scale));
         }
         if (n < BLOCK_LANES) {

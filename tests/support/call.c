@@ -59,8 +59,7 @@ void call_tiles(const attn_plan *plan, int64_t *rows, int64_t *keys) {
     char text[2000];
     attn_plan_explain(plan, text, sizeof text);
     const char *before_rows = strstr(text, queries), *before_keys = strstr(text, by);
-    assert_true(before_rows != NULL && before_keys != NULL);
-    *rows = strtol(before_rows + strlen(queries), NULL, 10);
-    *keys = strtol(before_keys + strlen(by), NULL, 10);
+    *rows = before_rows == NULL ? 0 : strtol(before_rows + strlen(queries), NULL, 10);
+    *keys = before_keys == NULL ? 0 : strtol(before_keys + strlen(by), NULL, 10);
     assert_true(*rows >= 16 && *rows <= 256 && *keys >= 16 && *keys <= 512);
 }
