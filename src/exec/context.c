@@ -107,7 +107,9 @@ size_t attn_context_write(const struct attn_context *context, char *buffer,
                   context->parallel_for != NULL ? " of the application" : "");
     attn_text_add(&text, "isa: %s\n", attn_cpu_isa_name(context->isa));
     attn_text_add(&text, "blas: %s%s\n", blas->name,
-                  blas->one_at_a_time ? ", one call at a time" : "");
+                  !blas->one_at_a_time  ? ""
+                  : blas->small_kernels ? ", one large call at a time"
+                                        : ", one call at a time");
     attn_text_add(&text, "blas policy: %s\n", policies[context->blas_policy]);
     attn_text_add(&text, "reproducible: %s\n", blas->reproducible ? "yes" : "no");
     return text.length;
