@@ -130,7 +130,7 @@ static const struct {
 } benches[] = {
     {"softmax", "score", run_softmax, 14, ROWS *KEYS},
     {"weights", "score", run_weights, 15, ROWS *KEYS},
-    {"softcap", "score", run_softcap, 31, ROWS *KEYS},
+    {"softcap", "score", run_softcap, 30, ROWS *KEYS},
     {"add_bias", "score", run_bias, 1, ROWS *KEYS},
     {"add_alibi", "score", run_alibi, 4, ROWS *KEYS},
     {"scale", "number", run_scale, 1, ROWS *KEYS},
@@ -140,7 +140,7 @@ static const struct {
     {"widen, bf16", "number", run_widen, 1, ROWS *KEYS},
     {"narrow, bf16", "number", run_narrow, 7, ROWS *KEYS},
     {"quantize", "number", run_quantize, 6, ROWS *KEYS},
-    {"activate, gelu", "number", run_gelu, 26, ROWS *KEYS},
+    {"activate, gelu", "number", run_gelu, 25, ROWS *KEYS},
     {"norm", "number", run_norm, 5, ROWS *KEYS},
     {"few_scores, 8 heads", "key number", run_few_scores, HEADS, ROWS *KEYS},
     {"block_scores, 8 heads", "key number", run_block_scores, HEADS, ROWS *KEYS},

@@ -5,28 +5,56 @@
 #define ATTN_KERNEL_TMPL_MATH_H
 
 /*
- * exp and the bell curve are powers of 2. With n the integer nearest to the exponent,
- * rounded by adding 1.5 2^23 and taking it away, and f in [-1/2, 1/2] the rest, they
- * are 2^n 2^f. f is computed with log2(e) in two parts, so that its error does not grow
- * with the exponent.
+ * exp and the bell curve are powers of 2. With n the multiple of 1 / ROOTS nearest to
+ * the exponent, rounded by adding 1.5 2^23 / ROOTS and taking it away, and f in
+ * [-1/2, 1/2] / ROOTS the rest, they are 2^n 2^f. f is computed with log2(e) in two
+ * parts, so that its error does not grow with the exponent.
  */
 static const float log2e = 0x1.715476p+0f, log2e_low = 0x1.4ae0c0p-26f;
-static const float shifter = 0x1.8p+23f;
+static const float shifter = 0x1.8p+23f / ROOTS;
+static const float lowest_power = -0x1.5d589ep+6f; /* log(2^-126), rounded up */
 
 /*
- * 2^(n + f), where z = n + 1.5 2^23 (see vec_scale2), and 0 in `none`. The polynomial
- * for 2^f is the one of least largest relative error (2.6e-9 = 0.04 u) among those of
- * degree 6 with constant term 1, which makes 2^0 exactly 1. Degree 5 would cost 7 u.
+ * 2^n (1 + x P(x)), and 0 where y < least, for one or two vectors, in place of x, whose
+ * steps take turns, as each waits for the one before. P starts with power[0] and has
+ * POWERS numbers; with fewer roots of 2 it takes more of them.
  */
-static inline vec vec_power(vec n, vec z, vec f, vec_mask none) {
-    vec p = vec_set(0x1.470b4ap-13f);
-    p = vec_muladd(p, f, vec_set(0x1.5f7276p-10f));
-    p = vec_muladd(p, f, vec_set(0x1.3b270ep-7f));
-    p = vec_muladd(p, f, vec_set(0x1.c6ae72p-5f));
-    p = vec_muladd(p, f, vec_set(0x1.ebfbe2p-3f));
-    p = vec_muladd(p, f, vec_set(0x1.62e432p-1f));
-    p = vec_muladd(p, f, vec_set(1.0f));
-    return vec_scale2(p, n, z, none);
+enum { MOST_POWERS = 2, POWERS = ROOTS == 1 ? 6 : 3 };
+static inline __attribute__((always_inline)) void vec_powers(const float power[],
+                                                             vec x[], const vec z[],
+                                                             const vec y[], float least,
+                                                             int count) {
+    vec p[MOST_POWERS];
+    UNROLL_LOOP
+    for (int i = 0; i < count; i++) {
+        p[i] = vec_set(power[0]);
+    }
+    UNROLL_LOOP
+    for (int step = 1; step < POWERS; step++) {
+        for (int i = 0; i < count; i++) {
+            p[i] = vec_muladd(p[i], x[i], vec_set(power[step]));
+        }
+    }
+    UNROLL_LOOP
+    for (int i = 0; i < count; i++) {
+        const vec whole = vec_root_power(z[i]);
+        x[i] = vec_muladd(vec_mul(p[i], x[i]), whole, whole);
+        x[i] = vec_zero_below(y[i], vec_set(least), x[i]);
+    }
+}
+
+/*
+ * 2^(n + f), where z = n + shifter; 0 where y < least. The polynomials for 2^f are
+ * those of least largest relative error (0.04, 0.45 and 0.03 u for 1, 8 and 16 roots)
+ * with constant term 1, which makes 2^0 exactly 1.
+ */
+static inline vec vec_power(vec z, vec f, vec y, float least) {
+    static const float by_1[] = {0x1.470b4ap-13f, 0x1.5f7276p-10f, 0x1.3b270ep-7f,
+                                 0x1.c6ae72p-5f,  0x1.ebfbe2p-3f,  0x1.62e432p-1f};
+    static const float by_8[] = {0x1.c6a004p-5f, 0x1.ec0c32p-3f, 0x1.62e432p-1f};
+    static const float by_16[] = {0x1.c6ac6ap-5f, 0x1.ebfff4p-3f, 0x1.62e430p-1f};
+    vec_powers(ROOTS == 1 ? by_1 : ROOTS == 8 ? by_8 : by_16, &f, &z, &y, least, 1);
+    return f;
 }
 
 /*
@@ -34,46 +62,40 @@ static inline vec vec_power(vec n, vec z, vec f, vec_mask none) {
  * 2^-126; NaN stays NaN; anything for x > 0.
  */
 static inline vec vec_exp(vec x) {
-    const float lowest = -0x1.5d589ep+6f; /* log(2^-126), rounded up */
     vec z = vec_muladd(x, vec_set(log2e), vec_set(shifter));
     vec n = vec_sub(z, vec_set(shifter));
     vec f = vec_mulsub(x, vec_set(log2e), n);
     f = vec_muladd(x, vec_set(log2e_low), f);
-    return vec_power(n, z, f, vec_less(x, vec_set(lowest)));
+    return vec_power(z, f, x, lowest_power);
 }
 
 /*
- * The same a step shorter, in place, for one or two vectors, whose steps take turns, as
- * each waits for the one before: 2^n e^-r with r = n log(2) - x, where log(2) is in one
- * part, since its error is a fifth of that of log2(e). The polynomial is the one of
- * least largest relative error (0.05 u) that starts with 1 - r. The relative error is
- * at most (2.2 + |x| / 16) u, less than x has where it is a difference of rounded
- * numbers.
+ * The same a step shorter, in place, for one or two vectors: 2^n e^-r with r = n log(2)
+ * - x, where log(2) is in one part, since its error is a fifth of that of log2(e). The
+ * polynomials are those of least largest relative error (0.05, 0.46 and 0.03 u) that
+ * start with 1 - r. The relative error is at most (2.2 + |x| / 16) u, less than x has
+ * where it is a difference of rounded numbers.
  */
 static inline __attribute__((always_inline)) void vec_exp_weights(vec x[], int count) {
-    static const float power[] = {
-        0x1.6a5228p-10f, -0x1.12396cp-7f, 0x1.5558aap-5f, -0x1.555492p-3f,
-        0x1.fffffcp-2f,  -1.0f,           1.0f,
-    };
-    enum { MOST = 2, STEPS = sizeof power / sizeof *power };
-    const float lowest = -0x1.5d589ep+6f, log_2 = 0x1.62e430p-1f;
-    vec z[MOST], n[MOST], r[MOST], p[MOST];
+    static const float by_1[] = {0x1.6a5228p-10f, -0x1.12396cp-7f, 0x1.5558aap-5f,
+                                 -0x1.555492p-3f, 0x1.fffffcp-2f,  -1.0f};
+    static const float by_8[] = {-0x1.5548eap-3f, 0x1.00087ep-1f, -1.0f};
+    static const float by_16[] = {-0x1.55523ap-3f, 0x1.00022p-1f, -1.0f};
+    const float log_2 = 0x1.62e430p-1f;
+    vec z[MOST_POWERS], r[MOST_POWERS];
     UNROLL_LOOP
     for (int i = 0; i < count; i++) {
         z[i] = vec_muladd(x[i], vec_set(log2e), vec_set(shifter));
-        n[i] = vec_sub(z[i], vec_set(shifter));
-        r[i] = vec_mulsub(n[i], vec_set(log_2), x[i]);
-        p[i] = vec_set(power[0]);
+        const vec n = vec_sub(z[i], vec_set(shifter));
+        r[i] = vec_mulsub(n, vec_set(log_2), x[i]);
     }
-    UNROLL_LOOP
-    for (int step = 1; step < STEPS; step++) {
-        for (int i = 0; i < count; i++) {
-            p[i] = vec_muladd(p[i], r[i], vec_set(power[step]));
-        }
-    }
+    vec_powers(ROOTS == 1   ? by_1
+               : ROOTS == 8 ? by_8
+                            : by_16,
+               r, z, x, lowest_power, count);
     UNROLL_LOOP
     for (int i = 0; i < count; i++) {
-        x[i] = vec_scale2(p[i], n[i], z[i], vec_less(x[i], vec_set(lowest)));
+        x[i] = r[i];
     }
 }
 
@@ -89,7 +111,6 @@ static inline vec vec_exp_weight(vec x) {
  */
 static inline vec vec_bell(vec x) {
     const float half = -0.5f * log2e, half_low = -0.5f * log2e_low;
-    const float largest = 0x1.5d589ep+7f; /* -2 log(2^-126), rounded down */
     vec square = vec_mul(x, x);
     vec rest = vec_mulsub(x, x, square);
     vec z = vec_muladd(square, vec_set(half), vec_set(shifter));
@@ -97,7 +118,7 @@ static inline vec vec_bell(vec x) {
     vec f = vec_mulsub(square, vec_set(half), n);
     f = vec_muladd(square, vec_set(half_low), f);
     f = vec_muladd(rest, vec_set(half), f);
-    return vec_power(n, z, f, vec_less(vec_set(largest), square));
+    return vec_power(z, f, vec_mul(square, vec_set(-0.5f)), lowest_power);
 }
 
 /*

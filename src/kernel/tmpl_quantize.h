@@ -32,7 +32,7 @@ static inline float quantize_scale(float largest) {
 }
 
 static inline vec quantized(vec x, vec scale) {
-    const vec shift = vec_set(shifter); /* adding it rounds to a whole number */
+    const vec shift = vec_set(0x1.8p+23f); /* adding it rounds to a whole number */
     return vec_sub(vec_add(vec_div(x, scale), shift), shift);
 }
 

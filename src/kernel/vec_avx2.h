@@ -155,11 +155,18 @@ static inline vec vec_copysign(vec a, vec b) {
     const vec sign = _mm256_set1_ps(-0.0f);
     return _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, b));
 }
-static inline vec vec_scale2(vec a, vec n, vec z, vec_mask none) {
-    __m256i bits = _mm256_add_epi32(_mm256_castps_si256(z), _mm256_set1_epi32(127));
-    (void)n;
-    vec scaled = _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23)));
-    return _mm256_andnot_ps(none, scaled);
+enum { ROOTS = 8 };
+static inline vec vec_root_power(vec z) {
+    /* bits of 2^(j / 8), less what j adds when it is shifted into them */
+    const __m256i roots =
+        _mm256_setr_epi32(0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7, 0x3f7504f3,
+                          0x3f75672a, 0x3f7744fd, 0x3f7ac0c7);
+    const __m256i bits = _mm256_castps_si256(z);
+    return _mm256_castsi256_ps(_mm256_add_epi32(
+        _mm256_permutevar8x32_epi32(roots, bits), _mm256_slli_epi32(bits, 20)));
+}
+static inline vec vec_zero_below(vec x, vec least, vec a) {
+    return _mm256_and_ps(_mm256_cmp_ps(x, least, _CMP_NLT_UQ), a);
 }
 static inline vec_mask vec_less(vec a, vec b) {
     return _mm256_cmp_ps(a, b, _CMP_LT_OQ);

@@ -139,9 +139,19 @@ static inline vec vec_copysign(vec a, vec b) {
         _mm512_ternarylogic_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b),
                                   _mm512_set1_epi32((int)0x80000000u), 0xd8));
 }
-static inline vec vec_scale2(vec a, vec n, vec z, vec_mask none) {
-    (void)z;
-    return _mm512_maskz_scalef_ps(_knot_mask16(none), a, n);
+enum { ROOTS = 16 };
+static inline vec vec_root_power(vec z) {
+    /* bits of 2^(j / 16), less what j adds when it is shifted into them */
+    const __m512i roots = _mm512_setr_epi32(
+        0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532,
+        0x3f75fed7, 0x3f75583f, 0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c,
+        0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d);
+    const __m512i bits = _mm512_castps_si512(z);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_permutexvar_epi32(bits, roots),
+                                                _mm512_slli_epi32(bits, 19)));
+}
+static inline vec vec_zero_below(vec x, vec least, vec a) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, least, _CMP_NLT_UQ), a);
 }
 static inline vec_mask vec_less(vec a, vec b) {
     return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);

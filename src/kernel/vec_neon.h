@@ -145,11 +145,14 @@ static inline vec vec_abs(vec a) {
 static inline vec vec_copysign(vec a, vec b) {
     return vbslq_f32(vdupq_n_u32(0x80000000u), b, a);
 }
-static inline vec vec_scale2(vec a, vec n, vec z, vec_mask none) {
+enum { ROOTS = 1 };
+static inline vec vec_root_power(vec z) {
     int32x4_t bits = vaddq_s32(vreinterpretq_s32_f32(z), vdupq_n_s32(127));
-    (void)n;
-    vec scaled = vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32(bits, 23)));
-    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(scaled), none));
+    return vreinterpretq_f32_s32(vshlq_n_s32(bits, 23));
+}
+static inline vec vec_zero_below(vec x, vec least, vec a) {
+    return vreinterpretq_f32_u32(
+        vbicq_u32(vreinterpretq_u32_f32(a), vcltq_f32(x, least)));
 }
 static inline vec_mask vec_less(vec a, vec b) {
     return vcltq_f32(a, b);

@@ -120,17 +120,22 @@ static inline vec vec_copysign(vec a, vec b) {
     return copysignf(a, b);
 }
 /*
- * a 2^n for an integer -126 <= n <= 0 and z = n + 1.5 2^23, whose low bits are those of
- * n; NaN where a is NaN, anything otherwise; but 0 in `none`
+ * 2^n for z = n + 1.5 2^23 / ROOTS, where n is a multiple of 1 / ROOTS from -126 to 0;
+ * anything for other z. Where registers are wide enough to look up roots of 2 there are
+ * as many as lanes, each rounded once.
  */
-static inline vec vec_scale2(vec a, vec n, vec z, vec_mask none) {
+enum { ROOTS = 1 };
+static inline vec vec_root_power(vec z) {
     union {
         float value;
         uint32_t bits;
     } power = {z};
-    (void)n;
     power.bits = (power.bits + 127) << 23;
-    return none ? 0.0f : a * power.value;
+    return power.value;
+}
+/* a, but 0 where x < least */
+static inline vec vec_zero_below(vec x, vec least, vec a) {
+    return x < least ? 0.0f : a;
 }
 /* False where one is NaN */
 static inline vec_mask vec_less(vec a, vec b) {
