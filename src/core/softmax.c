@@ -80,6 +80,12 @@ static float add_sink(struct softmax *softmax, int r, float sink) {
     return rescale;
 }
 
+/* True if write_row() has anything to write. */
+static bool has_statistics(const struct call *call) {
+    return call->lse.data != NULL || call->row_max.data != NULL ||
+           call->row_sum.data != NULL;
+}
+
 static void write_row(const struct head *head, int64_t row, float maximum, float sum) {
     const struct call *call = head->call;
     if (call->lse.data != NULL) {
@@ -90,6 +96,14 @@ static void write_row(const struct head *head, int64_t row, float maximum, float
     }
     if (call->row_sum.data != NULL) {
         *head_at(head, &call->row_sum, row) = sum;
+    }
+}
+
+/* Divides factors of rows by their sums; 0 for empty rows. */
+static void divide(float *factor, const float *sum, int rows) {
+    for (int r = 0; r < rows; r++) {
+        const bool empty = sum[r] == 0.0f;
+        factor[r] = (empty ? 0.0f : factor[r]) / (empty ? 1.0f : sum[r]);
     }
 }
 
@@ -111,8 +125,11 @@ static void write_out(const struct softmax *softmax, const struct kernels *kerne
 
 void attn_softmax_expect(const struct softmax *softmax, const struct head *head,
                          int64_t row) {
-    enum { LINE = 64 };
+    enum { LINE = 64, KEYS_WORTH = 64 };
     const struct view *out = &head->call->out;
+    if (head->keys < KEYS_WORTH) {
+        return; /* they will be finished before the memory answers */
+    }
     const int64_t size = source_bytes(out->dtype);
     for (int64_t r = 0; r < softmax->rows; r++) {
         const char *to = head_row(head, out, row + r);
@@ -124,21 +141,21 @@ void attn_softmax_expect(const struct softmax *softmax, const struct head *head,
 
 void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,
                          const struct head *head, int64_t row) {
-    for (int r = 0; r < softmax->rows; r++) {
-        float rescale = 1.0f;
-        if (head->problem->sinks) {
-            rescale = add_sink(softmax, r, head->sink);
-        }
-        const float sum = softmax->sum[r];
-        softmax->factor[r] = sum == 0.0f ? 0.0f : rescale / sum;
-        write_row(head, row + r, softmax->maximum[r], sum);
+    const int rows = softmax->rows;
+    const bool sinks = head->problem->sinks;
+    for (int r = 0; r < rows; r++) {
+        softmax->factor[r] = sinks ? add_sink(softmax, r, head->sink) : 1.0f;
+    }
+    divide(softmax->factor, softmax->sum, rows);
+    for (int r = 0; r < rows && has_statistics(head->call); r++) {
+        write_row(head, row + r, softmax->maximum[r], softmax->sum[r]);
     }
     write_out(softmax, kernels, head, row);
-    if (head->problem->sinks) {
-        for (int r = 0; r < softmax->rows; r++) {
-            const float sum = softmax->sum[r];
-            softmax->factor[r] = sum == 0.0f ? 0.0f : 1.0f / sum;
+    if (sinks) {
+        for (int r = 0; r < rows; r++) {
+            softmax->factor[r] = 1.0f;
         }
+        divide(softmax->factor, softmax->sum, rows);
     }
 }
 

@@ -13,6 +13,9 @@ enum { SUM_CHUNK = 512 };
  * max. */
 static inline vec row_maximum(const float *s, int n) {
     const vec lowest = vec_set(-INFINITY);
+    if (n <= WIDTH) {
+        return vec_max(load_some(s, n, -INFINITY), lowest);
+    }
     vec chain[4] = {lowest, lowest, lowest, lowest};
     int i = 0;
     while (i + 4 * WIDTH <= n) {
