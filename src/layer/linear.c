@@ -11,6 +11,7 @@
 #include "layer/linear.h"
 
 #include "exec/blas.h"
+#include "layer/linear_few.h"
 
 /* Rows of a panel of one sequence: enough that packing the weight costs little. */
 enum { PANEL = 256 };
@@ -19,6 +20,7 @@ enum { PANEL = 256 };
 enum { ROWS_MAX = 1 << 30 };
 
 struct product {
+    const struct linear *linear;
     struct weight weight;
     int outputs, inputs;
     bool add;
@@ -60,6 +62,24 @@ static void for_panels(const struct linear *linear, struct size size,
 
 static void forward(const struct product *p, int rows, float *y, int ld_y,
                     const float *x, int ld_x) {
+    const struct few_product few = {
+        .kernels = p->linear->kernels,
+        .rows = rows,
+        .add = p->add,
+        .outputs = p->outputs,
+        .inputs = p->inputs,
+        .weight = p->weight.data,
+        .x = x,
+        .y = y,
+        .ld_weight = p->weight.ld,
+        .ld_x = ld_x,
+        .ld_y = ld_y,
+    };
+    /* how many rows come together is not the sequence's own */
+    if (!p->linear->reproducible && !p->weight.transposed && attn_linear_is_few(&few)) {
+        attn_linear_few(p->linear->context, &few);
+        return;
+    }
     attn_blas_large(rows, p->outputs, p->inputs, x, ld_x, false, p->weight.data,
                     (int)p->weight.ld, !p->weight.transposed, p->add, y, ld_y);
 }
@@ -100,7 +120,7 @@ void attn_linear(const struct linear *linear, struct size size,
     if (bias != NULL) {
         start_with_bias(linear, size, y, bias, outputs, add);
     }
-    const struct product product = {weight, (int)outputs, (int)inputs,
+    const struct product product = {linear, weight, (int)outputs, (int)inputs,
                                     add || bias != NULL};
     for_panels(linear, size, y, product.outputs, x, product.inputs, forward, &product);
 }
@@ -109,7 +129,7 @@ void attn_linear_input(const struct linear *linear, struct size size,
                        const struct sequences *grad_x, const struct sequences *grad_y,
                        struct weight weight, int64_t outputs, int64_t inputs,
                        bool add) {
-    const struct product product = {weight, (int)outputs, (int)inputs, add};
+    const struct product product = {linear, weight, (int)outputs, (int)inputs, add};
     for_panels(linear, size, grad_x, product.inputs, grad_y, product.outputs, backward,
                &product);
 }
@@ -119,7 +139,8 @@ void attn_linear_parameters(const struct linear *linear, struct size size,
                             const struct sequences *grad_y, const struct sequences *x,
                             int64_t outputs, int64_t inputs) {
     if (grad_weight.data != NULL) {
-        const struct product product = {grad_weight, (int)outputs, (int)inputs, true};
+        const struct product product = {linear, grad_weight, (int)outputs, (int)inputs,
+                                        true};
         for_panels(linear, size, x, product.inputs, grad_y, product.outputs, gradient,
                    &product);
     }
