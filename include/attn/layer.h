@@ -18,9 +18,10 @@
  *
  * Products with parameters are each one call of BLAS, or several for up to 8 rows, made
  * from the calling thread under a lock of libattn's, with the BLAS settings of the
- * application: give BLAS as many threads as the context has. The bits of a result may
- * depend on the batch and its padding, unless attn_layer_set_reproducible() says
- * otherwise.
+ * application: give BLAS as many threads as the context has. Up to 8 rows are computed
+ * without BLAS, by the context's threads, where BLAS has no kernels for small matrices.
+ * The bits of a result may depend on the batch and its padding, unless
+ * attn_layer_set_reproducible() says otherwise.
  */
 #ifndef ATTN_LAYER_H
 #define ATTN_LAYER_H

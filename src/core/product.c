@@ -20,7 +20,21 @@ static void product(const struct kernels *kernels, int m, int n, int k, float al
                          a.transposed ? a.ld : 1, b, ldb, accumulate, c, ldc);
     } else {
         attn_blas_product(m, n, k, alpha, a.data, (int)a.ld, a.transposed, b, (int)ldb,
-                          accumulate, c, (int)ldc);
+                          false, accumulate, c, (int)ldc);
+    }
+}
+
+/* One block of c, of whole rows of a and b. */
+static void product_of_rows(const struct kernels *kernels, int depth, int m, int n,
+                            int k, float alpha, const float *a, int64_t lda,
+                            const float *b, int64_t ldb, float *c, int64_t ldc) {
+    if (m == 1 || n == 1 || alpha == 0.0f || (int64_t)m * n * k <= SMALL) {
+        kernels->few_scores(ATTN_F32, m, n, k, alpha, a, lda, b, ldb, c, ldc);
+        return;
+    }
+    for (int l = 0; l < k; l += depth) {
+        attn_blas_product(m, n, (int)min_i64(depth, k - l), alpha, a + l, (int)lda,
+                          false, b + l, (int)ldb, true, l > 0, c, (int)ldc);
     }
 }
 
@@ -53,6 +67,20 @@ void attn_product(const struct kernels *kernels, struct cut cut, int m, int n, i
                         b + l * ldb + j, ldb, accumulate || l > 0, c + i * ldc + j,
                         ldc);
             }
+        }
+    }
+}
+
+void attn_product_rows(const struct kernels *kernels, struct cut cut, int m, int n,
+                       int k, float alpha, const float *a, int64_t lda, const float *b,
+                       int64_t ldb, float *c, int64_t ldc) {
+    const int rows = part_of(m, cut.edge), columns = part_of(n, cut.edge);
+    const int depth = part_of(k, cut.depth);
+    for (int i = 0; i < m; i += rows) {
+        for (int j = 0; j < n; j += columns) {
+            product_of_rows(kernels, depth, (int)min_i64(rows, m - i),
+                            (int)min_i64(columns, n - j), k, alpha, a + i * lda, lda,
+                            b + j * ldb, ldb, c + i * ldc + j, ldc);
         }
     }
 }

@@ -29,4 +29,9 @@ void attn_product(const struct kernels *kernels, struct cut cut, int m, int n, i
                   float alpha, struct operand a, const float *b, int64_t ldb,
                   bool accumulate, float *c, int64_t ldc);
 
+/* c = alpha a b^T, likewise, for m rows of a and n of b, of k numbers each. */
+void attn_product_rows(const struct kernels *kernels, struct cut cut, int m, int n,
+                       int k, float alpha, const float *a, int64_t lda, const float *b,
+                       int64_t ldb, float *c, int64_t ldc);
+
 #endif

@@ -98,6 +98,27 @@ struct matrix attn_grad_out_tile(const struct work *work, const struct head *hea
                       head->problem->value_dim);
 }
 
+/* The same from keys as rows, where they lie. */
+static void scores_of_rows(struct work *work, const struct head *head,
+                           const struct tile *tile, struct matrix query, float *scores,
+                           int64_t ld) {
+    const struct toolbox *tools = work->tools;
+    const int dim = head->problem->key_dim;
+    const enum stage before = work_turn(work, STAGE_COPIES);
+    const float *keys = attn_source_floats(&head->key, tile->key, tile->keys);
+    int64_t ld_keys = head->key.stride;
+    if (keys == NULL) {
+        keys =
+            attn_panel_plain_keys(&work->panel, head, tile->key / tools->recipe.tile_k);
+        ld_keys = dim;
+    }
+    work_turn(work, STAGE_SCORES);
+    attn_product_rows(tools->kernels, tools->recipe.cut, tile->rows, tile->keys, dim,
+                      head->problem->scale, query.data, query.ld, keys, ld_keys, scores,
+                      ld);
+    work_turn(work, before);
+}
+
 void attn_scores_product(struct work *work, const struct head *head,
                          const struct tile *tile, struct matrix query, float *scores,
                          int64_t ld) {
@@ -105,6 +126,10 @@ void attn_scores_product(struct work *work, const struct head *head,
     const int tile_k = tools->recipe.tile_k;
     if (work_few(work, head)) {
         attn_few_scores(work, head, tile, tile->rows, query, scores, ld);
+        return;
+    }
+    if (!tools->recipe.turn_keys && head->key.order != ORDER_KEY_BLOCKS) {
+        scores_of_rows(work, head, tile, query, scores, ld);
         return;
     }
     const enum stage before = work_turn(work, STAGE_COPIES);

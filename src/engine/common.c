@@ -13,6 +13,9 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
     const size_t size = sizeof(float);
     return attn_layout_book(layout, REGION_PANEL_KEYS, panel_keys, problem->key_dim,
                             size) &&
+           attn_layout_book(layout, REGION_PANEL_PLAIN_KEYS,
+                            recipe->turn_keys ? 0 : panel_keys, problem->key_dim,
+                            size) &&
            attn_layout_book(layout, REGION_PANEL_VALUES, panel_keys, problem->value_dim,
                             size) &&
            attn_layout_book(layout, REGION_PANEL_ROWS, recipe->tile_k,

@@ -129,15 +129,16 @@ static void describe_openblas(const char *config) {
 
 #if defined(__x86_64__)
     found.small_kernels = has_small_kernels(core, release);
-    found.volume = found.small_kernels ? SMALL_VOLUME : 262144;
+    found.volume_rows = 262144;
 #elif defined(__aarch64__)
-    found.volume = 120000;
+    found.volume_rows = 120000;
 #else
-    found.volume = 262144;
+    found.volume_rows = 262144;
 #endif
-    if (flavour == 0 && !found.small_kernels) {
-        found.volume = INT64_MAX; /* it has no threads to lock out */
+    if (flavour == 0) {
+        found.volume_rows = INT64_MAX; /* it has no threads to lock out */
     }
+    found.volume = found.small_kernels ? SMALL_VOLUME : found.volume_rows;
     found.one_at_a_time = flavour == 0 && strstr(config, "USE_LOCKING") == NULL;
     found.reproducible = true;
     snprintf(found.name, sizeof found.name, OPENBLAS "%ld.%ld.%ld (%s, %s)",
@@ -162,7 +163,7 @@ static void look_at_provider(void) {
         describe_openblas(config);
         return;
     }
-    found.volume = INT64_MAX;
+    found.volume = found.volume_rows = INT64_MAX;
     found.reproducible = true;
     const char *blis = text_of("bli_info_get_version_str");
     if (blis[0] != '\0' || installed_as_blis()) {
@@ -233,22 +234,22 @@ void attn_blas_large(int m, int n, int k, const float *a, int lda, bool transpos
     unlock_one_caller();
 }
 
-/* True if no other thread may call BLAS during this product, of no transposed b. */
-static bool is_alone(const struct blas *blas, int m, int n, int k) {
-    const bool small =
-        blas->small_kernels && m > 1 && n > 1 && (int64_t)m * n * k <= SMALL_VOLUME;
+/* True if no other thread may call BLAS during this product. */
+static bool is_alone(const struct blas *blas, int m, int n, int k, bool transpose_b) {
+    const bool small = blas->small_kernels && !transpose_b && m > 1 && n > 1 &&
+                       (int64_t)m * n * k <= SMALL_VOLUME;
     return blas->one_at_a_time && !small;
 }
 
 void attn_blas_product(int m, int n, int k, float alpha, const float *a, int lda,
-                       bool transpose_a, const float *b, int ldb, bool accumulate,
-                       float *c, int ldc) {
-    const bool alone = is_alone(attn_blas(), m, n, k);
+                       bool transpose_a, const float *b, int ldb, bool transpose_b,
+                       bool accumulate, float *c, int ldc) {
+    const bool alone = is_alone(attn_blas(), m, n, k, transpose_b);
     if (alone) {
         lock_one_caller();
     }
-    cblas_sgemm(ROW_MAJOR, transposition(transpose_a), NO_TRANSPOSE, m, n, k, alpha, a,
-                lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
+    cblas_sgemm(ROW_MAJOR, transposition(transpose_a), transposition(transpose_b), m, n,
+                k, alpha, a, lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
     if (alone) {
         unlock_one_caller();
     }

@@ -1,13 +1,13 @@
 /*
  * The table, and its text:
  *
- *     attn-tuning 1
+ *     attn-tuning 2
  *     version 0.1.0
  *     cpu AMD EPYC
  *     isa avx512
  *     blas OpenBLAS 0.3.21 (Cooperlake, pthread)
  *     policy 0
- *     entry 64 64 1 64 128 64 128 512 8 512 512 97000
+ *     entry 64 64 1 64 128 64 128 512 8 1 512 512 97000
  *     ...
  *     end
  */
@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "attn/version.h"
+#include "base/arith.h"
 #include "base/cpu.h"
 #include "base/status.h"
 #include "base/text.h"
@@ -74,10 +75,16 @@ static bool is_size(int32_t size, int32_t most) {
     return size >= 16 && size <= most && size % 16 == 0;
 }
 
+int64_t attn_tuning_volume(const struct attn_context *context, bool turn_keys) {
+    const struct blas *blas = attn_blas();
+    return context->blas_policy != ATTN_BLAS_SAFE ? INT64_MAX
+           : turn_keys                            ? blas->volume
+                       : min_i64(blas->volume, blas->volume_rows);
+}
+
 attn_status attn_tuning_check(const struct attn_context *context,
                               const struct tuned *entry) {
-    const int64_t volume =
-        context->blas_policy == ATTN_BLAS_SAFE ? attn_blas()->volume : INT64_MAX;
+    const int64_t volume = attn_tuning_volume(context, entry->turn_keys != 0);
     REQUIRE(entry->key_dim >= 1 && entry->value_dim >= 1 && entry->group >= 1,
             ATTN_ERR_INVALID, "tuning for dims %d and %d, %d heads of a group",
             (int)entry->key_dim, (int)entry->value_dim, (int)entry->group);
@@ -100,6 +107,8 @@ attn_status attn_tuning_check(const struct attn_context *context,
             "%d keys at once are not within 0 to %d, or %d few queries not within %d",
             (int)entry->dense_keys, (int)TUNED_DENSE, (int)entry->few_rows,
             (int)TUNED_FEW);
+    REQUIRE(entry->turn_keys == 0 || entry->turn_keys == 1, ATTN_ERR_INVALID,
+            "keys are transposed, 1, or not, 0, and not %d", (int)entry->turn_keys);
     REQUIRE(entry->q_length >= 0 && entry->kv_length >= 0 && entry->megaflops >= 0,
             ATTN_ERR_INVALID, "%d MFLOP/s measured with %d queries and %d keys",
             (int)entry->megaflops, (int)entry->q_length, (int)entry->kv_length);
@@ -112,7 +121,7 @@ static void write_fact(const struct attn_context *context, int fact, char *line)
     char cpu[CPU_NAME];
     switch (fact) {
     case 0:
-        attn_text_add(&text, "attn-tuning 1");
+        attn_text_add(&text, "attn-tuning 2");
         break;
     case 1:
         attn_text_add(&text, "version %d.%d.%d", ATTN_VERSION_MAJOR, ATTN_VERSION_MINOR,

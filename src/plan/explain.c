@@ -112,6 +112,9 @@ size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) 
     explain_masks(&text, plan);
     attn_text_add(&text, "tiles: %d queries x %d keys; blocks of %d queries\n",
                   tools->recipe.tile_q, tools->recipe.tile_k, tools->block_rows);
+    attn_text_add(&text, "keys: %s\n",
+                  tools->recipe.turn_keys ? "transposed for their product"
+                                          : "rows in their product, as they lie");
     explain_tuning(&text, plan);
     attn_text_add(&text, "splits: at least %d keys of a decoded sequence%s\n",
                   tools->recipe.split_tiles * tools->recipe.tile_k,

@@ -62,7 +62,8 @@ static struct recipe choose_tiles(const struct attn_plan *plan,
     if (tuned != NULL) {
         return (struct recipe){.tile_q = tuned->tile_q,
                                .tile_k = tuned->tile_k,
-                               .cut = {tuned->edge, tuned->depth}};
+                               .cut = {tuned->edge, tuned->depth},
+                               .turn_keys = tuned->turn_keys != 0};
     }
     const bool limited =
         blas->volume != INT64_MAX && plan->context->blas_policy == ATTN_BLAS_SAFE;
@@ -70,12 +71,15 @@ static struct recipe choose_tiles(const struct attn_plan *plan,
         const int edge =
             blas->volume >= (int64_t)EDGE * EDGE * EDGE ? EDGE : EDGE_SMALL;
         const int depth = blas->volume >= (int64_t)EDGE * EDGE * DEPTH ? DEPTH : edge;
-        return (struct recipe){
-            .tile_q = edge, .tile_k = 2 * edge, .cut = {edge, depth}};
+        return (struct recipe){.tile_q = edge,
+                               .tile_k = 2 * edge,
+                               .cut = {edge, depth},
+                               .turn_keys = true};
     }
     return (struct recipe){.tile_q = LARGE_TILE_Q,
                            .tile_k = LARGE_TILE_K,
-                           .cut = {LARGE_EDGE, LARGE_EDGE}};
+                           .cut = {LARGE_EDGE, LARGE_EDGE},
+                           .turn_keys = true};
 }
 
 const struct tuned *attn_plan_tuned(const struct attn_plan *plan) {

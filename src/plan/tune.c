@@ -117,6 +117,7 @@ static attn_status take_defaults(struct probe *probe, struct tuned *tuned) {
         .depth = (int32_t)min_i64(recipe->cut.depth, TUNED_TILE_K),
         .dense_keys = recipe->dense_keys,
         .few_rows = (int32_t)min_i64(recipe->few_rows, TUNED_FEW),
+        .turn_keys = recipe->turn_keys ? 1 : 0,
     };
     attn_plan_clear(&plan);
     return ATTN_OK;
@@ -136,8 +137,7 @@ static void add_tiles(struct probe *probe) {
         {32, 256, 64, 128},   {128, 256, 64, 64},   {64, 512, 512, 512},
         {128, 512, 512, 512}, {128, 256, 512, 512}, {256, 512, 512, 512},
     };
-    const int64_t volume =
-        probe->context.blas_policy == ATTN_BLAS_SAFE ? attn_blas()->volume : INT64_MAX;
+    const int64_t volume = attn_tuning_volume(&probe->context, true);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         const int16_t *size = sizes[i];
         const struct tuned *base = &probe->choice[0].tuned;
@@ -158,6 +158,17 @@ static void add_dense(struct probe *probe) {
     const int32_t keys = (int32_t)probe->bounds.kv_length;
     struct tuned *tuned = add_choice(probe);
     tuned->dense_keys = tuned->dense_keys >= keys ? keys - 1 : keys;
+}
+
+/* Keys transposed for their product, or as they lie. */
+static void add_turned(struct probe *probe) {
+    enum { EDGE = 64 };
+    struct tuned *tuned = add_choice(probe);
+    const int64_t volume = attn_tuning_volume(&probe->context, false);
+    tuned->turn_keys = 0;
+    if ((int64_t)tuned->edge * tuned->edge * tuned->depth > volume) {
+        tuned->edge = tuned->depth = (int64_t)EDGE * EDGE * EDGE <= volume ? EDGE : 48;
+    }
 }
 
 /* Decoding, or products of matrices. */
@@ -252,7 +263,9 @@ static attn_status measure(struct probe *probe, double seconds) {
     const bool few = probe->bounds.q_length <= TUNED_FEW;
     if (probe->bounds.q_length > probe->choice[0].tuned.few_rows) {
         add_tiles(probe);
-        TRY(compare(probe, start + 0.7 * seconds));
+        TRY(compare(probe, start + 0.6 * seconds));
+        add_turned(probe);
+        TRY(compare(probe, start + 0.75 * seconds));
         if (automatic && probe->bounds.kv_length <= TUNED_DENSE) {
             add_dense(probe);
             TRY(compare(probe, start + (few ? 0.85 : 1.0) * seconds));
