@@ -73,7 +73,8 @@ product_strip(int rows, int n, int k, vec alpha, const float *a, ptrdiff_t row_a
     }
 }
 
-/* All rows of c; column_a is a constant where this is called, if it is 1. */
+/* All rows of c, the last ones together; column_a is a constant where this is called,
+ * if it is 1. */
 static inline __attribute__((always_inline)) void
 product_strips(int m, int n, int k, vec alpha, const float *a, ptrdiff_t row_a,
                ptrdiff_t column_a, const float *b, ptrdiff_t ldb, bool accumulate,
@@ -83,9 +84,20 @@ product_strips(int m, int n, int k, vec alpha, const float *a, ptrdiff_t row_a,
         product_strip(BLOCK_ROWS, n, k, alpha, a + i * row_a, row_a, column_a, b, ldb,
                       accumulate, c + i * ldc, ldc);
     }
-    for (; i < m; i++) {
-        product_strip(1, n, k, alpha, a + i * row_a, row_a, column_a, b, ldb,
-                      accumulate, c + i * ldc, ldc);
+    a += i * row_a;
+    c += i * ldc;
+    switch (m - i) {
+    case 1:
+        product_strip(1, n, k, alpha, a, row_a, column_a, b, ldb, accumulate, c, ldc);
+        break;
+    case 2:
+        product_strip(2, n, k, alpha, a, row_a, column_a, b, ldb, accumulate, c, ldc);
+        break;
+    case 3:
+        product_strip(3, n, k, alpha, a, row_a, column_a, b, ldb, accumulate, c, ldc);
+        break;
+    default:
+        break;
     }
 }
 
