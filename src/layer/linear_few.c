@@ -32,26 +32,16 @@ bool attn_linear_is_few(const struct few_product *product) {
            product->rows * product->inputs <= NUMBERS_MOST;
 }
 
-static void add(float *y, int64_t ld_y, const float *x, int rows, int n) {
-    for (int r = 0; r < rows; r++) {
-        for (int i = 0; i < n; i++) {
-            y[r * ld_y + i] += x[r * (int64_t)OUTPUTS + i];
-        }
-    }
-}
-
 static void run_piece(const struct few_product *p, int64_t output) {
     const int n = (int)min_i64(OUTPUTS, p->outputs - output);
     const float *weight = p->weight + output * p->ld_weight;
     float *y = p->y + output;
     float products[ROWS_MOST * OUTPUTS];
+    p->kernels->few_scores(ATTN_F32, p->rows, n, (int)p->inputs, 1.0f, p->x, p->ld_x,
+                           weight, p->ld_weight, p->add ? products : y,
+                           p->add ? OUTPUTS : p->ld_y);
     if (p->add) {
-        p->kernels->few_scores(ATTN_F32, p->rows, n, (int)p->inputs, 1.0f, p->x,
-                               p->ld_x, weight, p->ld_weight, products, OUTPUTS);
-        add(y, p->ld_y, products, p->rows, n);
-    } else {
-        p->kernels->few_scores(ATTN_F32, p->rows, n, (int)p->inputs, 1.0f, p->x,
-                               p->ld_x, weight, p->ld_weight, y, p->ld_y);
+        p->kernels->add_bias(y, p->ld_y, p->rows, n, products, OUTPUTS, 1);
     }
 }
 
