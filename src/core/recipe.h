@@ -14,8 +14,8 @@ struct recipe {
     int tile_q;       /* rows of a tile; rows are cut at multiples of it */
     int tile_k;       /* keys of a tile; keys are cut at multiples of it */
     struct cut cut;   /* of products */
-    bool turn_keys;   /* keys are transposed for the first product; not: BLAS takes them
-                         as rows, which some need more time for */
+    bool turn_keys;   /* keys of tensors are transposed for their product; otherwise
+                         BLAS takes them as rows */
     int64_t few_rows; /* sequences of up to so many queries have no products of
                          matrices, but kernels for a few rows; 0: none */
     int dense_keys;   /* others with up to so many keys have one softmax over all */

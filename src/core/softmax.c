@@ -147,8 +147,10 @@ void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,
         softmax->factor[r] = sinks ? add_sink(softmax, r, head->sink) : 1.0f;
     }
     divide(softmax->factor, softmax->sum, rows);
-    for (int r = 0; r < rows && has_statistics(head->call); r++) {
-        write_row(head, row + r, softmax->maximum[r], softmax->sum[r]);
+    if (has_statistics(head->call)) {
+        for (int r = 0; r < rows; r++) {
+            write_row(head, row + r, softmax->maximum[r], softmax->sum[r]);
+        }
     }
     write_out(softmax, kernels, head, row);
     if (sinks) {

@@ -98,7 +98,7 @@ struct matrix attn_grad_out_tile(const struct work *work, const struct head *hea
                       head->problem->value_dim);
 }
 
-/* The same from keys as rows, where they lie. */
+/* attn_scores_product() from keys as rows, where they lie. */
 static void scores_of_rows(struct work *work, const struct head *head,
                            const struct tile *tile, struct matrix query, float *scores,
                            int64_t ld) {

@@ -43,6 +43,12 @@ static inline __attribute__((always_inline)) void vec_powers(const float power[]
     }
 }
 
+/* The polynomial that goes with as many roots as there are. */
+static inline __attribute__((always_inline)) const float *
+power_of_roots(const float *by_1, const float *by_8, const float *by_16) {
+    return ROOTS == 1 ? by_1 : ROOTS == 8 ? by_8 : by_16;
+}
+
 /*
  * 2^(n + f), where z = n + shifter; 0 where y < least. The polynomials for 2^f are
  * those of least largest relative error (0.04, 0.45 and 0.03 u for 1, 8 and 16 roots)
@@ -53,7 +59,7 @@ static inline vec vec_power(vec z, vec f, vec y, float least) {
                                  0x1.c6ae72p-5f,  0x1.ebfbe2p-3f,  0x1.62e432p-1f};
     static const float by_8[] = {0x1.c6a004p-5f, 0x1.ec0c32p-3f, 0x1.62e432p-1f};
     static const float by_16[] = {0x1.c6ac6ap-5f, 0x1.ebfff4p-3f, 0x1.62e430p-1f};
-    vec_powers(ROOTS == 1 ? by_1 : ROOTS == 8 ? by_8 : by_16, &f, &z, &y, least, 1);
+    vec_powers(power_of_roots(by_1, by_8, by_16), &f, &z, &y, least, 1);
     return f;
 }
 
@@ -89,10 +95,7 @@ static inline __attribute__((always_inline)) void vec_exp_weights(vec x[], int c
         const vec n = vec_sub(z[i], vec_set(shifter));
         r[i] = vec_mulsub(n, vec_set(log_2), x[i]);
     }
-    vec_powers(ROOTS == 1   ? by_1
-               : ROOTS == 8 ? by_8
-                            : by_16,
-               r, z, x, lowest_power, count);
+    vec_powers(power_of_roots(by_1, by_8, by_16), r, z, x, lowest_power, count);
     UNROLL_LOOP
     for (int i = 0; i < count; i++) {
         x[i] = r[i];

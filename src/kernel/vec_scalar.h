@@ -182,12 +182,16 @@ static inline void vec_gather(const float *from, vec *a, vec *b) {
     *a = from[0];
     *b = from[1];
 }
-/* Transposes a square of WIDTH rows in place */
+/*
+ * The lanes of a and b in pairs that are `distance` apart, one of each pair in low and
+ * one in high: added up, each vector takes half as many lanes, side by side
+ */
 static inline void vec_fold(vec a, vec b, int distance, vec *low, vec *high) {
     (void)distance; /* one lane has no halves: never asked for */
     *low = a;
     *high = b;
 }
+/* Transposes a square of WIDTH rows in place */
 static inline void vec_transpose(vec row[WIDTH]) {
     (void)row;
 }

@@ -160,14 +160,15 @@ static void add_dense(struct probe *probe) {
     tuned->dense_keys = tuned->dense_keys >= keys ? keys - 1 : keys;
 }
 
-/* Keys transposed for their product, or as they lie. */
+/* Keys as they lie, not transposed, in products that BLAS allows of that kind. */
 static void add_turned(struct probe *probe) {
-    enum { EDGE = 64 };
+    enum { EDGE = 64, EDGE_SMALL = 48 }; /* as plan/recipe.c has them */
     struct tuned *tuned = add_choice(probe);
     const int64_t volume = attn_tuning_volume(&probe->context, false);
     tuned->turn_keys = 0;
     if ((int64_t)tuned->edge * tuned->edge * tuned->depth > volume) {
-        tuned->edge = tuned->depth = (int64_t)EDGE * EDGE * EDGE <= volume ? EDGE : 48;
+        tuned->edge = tuned->depth =
+            (int64_t)EDGE * EDGE * EDGE <= volume ? EDGE : EDGE_SMALL;
     }
 }
 
