@@ -120,17 +120,27 @@ static void types(void **state) {
     refused(ATTN_ERR_INVALID, "out|aligned|2 bytes");
 }
 
+/* Room for an input and for out, apart from all other tensors. */
+static char room[1 << 14];
+
+/* Refused: out so many bytes behind the start of an input. */
+static void out_in(const attn_tensor **member, int bytes, const char *says) {
+    const attn_tensor *before = *member;
+    attn_tensor moved = *before;
+    moved.data = room;
+    *member = &moved;
+    changed.data = room + bytes;
+    refused(ATTN_ERR_INVALID, says);
+    *member = before;
+}
+
 /* Ranges are told in bytes, of whatever the elements are. */
 static void overlaps(void **state) {
     (void)state;
-    attn_tensor *out = change(&call.args.out);
-    out->data = (char *)call.inputs.key_scales.data + 2;
-    refused(ATTN_ERR_INVALID, "out overlaps key_scales");
-    out->data = (char *)call.inputs.key.data +
-                (call.inputs.key.data != NULL && (uintptr_t)call.inputs.key.data % 2);
-    refused(ATTN_ERR_INVALID, "out overlaps key");
-    out->data = call.inputs.query.data;
-    refused(ATTN_ERR_INVALID, "out overlaps query");
+    change(&call.args.out);
+    out_in(&call.args.key_scales, 2, "out overlaps key_scales");
+    out_in(&call.args.key, 2 * 17 * 8 - 2, "out overlaps key");
+    out_in(&call.args.query, 0, "out overlaps query");
 }
 
 static void backward_refused(struct test_backward *backward, const char *says) {
