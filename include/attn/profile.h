@@ -18,7 +18,8 @@ extern "C" {
  * before it starts threads. Calls that run at the same time need one each. Since 0.1.
  *
  * Reading the clock takes some 25 ns, a dozen times for each tile of scores: some
- * percent of a call. Bits of results stay the same.
+ * percent of a call; and heads of few keys, which one kernel may compute whole, are
+ * computed in steps. Bits of results stay the same.
  */
 typedef struct attn_profile {
     int64_t size;      /* sizeof(attn_profile) as the caller knows it */

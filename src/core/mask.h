@@ -49,6 +49,12 @@ void attn_masks_apply(const struct mask_list *list, const struct head *head,
 void attn_band_keys(const struct head *head, int64_t row, int64_t rows, int64_t *first,
                     int64_t *end);
 
+/*
+ * The band of a row as it would be without ends and without a prefix: row r after it
+ * attends keys from *first + r to before *end + r.
+ */
+void attn_band_line(const struct head *head, int64_t row, int64_t *first, int64_t *end);
+
 extern const struct mask attn_mask_band;
 extern const struct mask attn_mask_documents;
 extern const struct mask attn_mask_ranks;

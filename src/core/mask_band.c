@@ -43,6 +43,17 @@ void attn_band_keys(const struct head *head, int64_t row, int64_t rows, int64_t 
     *end = max_i64(*first, end_key(head, row + rows - 1));
 }
 
+void attn_band_line(const struct head *head, int64_t row, int64_t *first,
+                    int64_t *end) {
+    const struct problem *problem = head->problem;
+    const int64_t p = row + head->offset;
+    *first = problem->left < 0 ? INT64_MIN : p - problem->left;
+    *end = problem->causal ? p + 1 : INT64_MAX;
+    if (problem->right >= 0) {
+        *end = min_i64(*end, p + problem->right + 1);
+    }
+}
+
 static bool present(const struct problem *problem) {
     return problem->causal || problem->left >= 0 || problem->right >= 0;
 }

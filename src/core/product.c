@@ -10,12 +10,10 @@
 #include "base/arith.h"
 #include "exec/blas.h"
 
-enum { SMALL = 32 * 32 * 32 };
-
 static void product(const struct kernels *kernels, int m, int n, int k, float alpha,
                     struct operand a, const float *b, int64_t ldb, bool accumulate,
                     float *c, int64_t ldc) {
-    if (m == 1 || n == 1 || alpha == 0.0f || (int64_t)m * n * k <= SMALL) {
+    if (alpha == 0.0f || product_is_small(m, n, k)) {
         kernels->product(m, n, k, alpha, a.data, a.transposed ? 1 : a.ld,
                          a.transposed ? a.ld : 1, b, ldb, accumulate, c, ldc);
     } else {
@@ -28,7 +26,7 @@ static void product(const struct kernels *kernels, int m, int n, int k, float al
 static void product_of_rows(const struct kernels *kernels, int depth, int m, int n,
                             int k, float alpha, const float *a, int64_t lda,
                             const float *b, int64_t ldb, float *c, int64_t ldc) {
-    if (m == 1 || n == 1 || alpha == 0.0f || (int64_t)m * n * k <= SMALL) {
+    if (alpha == 0.0f || product_is_small(m, n, k)) {
         kernels->few_scores(ATTN_F32, m, n, k, alpha, a, lda, b, ldb, c, ldc);
         return;
     }

@@ -19,6 +19,12 @@ struct cut {
     int edge, depth;
 };
 
+/* True if a product of these sizes is computed by a kernel of our own. */
+static inline bool product_is_small(int m, int n, int k) {
+    enum { SMALL = 32 * 32 * 32 };
+    return m == 1 || n == 1 || (int64_t)m * n * k <= SMALL;
+}
+
 /*
  * c = alpha a b, or c += alpha a b with accumulate; a is m x k, b is k x n, row-major.
  * What is larger than `cut` allows is computed by several products. That keeps m n k

@@ -99,6 +99,15 @@ static void write_row(const struct head *head, int64_t row, float maximum, float
     }
 }
 
+void attn_softmax_write_rows(const struct softmax *softmax, const struct head *head,
+                             int64_t row) {
+    if (has_statistics(head->call)) {
+        for (int r = 0; r < softmax->rows; r++) {
+            write_row(head, row + r, softmax->maximum[r], softmax->sum[r]);
+        }
+    }
+}
+
 /* Divides factors of rows by their sums; 0 for empty rows. */
 static void divide(float *factor, const float *sum, int rows) {
     for (int r = 0; r < rows; r++) {
@@ -147,11 +156,7 @@ void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,
         softmax->factor[r] = sinks ? add_sink(softmax, r, head->sink) : 1.0f;
     }
     divide(softmax->factor, softmax->sum, rows);
-    if (has_statistics(head->call)) {
-        for (int r = 0; r < rows; r++) {
-            write_row(head, row + r, softmax->maximum[r], softmax->sum[r]);
-        }
-    }
+    attn_softmax_write_rows(softmax, head, row);
     write_out(softmax, kernels, head, row);
     if (sinks) {
         for (int r = 0; r < rows; r++) {

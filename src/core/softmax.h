@@ -48,6 +48,10 @@ void attn_softmax_expect(const struct softmax *softmax, const struct head *head,
 void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,
                          const struct head *head, int64_t row);
 
+/* Of that, lse, row_max and row_sum alone, where the call asks for them. */
+void attn_softmax_write_rows(const struct softmax *softmax, const struct head *head,
+                             int64_t row);
+
 /* Writes rows [row, end) as rows with nothing to attend to. */
 void attn_softmax_empty_rows(const struct head *head, int64_t row, int64_t end);
 

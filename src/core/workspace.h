@@ -21,6 +21,7 @@ enum region {
     REGION_FINITE,        /* rows of a factor with what is not finite zeroed */
     REGION_ATTENDED,      /* which pairs of a tile the masks leave */
     REGION_COVER,         /* how much the masks leave of each tile of keys */
+    REGION_SMALL,         /* queries and scores of the small engine */
     /* of the decode engine */
     REGION_STACK,       /* the heads of a stack */
     REGION_TILE_VALUES, /* weighted sums of a tile's values */

@@ -29,6 +29,17 @@ struct engine {
 extern const struct engine attn_engine_dense;
 extern const struct engine attn_engine_flash;
 extern const struct engine attn_engine_decode;
+extern const struct engine attn_engine_small;
+
+/* The most keys for which the small engine can stand in for the dense one. */
+int64_t attn_small_keys(const struct toolbox *tools);
+
+/*
+ * True if the small engine can stand in for the dense one in a sequence with so many
+ * rows and keys: to the bit, so it may depend on anything.
+ */
+bool attn_small_fits(const struct toolbox *tools, const struct call *call, int64_t rows,
+                     int64_t keys);
 
 /* Books what all engines need. */
 bool attn_engine_book(struct layout *layout, const struct toolbox *tools);

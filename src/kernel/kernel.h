@@ -31,6 +31,23 @@ struct dropout_key {
     uint32_t threshold;
 };
 
+/*
+ * Attention of the rows of a head with all its keys, of which there are at most two
+ * vectors. With a band, row r attends the keys from r + first to before r + end, which
+ * lie between -2^20 and 2^20.
+ */
+struct small {
+    int rows, keys, key_dim, value_dim;
+    float scale;
+    bool band;
+    int first, end;
+    const float *query, *key, *value;
+    ptrdiff_t ld_query, ld_key, ld_value;
+    float *out;
+    ptrdiff_t ld_out;
+    float *maximum, *sum, *factor; /* of each row: as after softmax; 1 / sum or 0 */
+};
+
 /* The most values that are summed up one by one. */
 enum { SUM_KEYS = 512 };
 
@@ -134,6 +151,17 @@ struct kernels {
      */
     bool (*softmax)(float *s, ptrdiff_t ld, int rows, int n, float *maximum, float *sum,
                     float *rescale);
+
+    /*
+     * All of attention: the product of queries and keys, the first step of softmax,
+     * the product of weights and values, times 1 / sum, or 0 where sum is 0. Its bits
+     * are those of the kernels for these, one after the other, if values are finite,
+     * but for the sign of a maximum of 0.
+     *
+     * scratch: 2 width floats and key_dim, rounded up to a multiple of width, width
+     * times.
+     */
+    void (*small)(const struct small *small, float *scratch);
 
     /*
      * s = exp(s - maximum[r]) factor[r], exp with the error and limits of softmax; 0

@@ -5,6 +5,8 @@
 #ifndef ATTN_KERNEL_TMPL_PRODUCT_H
 #define ATTN_KERNEL_TMPL_PRODUCT_H
 
+#include "kernel/tmpl_some.h"
+
 /*
  * Rows and vectors of the register block: 4 x 2 accumulators hide the latency of
  * FMA.
@@ -13,12 +15,13 @@ enum { BLOCK_ROWS = 4, BLOCK_VECS = 2 };
 
 /*
  * A block of rows x (vecs * WIDTH) of c, or with part > 0 only the first part columns
- * of one vector. All but the pointers are constants where this is called.
+ * of one vector. Row r of the product is multiplied by alpha[r * step]. All but the
+ * pointers are constants where this is called.
  */
 static inline __attribute__((always_inline)) void
-product_block(int rows, int vecs, int part, int k, vec alpha, const float *a,
-              ptrdiff_t row_a, ptrdiff_t column_a, const float *b, ptrdiff_t ldb,
-              bool accumulate, float *c, ptrdiff_t ldc) {
+product_block(int rows, int vecs, int part, int k, const float *alpha, int step,
+              const float *a, ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
+              ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
     vec sum[BLOCK_ROWS][BLOCK_VECS];
     for (int r = 0; r < rows; r++) {
         for (int v = 0; v < vecs; v++) {
@@ -40,8 +43,9 @@ product_block(int rows, int vecs, int part, int k, vec alpha, const float *a,
     }
     for (int r = 0; r < rows; r++) {
         float *p = c + r * ldc;
+        const vec factor = vec_set(alpha[r * step]);
         for (int v = 0; v < vecs; v++, p += WIDTH) {
-            vec y = vec_mul(alpha, sum[r][v]);
+            vec y = vec_mul(factor, sum[r][v]);
             if (part > 0) {
                 y = accumulate ? vec_add(vec_load_part(p, part, 0.0f), y) : y;
                 vec_store_part(p, part, y);
@@ -55,20 +59,20 @@ product_block(int rows, int vecs, int part, int k, vec alpha, const float *a,
 
 /* The strip of `rows` rows of c; rows is a constant where this is called. */
 static inline __attribute__((always_inline)) void
-product_strip(int rows, int n, int k, vec alpha, const float *a, ptrdiff_t row_a,
-              ptrdiff_t column_a, const float *b, ptrdiff_t ldb, bool accumulate,
-              float *c, ptrdiff_t ldc) {
+product_strip(int rows, int n, int k, const float *alpha, int step, const float *a,
+              ptrdiff_t row_a, ptrdiff_t column_a, const float *b, ptrdiff_t ldb,
+              bool accumulate, float *c, ptrdiff_t ldc) {
     int j = 0;
     for (; j + 2 * WIDTH <= n; j += 2 * WIDTH) {
-        product_block(rows, 2, 0, k, alpha, a, row_a, column_a, b + j, ldb, accumulate,
-                      c + j, ldc);
+        product_block(rows, 2, 0, k, alpha, step, a, row_a, column_a, b + j, ldb,
+                      accumulate, c + j, ldc);
     }
     for (; j + WIDTH <= n; j += WIDTH) {
-        product_block(rows, 1, 0, k, alpha, a, row_a, column_a, b + j, ldb, accumulate,
-                      c + j, ldc);
+        product_block(rows, 1, 0, k, alpha, step, a, row_a, column_a, b + j, ldb,
+                      accumulate, c + j, ldc);
     }
     if (j < n) {
-        product_block(rows, 1, n - j, k, alpha, a, row_a, column_a, b + j, ldb,
+        product_block(rows, 1, n - j, k, alpha, step, a, row_a, column_a, b + j, ldb,
                       accumulate, c + j, ldc);
     }
 }
@@ -76,25 +80,29 @@ product_strip(int rows, int n, int k, vec alpha, const float *a, ptrdiff_t row_a
 /* All rows of c, the last ones together; column_a is a constant where this is called,
  * if it is 1. */
 static inline __attribute__((always_inline)) void
-product_strips(int m, int n, int k, vec alpha, const float *a, ptrdiff_t row_a,
-               ptrdiff_t column_a, const float *b, ptrdiff_t ldb, bool accumulate,
-               float *c, ptrdiff_t ldc) {
+product_strips(int m, int n, int k, const float *alpha, int step, const float *a,
+               ptrdiff_t row_a, ptrdiff_t column_a, const float *b, ptrdiff_t ldb,
+               bool accumulate, float *c, ptrdiff_t ldc) {
     int i = 0;
     for (; i + BLOCK_ROWS <= m; i += BLOCK_ROWS) {
-        product_strip(BLOCK_ROWS, n, k, alpha, a + i * row_a, row_a, column_a, b, ldb,
-                      accumulate, c + i * ldc, ldc);
+        product_strip(BLOCK_ROWS, n, k, alpha + i * step, step, a + i * row_a, row_a,
+                      column_a, b, ldb, accumulate, c + i * ldc, ldc);
     }
     a += i * row_a;
     c += i * ldc;
+    alpha += i * step;
     switch (m - i) {
     case 1:
-        product_strip(1, n, k, alpha, a, row_a, column_a, b, ldb, accumulate, c, ldc);
+        product_strip(1, n, k, alpha, step, a, row_a, column_a, b, ldb, accumulate, c,
+                      ldc);
         break;
     case 2:
-        product_strip(2, n, k, alpha, a, row_a, column_a, b, ldb, accumulate, c, ldc);
+        product_strip(2, n, k, alpha, step, a, row_a, column_a, b, ldb, accumulate, c,
+                      ldc);
         break;
     case 3:
-        product_strip(3, n, k, alpha, a, row_a, column_a, b, ldb, accumulate, c, ldc);
+        product_strip(3, n, k, alpha, step, a, row_a, column_a, b, ldb, accumulate, c,
+                      ldc);
         break;
     default:
         break;
@@ -104,34 +112,44 @@ product_strips(int m, int n, int k, vec alpha, const float *a, ptrdiff_t row_a,
 static void kernel_product(int m, int n, int k, float alpha, const float *a,
                            ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
                            ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
-    const vec factor = vec_set(alpha);
     if (column_a == 1) {
-        product_strips(m, n, k, factor, a, row_a, 1, b, ldb, accumulate, c, ldc);
+        product_strips(m, n, k, &alpha, 0, a, row_a, 1, b, ldb, accumulate, c, ldc);
     } else {
-        product_strips(m, n, k, factor, a, row_a, column_a, b, ldb, accumulate, c, ldc);
+        product_strips(m, n, k, &alpha, 0, a, row_a, column_a, b, ldb, accumulate, c,
+                       ldc);
     }
 }
 
-/* One square of WIDTH, or what of it lies within rows and n. */
-static inline void transpose_square(float *to, ptrdiff_t ld_to, const float *from,
-                                    ptrdiff_t ld_from, int rows, int n) {
-    vec square[WIDTH];
-    for (int r = 0; r < WIDTH; r++) {
-        if (r >= rows) {
-            square[r] = vec_set(0.0f);
-        } else if (n < WIDTH) {
-            square[r] = vec_load_part(from + r * ld_from, n, 0.0f);
-        } else {
-            square[r] = vec_load(from + r * ld_from);
+/* The transpose of a square of WIDTH, 0 for what of it is not within rows and n. */
+static inline void turned_square(vec square[WIDTH], const float *from, ptrdiff_t ld,
+                                 int rows, int n) {
+    if (rows >= WIDTH && n >= WIDTH) {
+        UNROLL_LOOP
+        for (int r = 0; r < WIDTH; r++) {
+            square[r] = vec_load(from + r * ld);
+        }
+    } else {
+        for (int r = 0; r < WIDTH; r++) {
+            square[r] = r < rows ? load_some(from + r * ld, n, 0.0f) : vec_set(0.0f);
         }
     }
     vec_transpose(square);
-    for (int c = 0; c < WIDTH && c < n; c++) {
-        if (rows < WIDTH) {
-            vec_store_part(to + c * ld_to, rows, square[c]);
-        } else {
+}
+
+/* A square of WIDTH, or what of it lies within rows and n. */
+static inline void transpose_square(float *to, ptrdiff_t ld_to, const float *from,
+                                    ptrdiff_t ld_from, int rows, int n) {
+    vec square[WIDTH];
+    turned_square(square, from, ld_from, rows, n);
+    if (rows >= WIDTH && n >= WIDTH) {
+        UNROLL_LOOP
+        for (int c = 0; c < WIDTH; c++) {
             vec_store(to + c * ld_to, square[c]);
         }
+        return;
+    }
+    for (int c = 0; c < WIDTH && c < n; c++) {
+        store_some(to + c * ld_to, rows, square[c]);
     }
 }
 

@@ -19,6 +19,8 @@
 #include "kernel/tmpl_score.h"
 #include "kernel/tmpl_softmax.h"
 
+#include "kernel/tmpl_small.h"
+
 const struct kernels KERNELS_NAME = {
     .isa = KERNELS_ISA,
     .width = WIDTH,
@@ -37,6 +39,7 @@ const struct kernels KERNELS_NAME = {
     .scan_bias = kernel_scan_bias,
     .all_finite = kernel_all_finite,
     .softmax = kernel_softmax,
+    .small = kernel_small,
     .weights = kernel_weights,
     .scale = kernel_scale,
     .scale_add = kernel_scale_add,

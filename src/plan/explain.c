@@ -42,6 +42,12 @@ static void explain_engine(struct text *text, const struct attn_plan *plan) {
         refuse(text, "flash", "no sequence has more queries");
         return;
     }
+    if (attn_small_keys(&plan->tools) > 0) {
+        attn_text_add(text,
+                      "engine: small, one kernel for all of a head, for more queries "
+                      "and up to %lld keys, as long as products are too\n",
+                      (long long)attn_small_keys(&plan->tools));
+    }
     attn_text_add(text, "engine: dense for more queries and up to %lld keys\n", dense);
     if (only_dense) {
         refuse(text, "flash", "no sequence has more keys");

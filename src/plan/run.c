@@ -58,8 +58,12 @@ static void run_piece(struct work *work, const struct job *job, struct block *pi
     const struct call *call = job->call;
     const struct attn_plan *plan = job->plan;
     const int64_t length = attn_call_rows(call, piece->b);
-    const struct engine *engine =
-        attn_plan_engine(plan, length, attn_call_keys(call, piece->b));
+    const int64_t keys = attn_call_keys(call, piece->b);
+    const struct engine *engine = attn_plan_engine(plan, length, keys);
+    if (engine == &attn_engine_dense && plan->forced == ATTN_ENGINE_AUTO &&
+        attn_small_fits(&plan->tools, call, length, keys)) {
+        engine = &attn_engine_small;
+    }
     const int64_t group = plan->problem.group;
     const int64_t rows_end = min_i64(piece->row_end, length);
     if (engine == &attn_engine_decode) {

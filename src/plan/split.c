@@ -80,11 +80,10 @@ void attn_plan_split(struct split *split, const struct attn_plan *plan,
     const struct problem *problem = &plan->problem;
     split->tasks = attn_plan_threads_worth(plan, call);
     /*
-     * the mean over heads has one owner for all heads, the sum over rows for
-     * all rows
+     * the mean over heads has one owner for all heads, the sum over rows for all rows;
+     * one thread need not be asked between heads
      */
-    split->heads =
-        call->mean_weights.data != NULL ? problem->query_heads : problem->group;
+    split->heads = problem->query_heads;
     if (call->mean_weights.data == NULL && split->tasks > 1) {
         /* heads that share keys stay together only as far as the block has room */
         const int64_t room = plan->tools.block_rows / max_i64(1, call->q_length);
