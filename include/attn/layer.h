@@ -16,10 +16,12 @@
  * what lies beyond the lengths becomes rows of output of its own. For training it must
  * be finite, and grad_output 0 there, or it counts like any other row.
  *
- * Products with parameters are each one call of BLAS, or several for up to 8 rows, made
- * from the calling thread under a lock of libattn's, with the BLAS settings of the
- * application: give BLAS as many threads as the context has. Up to 8 rows are computed
- * without BLAS, by the context's threads, where BLAS has no kernels for small matrices.
+ * Where BLAS has kernels for small matrices, products of 256 and more rows with
+ * parameters are made of many small ones, on the context's threads. Other products are
+ * each one call of BLAS, or several for up to 8 rows, made from the calling thread
+ * under a lock of libattn's, with the BLAS settings of the application: give BLAS as
+ * many threads as the context has. Up to 8 rows are computed without BLAS, by the
+ * context's threads, where BLAS has no kernels for small matrices.
  * The bits of a result may depend on the batch and its padding, unless
  * attn_layer_set_reproducible() says otherwise.
  */

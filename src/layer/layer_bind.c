@@ -80,7 +80,7 @@ attn_status attn_layer_bind(struct layer_call *call, const struct attn_layer *la
     *call = (struct layer_call){.layer = layer};
     call->others.extent = call->extent;
     call->linear = (struct linear){layer->context, attn_kernels(layer->context->isa),
-                                   layer->reproducible};
+                                   layer->reproducible, NULL};
     TRY(attn_struct_take(&call->args, sizeof call->args, args, "args"));
     TRY(attn_parameters_check(&layer->parameters));
     TRY(take_attention(&call->attention, call->args.attention, "attention"));

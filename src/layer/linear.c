@@ -23,6 +23,7 @@ struct product {
     const struct linear *linear;
     struct weight weight;
     int outputs, inputs;
+    const float *bias; /* NULL: none; not with add */
     bool add;
 };
 
@@ -60,68 +61,130 @@ static void for_panels(const struct linear *linear, struct size size,
     }
 }
 
-static void forward(const struct product *p, int rows, float *y, int ld_y,
-                    const float *x, int ld_x) {
-    const struct few_product few = {
-        .kernels = p->linear->kernels,
-        .rows = rows,
-        .add = p->add,
-        .outputs = p->outputs,
-        .inputs = p->inputs,
-        .weight = p->weight.data,
-        .x = x,
-        .y = y,
-        .ld_weight = p->weight.ld,
-        .ld_x = ld_x,
-        .ld_y = ld_y,
-    };
-    /* how many rows come together is not the sequence's own */
-    if (!p->linear->reproducible && !p->weight.transposed && attn_linear_is_few(&few)) {
-        attn_linear_few(p->linear->context, &few);
+/* Puts the bias where it is added to. */
+static void start_with_bias(const struct linear *linear, struct tiled_product *p) {
+    if (p->bias != NULL) {
+        const struct size rows = {1, p->m};
+        const struct sequences y = {p->c, 0, p->ldc},
+                               same = {(float *)(uintptr_t)p->bias, 0, 0};
+        attn_rows_copy(linear->context, rows, &y, &same, p->n);
+        p->bias = NULL;
+        p->add = true;
+    }
+}
+
+static void multiply(const struct linear *linear, struct tiled_product product) {
+    const struct tiled_product *p = &product;
+    if (attn_linear_is_tiled(p)) {
+        attn_linear_tiled(linear->context, linear->memory, p);
         return;
     }
-    attn_blas_large(rows, p->outputs, p->inputs, x, ld_x, false, p->weight.data,
-                    (int)p->weight.ld, !p->weight.transposed, p->add, y, ld_y);
+    start_with_bias(linear, &product);
+    attn_blas_large(p->m, p->n, p->k, p->a, (int)p->lda, p->transpose_a, p->b,
+                    (int)p->ldb, p->transpose_b, p->add, p->c, (int)p->ldc);
+}
+
+/* True if kernels for a few rows are faster, and were used. */
+static bool multiply_few(const struct linear *linear, struct tiled_product product) {
+    struct few_product few = {
+        .kernels = linear->kernels,
+        .rows = product.m,
+        .outputs = product.n,
+        .inputs = product.k,
+        .weight = product.b,
+        .x = product.a,
+        .y = product.c,
+        .ld_weight = product.ldb,
+        .ld_x = product.lda,
+        .ld_y = product.ldc,
+    };
+    /* how many rows come together is not the sequence's own */
+    if (linear->reproducible || !product.transpose_b || !attn_linear_is_few(&few)) {
+        return false;
+    }
+    start_with_bias(linear, &product);
+    few.add = product.add;
+    attn_linear_few(linear->context, &few);
+    return true;
+}
+
+static void forward(const struct product *p, int rows, float *y, int ld_y,
+                    const float *x, int ld_x) {
+    const struct tiled_product product = {
+        .kernels = p->linear->kernels,
+        .m = rows,
+        .n = p->outputs,
+        .k = p->inputs,
+        .a = x,
+        .lda = ld_x,
+        .b = p->weight.data,
+        .ldb = p->weight.ld,
+        .transpose_b = !p->weight.transposed,
+        .bias = p->bias,
+        .add = p->add,
+        .c = y,
+        .ldc = ld_y,
+    };
+    if (!multiply_few(p->linear, product)) {
+        multiply(p->linear, product);
+    }
 }
 
 static void backward(const struct product *p, int rows, float *grad_x, int ld_x,
                      const float *grad_y, int ld_y) {
-    attn_blas_large(rows, p->inputs, p->outputs, grad_y, ld_y, false, p->weight.data,
-                    (int)p->weight.ld, p->weight.transposed, p->add, grad_x, ld_x);
+    const struct tiled_product product = {
+        .kernels = p->linear->kernels,
+        .m = rows,
+        .n = p->inputs,
+        .k = p->outputs,
+        .a = grad_y,
+        .lda = ld_y,
+        .b = p->weight.data,
+        .ldb = p->weight.ld,
+        .transpose_b = p->weight.transposed,
+        .add = p->add,
+        .c = grad_x,
+        .ldc = ld_x,
+    };
+    multiply(p->linear, product);
 }
 
 static void gradient(const struct product *p, int rows, float *x, int ld_x,
                      const float *grad_y, int ld_y) {
-    if (p->weight.transposed) {
-        attn_blas_large(p->inputs, p->outputs, rows, x, ld_x, true, grad_y, ld_y, false,
-                        true, p->weight.data, (int)p->weight.ld);
-    } else {
-        attn_blas_large(p->outputs, p->inputs, rows, grad_y, ld_y, true, x, ld_x, false,
-                        true, p->weight.data, (int)p->weight.ld);
-    }
-}
-
-/* Every row of y is the bias, or gets it added. */
-static void start_with_bias(const struct linear *linear, struct size size,
-                            const struct sequences *y, const float *bias, int64_t n,
-                            bool add) {
-    const struct sequences rows = {(float *)(uintptr_t)bias, 0, 0};
-    if (add) {
-        attn_rows_add(linear->context, linear->kernels, size, y, &rows, n);
-    } else {
-        attn_rows_copy(linear->context, size, y, &rows, n);
-    }
+    const bool turned = p->weight.transposed;
+    const struct tiled_product product = {
+        .kernels = p->linear->kernels,
+        .m = turned ? p->inputs : p->outputs,
+        .n = turned ? p->outputs : p->inputs,
+        .k = rows,
+        .a = turned ? x : grad_y,
+        .lda = turned ? ld_x : ld_y,
+        .transpose_a = true,
+        .b = turned ? grad_y : x,
+        .ldb = turned ? ld_y : ld_x,
+        .add = true,
+        .c = p->weight.data,
+        .ldc = p->weight.ld,
+    };
+    multiply(p->linear, product);
 }
 
 void attn_linear(const struct linear *linear, struct size size,
                  const struct sequences *y, const struct sequences *x,
                  struct weight weight, const float *bias, int64_t outputs,
                  int64_t inputs, bool add) {
-    if (bias != NULL) {
-        start_with_bias(linear, size, y, bias, outputs, add);
+    if (bias != NULL && add) {
+        const struct sequences rows = {(float *)(uintptr_t)bias, 0, 0};
+        attn_rows_add(linear->context, linear->kernels, size, y, &rows, outputs);
     }
-    const struct product product = {linear, weight, (int)outputs, (int)inputs,
-                                    add || bias != NULL};
+    const struct product product = {
+        .linear = linear,
+        .weight = weight,
+        .outputs = (int)outputs,
+        .inputs = (int)inputs,
+        .bias = add ? NULL : bias,
+        .add = add,
+    };
     for_panels(linear, size, y, product.outputs, x, product.inputs, forward, &product);
 }
 
@@ -129,7 +192,13 @@ void attn_linear_input(const struct linear *linear, struct size size,
                        const struct sequences *grad_x, const struct sequences *grad_y,
                        struct weight weight, int64_t outputs, int64_t inputs,
                        bool add) {
-    const struct product product = {linear, weight, (int)outputs, (int)inputs, add};
+    const struct product product = {
+        .linear = linear,
+        .weight = weight,
+        .outputs = (int)outputs,
+        .inputs = (int)inputs,
+        .add = add,
+    };
     for_panels(linear, size, grad_x, product.inputs, grad_y, product.outputs, backward,
                &product);
 }
@@ -139,8 +208,13 @@ void attn_linear_parameters(const struct linear *linear, struct size size,
                             const struct sequences *grad_y, const struct sequences *x,
                             int64_t outputs, int64_t inputs) {
     if (grad_weight.data != NULL) {
-        const struct product product = {linear, grad_weight, (int)outputs, (int)inputs,
-                                        true};
+        const struct product product = {
+            .linear = linear,
+            .weight = grad_weight,
+            .outputs = (int)outputs,
+            .inputs = (int)inputs,
+            .add = true,
+        };
         for_panels(linear, size, x, product.inputs, grad_y, product.outputs, gradient,
                    &product);
     }

@@ -5,13 +5,18 @@
 #ifndef ATTN_LAYER_LINEAR_H
 #define ATTN_LAYER_LINEAR_H
 
+#include "layer/linear_tiles.h"
 #include "layer/rows.h"
+
+/* Memory that a thread needs for products. */
+enum { LINEAR_FLOATS = TILES_FLOATS };
 
 /* What all products of a call have in common. */
 struct linear {
     struct attn_context *context;
     const struct kernels *kernels;
     bool reproducible; /* by panels of rows of one sequence */
+    float *memory;     /* LINEAR_FLOATS for each thread */
 };
 
 /* (outputs, inputs), row after row or, transposed, column after column. */

@@ -105,7 +105,11 @@ void attn_multihead_scratch(struct multihead_call *call, struct ledger *ledger) 
     if (multihead->extras > 0 && multihead->extra_plan.workspace > bytes) {
         bytes = multihead->extra_plan.workspace;
     }
-    call->plan_workspace = ledger_bytes(ledger, (int64_t)bytes);
+    /* products and attention take turns */
+    const int64_t threads = multihead->plan.context->threads;
+    const int64_t products = threads * LINEAR_FLOATS * (int64_t)sizeof(float);
+    call->plan_workspace = ledger_bytes(ledger, max_i64((int64_t)bytes, products));
+    call->linear.memory = call->plan_workspace;
 }
 
 attn_tensor attn_heads_of(const struct sequences *rows, int64_t batch, int64_t heads,

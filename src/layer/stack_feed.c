@@ -80,7 +80,7 @@ static const float *bias_of(const struct stack_call *stack,
 
 void attn_feed_forward(const struct stack_call *stack, const struct stack_block *block,
                        const struct sequences *x) {
-    const struct linear *linear = &stack->call->linear;
+    const struct linear *linear = &stack->self.linear;
     const int64_t feed = stack->layer->stack.feed_forward_dim;
     const int64_t embed = stack->layer->self.facts.embed_dim;
     const struct sequences hidden = sequences_at(block->hidden, stack->size, feed);
@@ -105,7 +105,7 @@ static void linear_back(const struct stack_call *stack, const struct stack_block
                         int weight, int bias, const struct sequences *grad_y,
                         const struct sequences *x, const struct sequences *grad_x,
                         int64_t outputs, int64_t inputs, bool add) {
-    const struct linear *linear = &stack->call->linear;
+    const struct linear *linear = &stack->self.linear;
     const struct parameter *w = attn_block_parameter(stack->layer, block->l, weight);
     const struct parameter *b = attn_block_parameter(stack->layer, block->l, bias);
     attn_linear_parameters(linear, stack->size, attn_parameter_weight(&w->gradient, 0),

@@ -69,6 +69,24 @@ static void long_and_wide_sums(void **state) {
     }
 }
 
+/* Products large enough for tiles. */
+static void large_products(void **state) {
+    (void)state;
+    struct layer_problem problem = layer_sample(LAYER_STACK);
+    problem.batch = 4;
+    problem.q_length = 65;
+    problem.layers = 1;
+    problem.stack.groups = 1;
+    problem.stack.feed_forward_dim = 64;
+    problem.outputs = 0;
+    problem.plain = 0;
+    problem.threads = 3;
+    problem.self.options.embed_dim = 128;
+    problem.self.options.heads = 1;
+    problem.self.options.key_dim = 32;
+    layer_run_and_check(&problem);
+}
+
 int main(int argc, char **argv) {
     const int skipped = run_skip_isa();
     if (skipped != 0) {
@@ -79,10 +97,9 @@ int main(int argc, char **argv) {
         count_of_numbers = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_options),
-        cmocka_unit_test(samples),
-        cmocka_unit_test(larger_sizes),
-        cmocka_unit_test(long_and_wide_sums),
+        cmocka_unit_test(all_options),    cmocka_unit_test(samples),
+        cmocka_unit_test(larger_sizes),   cmocka_unit_test(long_and_wide_sums),
+        cmocka_unit_test(large_products),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,106 @@
+/*
+ * Large products by tiles: the sums of the definition, with either operand transposed,
+ * with a bias or added to what is there; nothing beside the result; and the same bits
+ * whatever the number of threads. Sizes are no multiples of a tile's, and longer than
+ * what is packed at a time.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "attn/common.h"
+#include "layer/linear_tiles.h"
+#include "tests/support/random.h"
+#include "tests/support/test.h"
+
+enum { M = 715, N = 203, K = 1001, GAP = 3, LD_C = N + GAP, THREADS = 5 };
+enum { NOTHING, BIAS, ADD, STARTS };
+
+static float a[(M + GAP) * (K + GAP)], b[(K + GAP) * (N + GAP)], bias[N];
+static float before[M * LD_C], one[M * LD_C], some[M * LD_C];
+static float memory[THREADS * TILES_FLOATS];
+
+static void fill(float *numbers, int count, struct random *random) {
+    for (int i = 0; i < count; i++) {
+        numbers[i] = (float)random_between(random, -1000, 1000) / 1000.0f;
+    }
+}
+
+static struct tiled_product product_of(bool transpose_a, bool transpose_b, int start) {
+    return (struct tiled_product){
+        .m = M,
+        .n = N,
+        .k = K,
+        .a = a,
+        .b = b,
+        .bias = start == BIAS ? bias : NULL,
+        .lda = (transpose_a ? M : K) + GAP,
+        .ldb = (transpose_b ? K : N) + GAP,
+        .ldc = LD_C,
+        .transpose_a = transpose_a,
+        .transpose_b = transpose_b,
+        .add = start == ADD,
+    };
+}
+
+static void run(int32_t threads, struct tiled_product product, float *c) {
+    attn_context *context = NULL;
+    assert_int_equal(attn_context_create(&context), ATTN_OK);
+    assert_int_equal(attn_context_set_threads(context, threads), ATTN_OK);
+    product.kernels = attn_kernels(context->isa);
+    product.c = c;
+    memcpy(c, before, sizeof before);
+    attn_linear_tiled(context, memory, &product);
+    attn_context_destroy(context);
+}
+
+static double element(const struct tiled_product *p, int i, int j) {
+    double sum = p->bias != NULL ? (double)p->bias[j]
+                 : p->add        ? (double)before[i * LD_C + j]
+                                 : 0.0;
+    for (int l = 0; l < K; l++) {
+        const float x = p->transpose_a ? a[l * p->lda + i] : a[i * p->lda + l];
+        const float y = p->transpose_b ? b[j * p->ldb + l] : b[l * p->ldb + j];
+        sum += (double)x * y;
+    }
+    return sum;
+}
+
+/* Sums over K numbers of at most 1, however they are ordered. */
+static void check(const struct tiled_product *p, const float *c) {
+    for (int i = 0; i < M; i++) {
+        for (int j = 0; j < LD_C; j++) {
+            const float got = c[i * LD_C + j];
+            if (j >= N) {
+                assert_true(got == before[i * LD_C + j]);
+            } else {
+                assert_true(fabs(got - element(p, i, j)) <= 0x1p-24 * K * 2);
+            }
+        }
+    }
+}
+
+static void sums_on_any_threads(void **state) {
+    (void)state;
+    struct random random = random_stream(11, 107);
+    fill(a, (int)COUNT_OF(a), &random);
+    fill(b, (int)COUNT_OF(b), &random);
+    fill(bias, N, &random);
+    fill(before, (int)COUNT_OF(before), &random);
+    for (int way = 0; way < 4; way++) {
+        for (int start = 0; start < STARTS; start++) {
+            const struct tiled_product p = product_of(way & 1, way >> 1, start);
+            run(1, p, one);
+            check(&p, one);
+            for (int32_t threads = 2; threads <= THREADS; threads += 3) {
+                run(threads, p, some);
+                assert_memory_equal(one, some, sizeof one);
+            }
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sums_on_any_threads)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
