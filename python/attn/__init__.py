@@ -23,6 +23,7 @@ from ._context import get_num_threads, info, set_num_threads
 from ._errors import AttnError, Status
 from ._merge import merge_states
 from ._multihead import MultiheadAttention
+from ._profile import Profile
 from ._rollout import attention_rollout
 from ._rotary import rotary_embedding
 from ._sdpa import scaled_dot_product_attention
@@ -36,6 +37,7 @@ __all__ = [
     "AttnError",
     "KVCache",
     "MultiheadAttention",
+    "Profile",
     "Status",
     "TransformerStack",
     "attention_rollout",

@@ -17,6 +17,7 @@ from ._inputs import Input
 from ._layout import Slot
 from ._library import check, lib
 from ._plan import Plan
+from ._profile import entered
 from ._structs import BackwardArgs, ForwardArgs, Tensor
 
 # Called by name, so that tests can look at what goes by.
@@ -47,7 +48,7 @@ class Frame:
         self, inputs: list[Input], outputs: list[Output], backward: bool
     ) -> None:
         self.args = ForwardArgs()
-        self.numbers: tuple[Any, ...] = (0, 0, None, 0)
+        self.numbers: tuple[Any, ...] = (0, 0, None, 0, None)
         self.reference: Any = ctypes.byref(self.args)
         check(lib.attn_forward_args_init(self.reference, ctypes.sizeof(self.args)))
         if backward:
@@ -59,13 +60,21 @@ class Frame:
         self.inputs = [self._tensor(input.member, input.slot) for input in inputs]
         self.outputs = [self._tensor(output.member, output.slot) for output in outputs]
 
-    def set(self, seed: int, zero: int, cache: int | None, layer: int) -> None:
+    def set(
+        self,
+        seed: int,
+        zero: int,
+        cache: int | None,
+        layer: int,
+        profile: int | None,
+    ) -> None:
         """Writes the numbers that a call has of its own."""
         self.args.dropout_seed = seed
         self.args.relative_zero = zero
         self.args.cache = cache
         self.args.cache_layer = layer
-        self.numbers = (seed, zero, cache, layer)
+        self.args.profile = profile
+        self.numbers = (seed, zero, cache, layer, profile)
 
     def _tensor(self, member: str, slot: Slot) -> Tensor:
         tensor = Tensor()
@@ -136,7 +145,9 @@ class Call:
             frame = self._frames.pop()
         except IndexError:
             frame = Frame(self._inputs, self._outputs, self._is_backward)
-        numbers = (dropout_seed, relative_zero, cache, layer)
+        profiles = entered.profiles
+        profile = profiles[-1].address if profiles else None
+        numbers = (dropout_seed, relative_zero, cache, layer, profile)
         if numbers != frame.numbers:
             frame.set(*numbers)
         for tensor, (_, where, _) in zip(frame.inputs, looks):

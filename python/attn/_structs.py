@@ -139,7 +139,6 @@ class ForwardArgs(ctypes.Structure):
         ("cache_layer", ctypes.c_int32),
         ("reserved", ctypes.c_int32),
         ("sequences", TensorPointer),
-        # Times, for C programs.
         ("profile", ctypes.c_void_p),
     )
 

@@ -22,6 +22,7 @@ WITH_EXAMPLES = {
     "attn._layout",
     "attn._merge",
     "attn._multihead",
+    "attn._profile",
     "attn._results",
     "attn._rollout",
     "attn._rotary",
