@@ -42,6 +42,7 @@ sizes b batch, h heads (/ kv heads), q and k lengths, d dim, then what masks, an
   packed        sequences of a sixteenth of q to all of it, in even steps, whose rows
                 lie one after the other; peers get a padded batch, or PyTorch a call for
                 each of them, if that is faster
+  skewed        lengths not in even steps: each the same factor longer than the next
   layer         a multi-head layer of heads times dim features, with its projections
 Without problems and --cases: the cases of prefill, causal and train.
 

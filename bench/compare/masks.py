@@ -75,9 +75,12 @@ def make_masks(p: Problem) -> Masks:
 
 
 def _steps(p: Problem, size: int, order: torch.Tensor) -> torch.Tensor:
-    """Lengths in even steps from a sixteenth of size to all of it."""
+    """Lengths in even steps, or skewed, from a sixteenth of size to all of it."""
+    steps = max(p.batch - 1, 1)
+    if p.skewed:
+        return torch.ceil(size * 16.0 ** (-order / steps)).to(torch.int64)
     least = (size + 15) // 16
-    return size - (size - least) * order // max(p.batch - 1, 1)
+    return size - (size - least) * order // steps
 
 
 def _lengths(p: Problem, masks: Masks, terms: _Terms) -> torch.Tensor | None:

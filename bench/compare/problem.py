@@ -1,8 +1,8 @@
 """Problems as lines of text, in the words of attn_bench and of the tests.
 
 What the words mean stands in tests/support/problem.h and in ``attn_bench --help``;
-layer and packed are words of ./dev peers alone. Some have no counterpart in any peer;
-threads, isa and engine are no words here.
+layer, packed and skewed are words of ./dev peers alone. Some have no counterpart in
+any peer; threads, isa and engine are no words here.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ FLAGS = {
     "backward": "backward",
     "layer": "layer",
     "packed": "packed",
+    "skewed": "skewed",
     "cache": "cache",
 }
 NOT_IN_PEERS = {"prefix", "sinks", "align=offsets", "align=kvlens"}
@@ -84,6 +85,7 @@ class Problem:
     backward: bool = False
     layer: bool = False
     packed: bool = False
+    skewed: bool = False  # lengths fall by a factor, not a step
     cache: bool = False
     page_size: int | None = None  # of the cache, where it has pages
 
@@ -165,6 +167,8 @@ def _check(problem: Problem, words: set[str]) -> None:
                 raise ProblemError(f"{problem.title}: no {word} with {other}")
     if "layer" in words and problem.kv_heads != problem.q_heads:
         raise ProblemError(f"{problem.title}: layers have no groups of heads")
+    if "skewed" in words and not {"packed", "qlens", "kvlens"} & words:
+        raise ProblemError(f"{problem.title}: skewed without lengths")
     shifted = problem.bottom_right and problem.q_length != problem.kv_length
     if {"packed", "window"} <= words and shifted and not problem.causal:
         raise ProblemError(f"{problem.title}: a window of packed rows is top left")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from compare.problem import CASES, PeersLackError, ProblemError, parse, read_cases
+from needs import torch_or_skip
 
 
 def test_sizes_and_name():
@@ -39,6 +42,7 @@ def test_cache_with_and_without_pages():
         "q4 d4 packed cache",
         "q4 d4 packed kvlens",
         "b2 q4 k8 d4 packed align=br window=2,2",
+        "b4 q8 d4 causal skewed",
         "h8/2 q4 d4 layer",
         "q4 d4 layer dropout=0.1",
         "q4 d4 layer query=f16 key=f16 value=f16 out=f16",
@@ -90,3 +94,15 @@ def test_operations_and_bytes():
 def test_case_files(name):
     problems = read_cases(name)
     assert len({problem.text for problem in problems}) == len(problems)
+
+
+@pytest.mark.parametrize(
+    ("words", "lengths"),
+    [("", [8, 38, 68, 98, 128]), ("skewed", [8, 16, 32, 64, 128])],
+)
+def test_lengths(words, lengths):
+    torch_or_skip()
+    masks = importlib.import_module("compare.masks")
+    made = masks.make_masks(parse(f"b5 h2 q128 d4 qlens kvlens {words}")).ours
+    for name in ("q_lengths", "kv_lengths"):
+        assert sorted(made[name].tolist()) == lengths
