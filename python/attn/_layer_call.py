@@ -25,6 +25,14 @@ _backward = lib.attn_layer_backward
 
 _ALIGNMENT = 64
 
+_INIT = {
+    LayerArgs: lib.attn_layer_args_init,
+    LayerBackwardArgs: lib.attn_layer_backward_args_init,
+    ForwardArgs: lib.attn_forward_args_init,
+    BackwardArgs: lib.attn_backward_args_init,
+}
+_initial: dict[type[Any], bytes] = {}
+
 
 def forward(
     request: LayerRequest,
@@ -103,36 +111,33 @@ class _Arguments:
     """The structs of one call, which hold on to each other."""
 
     def __init__(self, request: LayerRequest, *, back: bool = False) -> None:
-        self.layer = LayerArgs()
+        self.layer = _new(LayerArgs)
         self.structs: dict[str, Any] = {"layer": self.layer}
         self.sums: list[tuple[Any, Any]] = []
-        _init(self.layer, lib.attn_layer_args_init)
         numbers = request.numbers
         self.layer.relative_zero = numbers.positions_zero
         self.layer.query_length = request.form.query_length or 0
-        self._add("layer", "attention", "attention", ForwardArgs())
+        self._add("layer", "attention", "attention", ForwardArgs)
         self.structs["attention"].dropout_seed = numbers.seed
         self.structs["attention"].relative_zero = numbers.relative_zero
         if request.form.memory_options is not None:
-            self._add("layer", "cross_attention", "memory", ForwardArgs())
+            self._add("layer", "cross_attention", "memory", ForwardArgs)
             self.structs["memory"].dropout_seed = numbers.memory_seed
             self.structs["memory"].relative_zero = numbers.memory_relative_zero
         if back:
             self._add_back(request)
 
     def _add_back(self, request: LayerRequest) -> None:
-        args = LayerBackwardArgs()
-        _init(args, lib.attn_layer_backward_args_init)
+        args = _new(LayerBackwardArgs)
         args.forward = ctypes.pointer(self.layer)
         self.structs["layer back"] = args
-        self._add("layer back", "attention", "attention back", BackwardArgs())
+        self._add("layer back", "attention", "attention back", BackwardArgs)
         if request.form.memory_options is not None:
-            self._add("layer back", "cross_attention", "memory back", BackwardArgs())
+            self._add("layer back", "cross_attention", "memory back", BackwardArgs)
 
-    def _add(self, outer: str, member: str, name: str, args: Any) -> None:
+    def _add(self, outer: str, member: str, name: str, kind: type[Any]) -> None:
         """Another struct, which a member of outer points to."""
-        back = isinstance(args, BackwardArgs)
-        _init(args, lib.attn_backward_args_init if back else lib.attn_forward_args_init)
+        args = _new(kind)
         setattr(self.structs[outer], member, ctypes.pointer(args))
         self.structs[name] = args
 
@@ -186,5 +191,10 @@ def _aligned(like: Any, size: int) -> Any:
     return array[-where % _ALIGNMENT :][:size]
 
 
-def _init(args: Any, init: Any) -> None:
-    check(init(ctypes.byref(args), ctypes.sizeof(args)))
+def _new(kind: type[Any]) -> Any:
+    """A struct as the library's init function leaves it."""
+    if kind not in _initial:
+        args = kind()
+        check(_INIT[kind](ctypes.byref(args), ctypes.sizeof(args)))
+        _initial[kind] = bytes(args)
+    return kind.from_buffer_copy(_initial[kind])

@@ -6,6 +6,7 @@ stack's attention to its memory gets has ``memory_`` before its name.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 from ._errors import invalid
@@ -103,6 +104,10 @@ def attention(
     prefix: str = "",
 ) -> Request:
     """The part of a call that goes to the attention, whose options have this prefix."""
+    causal = given.get("is_causal")
+    plain = len(given) == 1 and (dropout_p, dropout_seed) == (0.0, 0)
+    if plain and type(causal) is bool:
+        return _usual(causal)
     for name in given:
         if name not in _NAMES:
             raise invalid(f"forward has no option {prefix}{name}")
@@ -110,6 +115,16 @@ def attention(
         for name in (*_RELATIVE, *_SEGMENTS):
             if given.get(name) is not None:
                 raise invalid(f"{name} is given, but relative=True has its own")
+    return _request_of(given, dropout_p, dropout_seed)
+
+
+@functools.lru_cache(maxsize=2)
+def _usual(is_causal: bool) -> Request:
+    """Of a call without any other option."""
+    return _request_of({"is_causal": is_causal}, 0.0, 0)
+
+
+def _request_of(given: dict[str, Any], dropout_p: float, dropout_seed: int) -> Request:
     arguments: list[Any] = [
         *(None, None, None, given.get("attn_mask"), dropout_p),
         *(given.get("is_causal", False), given.get("scale"), False),

@@ -12,6 +12,7 @@ that occurs. ``Slot.copied`` then does per call what is left to do per call.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -65,10 +66,16 @@ class Slot(NamedTuple):
 
     def tensor(self, address: int) -> Tensor:
         """The tensor at this address."""
-        tensor = Tensor()
-        self.describe(tensor)
+        tensor = Tensor.from_buffer_copy(_described(self))
         tensor.data = address
         return tensor
+
+
+@functools.lru_cache(maxsize=1024)
+def _described(slot: Slot) -> bytes:
+    tensor = Tensor()
+    slot.describe(tensor)
+    return bytes(tensor)
 
 
 def view(facts: Facts) -> View:

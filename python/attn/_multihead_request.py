@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ._errors import invalid
-from ._layer_inputs import layer_sizes
+from ._layer_inputs import LayerSizes, layer_sizes
 from ._layer_kinds import Kind
 from ._layer_request import LayerRequest, attention, layer_request, split_positions
 from ._layout import View, contiguous
@@ -49,21 +49,30 @@ def multihead_request(
     """
     positions, options = split_positions(options)
     sequences = {name: given[name] for name in SEQUENCES if name in given}
+    masks = [given.get(name) for name in MASKS]
+    if any(mask is not None for mask in masks):
+        query_length = positions.get("query_length")
+        sizes = _sizes(kind, sequences, batch_first, query_length)
+        found = attention_masks(masks[0], masks[1], kind.attention.heads, sizes)
+        for name in found:
+            if options.get(name) is not None:
+                raise invalid(f"{name} cannot go together with two bool masks")
+        if "key_padding_mask" in found:
+            sequences["key_padding_mask"] = found.pop("key_padding_mask")
+        options = {**options, **found}
+    request = attention(options, kind.attention, *dropout)
+    return layer_request(kind, sequences, positions, request, seq_first=not batch_first)
+
+
+def _sizes(
+    kind: Kind, sequences: dict[str, Any], batch_first: bool, query_length: int | None
+) -> LayerSizes:
+    """The sizes that the masks of a call must fit."""
     views = {
         name: View(dtype_of(array), tuple(array.shape), contiguous(array.shape))
         for name, array in sequences.items()
     }
-    query_length = positions.get("query_length")
-    sizes = layer_sizes(kind, views, not batch_first, query_length)
-    masks = [given.get(name) for name in MASKS]
-    found = attention_masks(masks[0], masks[1], kind.attention.heads, sizes)
-    for name in found:
-        if options.get(name) is not None:
-            raise invalid(f"{name} cannot go together with two bool masks")
-    if "key_padding_mask" in found:
-        sequences["key_padding_mask"] = found.pop("key_padding_mask")
-    request = attention({**options, **found}, kind.attention, *dropout)
-    return layer_request(kind, sequences, positions, request, seq_first=not batch_first)
+    return layer_sizes(kind, views, not batch_first, query_length)
 
 
 def asked_weights(kind: Kind, need: bool, average: bool) -> tuple[str, ...]:
