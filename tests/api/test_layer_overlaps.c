@@ -69,7 +69,24 @@ static void lent_memory(void **state) {
 struct region {
     const char *name;
     void *at;
+    size_t bytes;
 };
+
+static size_t bytes_of(const attn_tensor *tensor) {
+    return (size_t)element_extent(tensor) * element_size(tensor->dtype);
+}
+
+/* Where a tensor lies that may be missing. */
+static struct region place_of(const char *name, const attn_tensor *tensor) {
+    return tensor == NULL ? (struct region){name, NULL, 0}
+                          : (struct region){name, tensor->data, bytes_of(tensor)};
+}
+
+/* What is named where a tensor is moved there; one that does not fit may meet a
+ * neighbour in memory first. */
+static const char *met(const struct region *region, const attn_tensor *moved) {
+    return bytes_of(moved) <= region->bytes ? region->name : "";
+}
 
 static void moved_into(const struct refuse_member *written,
                        const struct region *regions, size_t count) {
@@ -80,15 +97,11 @@ static void moved_into(const struct refuse_member *written,
         char says[128];
         if (regions[r].at != NULL && regions[r].at != before->data) {
             t.data = regions[r].at;
-            snprintf(says, sizeof says, "overlaps|%s", regions[r].name);
+            snprintf(says, sizeof says, "overlaps|%s", met(&regions[r], before));
             refuse_member(written, ATTN_ERR_INVALID, says);
         }
     }
     *written->tensor = before;
-}
-
-static void *data_of(const attn_tensor *tensor) {
-    return tensor != NULL ? tensor->data : NULL;
 }
 
 /* A parameter of the last group. */
@@ -120,21 +133,20 @@ static void overlaps(void **state) {
         refuse_call.args.workspace_size = refuse_call.backward.workspace_size =
             (int64_t)bytes;
         const struct region regions[] = {
-            {"input", data_of(refuse_call.args.input)},
-            {"key", data_of(refuse_call.args.key)},
-            {"value", data_of(refuse_call.args.value)},
-            {"positions", data_of(refuse_call.args.positions)},
-            /* so small that what is moved there may meet a neighbour in memory first */
-            {"", data_of(refuse_call.args.targets)},
-            {"workspace", memory},
-            {"state", refuse_call.args.state},
-            {"parameter ", some_parameter()->tensor.data},
-            {"the gradient of ", some_parameter()->gradient.data},
+            place_of("input", refuse_call.args.input),
+            place_of("key", refuse_call.args.key),
+            place_of("value", refuse_call.args.value),
+            place_of("positions", refuse_call.args.positions),
+            place_of("targets", refuse_call.args.targets),
+            {"workspace", memory, bytes},
+            {"state", refuse_call.args.state, (size_t)refuse_call.args.state_size},
+            place_of("parameter ", &some_parameter()->tensor),
+            place_of("the gradient of ", &some_parameter()->gradient),
         };
         all_moved_into(regions, COUNT_OF(regions));
-        const struct region incoming[] = {{"", refuse_call.grad_output.data}};
+        const struct region incoming[] = {place_of("", &refuse_call.grad_output)};
         const struct region other[] = {
-            {"grad_", data_of(refuse_call.backward.grad_input)}};
+            place_of("grad_", refuse_call.backward.grad_input)};
         for (size_t m = 0; m < REFUSE_MEMBERS; m++) {
             if (refuse_members[m].backward && refuse_members[m].written &&
                 *refuse_members[m].tensor != NULL) {
@@ -215,12 +227,12 @@ static void overlaps_of_weights(void **state) {
         refuse_call.args.workspace = memory;
         refuse_call.args.workspace_size = (int64_t)bytes;
         const struct region regions[] = {
-            {"", data_of(refuse_call.args.input)},
-            {"", refuse_call.output.data},
-            {"", refuse_call.args.state},
-            {"", memory},
-            {"", some_parameter()->tensor.data},
-            {"", some_parameter()->gradient.data},
+            place_of("", refuse_call.args.input),
+            place_of("", &refuse_call.output),
+            {"", refuse_call.args.state, 0},
+            {"", memory, 0},
+            place_of("", &some_parameter()->tensor),
+            place_of("", &some_parameter()->gradient),
         };
         const struct refuse_member weights = {"weights",
                                               refuse_problem.layers > 0
@@ -241,10 +253,10 @@ static void overlaps_of_gradients(void **state) {
             refuse_problem.layers == 0 ? "out_proj.bias" : "layers.0.linear2.bias";
         const attn_tensor before = layer_find(&refuse_call, "", name)->gradient;
         const struct region regions[] = {
-            {"input", data_of(refuse_call.args.input)},
-            {"grad_output", refuse_call.grad_output.data},
-            {"grad_input", data_of(refuse_call.backward.grad_input)},
-            {"state", refuse_call.args.state},
+            place_of("input", refuse_call.args.input),
+            place_of("grad_output", &refuse_call.grad_output),
+            place_of("grad_input", refuse_call.backward.grad_input),
+            {"state", refuse_call.args.state, (size_t)refuse_call.args.state_size},
         };
         for (size_t r = 0; r < COUNT_OF(regions); r++) {
             char says[128];
@@ -252,7 +264,7 @@ static void overlaps_of_gradients(void **state) {
             t.data = regions[r].at;
             layer_need(&refuse_call,
                        attn_layer_set_gradient(refuse_call.layer, name, &t), name);
-            snprintf(says, sizeof says, "overlaps|%s", regions[r].name);
+            snprintf(says, sizeof says, "overlaps|%s", met(&regions[r], &before));
             refuse_backward(ATTN_ERR_INVALID, says);
         }
         layer_need(&refuse_call,
@@ -264,17 +276,17 @@ static void overlaps_of_gradients(void **state) {
     attn_tensor t = before;
     refuse_call.gradients[0].grad_bias = &t;
     const struct region regions[] = {
-        {"input", data_of(refuse_call.args.input)},
-        {"grad_output", refuse_call.grad_output.data},
-        {"grad_input", data_of(refuse_call.backward.grad_input)},
-        {"state", refuse_call.args.state},
-        {"", layer_find(&refuse_call, "", "q_proj_weight")->tensor.data},
-        {"", layer_find(&refuse_call, "", "q_proj_weight")->gradient.data},
+        place_of("input", refuse_call.args.input),
+        place_of("grad_output", &refuse_call.grad_output),
+        place_of("grad_input", refuse_call.backward.grad_input),
+        {"state", refuse_call.args.state, (size_t)refuse_call.args.state_size},
+        place_of("", &layer_find(&refuse_call, "", "q_proj_weight")->tensor),
+        place_of("", &layer_find(&refuse_call, "", "q_proj_weight")->gradient),
     };
     for (size_t r = 0; r < COUNT_OF(regions); r++) {
         char says[128];
         t.data = regions[r].at;
-        snprintf(says, sizeof says, "overlaps|%s", regions[r].name);
+        snprintf(says, sizeof says, "overlaps|%s", met(&regions[r], &before));
         refuse_backward(ATTN_ERR_INVALID, says);
     }
 }
