@@ -122,6 +122,33 @@ static void run_product(void) {
                data.s, ROWS);
 }
 
+/* One head, or several if vectors are short. */
+enum { SMALL = 16, SMALL_DIM = 32 };
+static void run_small(void) {
+    const int keys = 2 * k->width < SMALL ? 2 * k->width : SMALL;
+    const struct small small = {
+        .rows = SMALL,
+        .keys = keys,
+        .key_dim = SMALL_DIM,
+        .value_dim = SMALL_DIM,
+        .scale = 0.1f,
+        .query = data.saved,
+        .key = data.other,
+        .value = data.other,
+        .ld_query = SMALL_DIM,
+        .ld_key = SMALL_DIM,
+        .ld_value = SMALL_DIM,
+        .out = data.sums,
+        .ld_out = SMALL_DIM,
+        .maximum = data.row[0],
+        .sum = data.row[1],
+        .factor = data.row[2],
+    };
+    for (int j = 0; j < SMALL; j += keys) {
+        k->small(&small, data.s);
+    }
+}
+
 static const struct {
     const char *name, *of;
     void (*run)(void);
@@ -147,6 +174,7 @@ static const struct {
     {"few_values, 8 heads", "value number", run_few_values, HEADS, ROWS *KEYS},
     {"block_values, 8 heads", "value number", run_block_values, HEADS, ROWS *KEYS},
     {"product, 32 x 32 x 64", "product", run_product, 1, ROWS *ROWS *DIM},
+    {"small, 16 x 16 x 32", "product", run_small, 1, 2.0 * SMALL *SMALL *SMALL_DIM},
 };
 enum { BENCHES = sizeof benches / sizeof benches[0] };
 
