@@ -169,12 +169,23 @@ static void bad_workspace(void **state) {
 static void workspace_on_a_tensor(void **state) {
     (void)state;
     open_call("b2 h4/2 q20 k300 d8");
-    uintptr_t out = (uintptr_t)call.outputs.block[OUT];
-    call.args.workspace = (void *)out;
-    call.args.workspace_size = (int64_t)attn_plan_workspace_size(call.plan);
-    refused(ATTN_ERR_INVALID, "workspace|overlap");
-    call.args.workspace = call.inputs.block[1]; /* of key */
-    refused(ATTN_ERR_INVALID, "workspace|key|overlap");
+    const size_t bytes = attn_plan_workspace_size(call.plan);
+    /* which has room for a tensor of its own */
+    char *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    assert_non_null(memory);
+    call.args.workspace = memory;
+    call.args.workspace_size = (int64_t)bytes;
+    const attn_tensor **const tensors[] = {&call.args.key, &call.args.out};
+    const char *const says[] = {"workspace|key|overlap", "workspace|out|overlap"};
+    for (size_t i = 0; i < COUNT_OF(tensors); i++) {
+        const attn_tensor *before = *tensors[i];
+        attn_tensor moved = *before;
+        moved.data = memory;
+        *tensors[i] = &moved;
+        refused(ATTN_ERR_INVALID, says[i]);
+        *tensors[i] = before;
+    }
+    free(memory);
     call_close(&call);
 }
 
