@@ -14,44 +14,42 @@
 
 #include "base/arith.h"
 
-/* first(i), not below 0; positions and window lie within 2^53, so sums fit. */
-static int64_t first_key(const struct head *head, int64_t i) {
-    const struct problem *problem = head->problem;
-    if (problem->left < 0) {
-        return 0;
-    }
-    return max_i64(0, i + head->offset - problem->left);
+/* The first key of the row at position p; positions and window lie within 2^53, so sums
+ * fit. */
+static int64_t band_first(const struct problem *problem, int64_t p) {
+    return problem->left < 0 ? INT64_MIN : p - problem->left;
 }
 
-/* end(i), not beyond the keys; may be below first(i): an empty interval. */
-static int64_t end_key(const struct head *head, int64_t i) {
-    const struct problem *problem = head->problem;
-    const int64_t p = i + head->offset;
-    int64_t end = head->keys;
-    if (problem->causal) {
-        end = min_i64(end, max_i64(p + 1, head->prefix));
-    }
+/* The end of its keys. */
+static int64_t band_end(const struct problem *problem, int64_t p, int64_t prefix) {
+    int64_t end = problem->causal ? max_i64(p + 1, prefix) : INT64_MAX;
     if (problem->right >= 0) {
         end = min_i64(end, p + problem->right + 1);
     }
     return end;
 }
 
-void attn_band_keys(const struct head *head, int64_t row, int64_t rows, int64_t *first,
-                    int64_t *end) {
-    *first = first_key(head, row);
-    *end = max_i64(*first, end_key(head, row + rows - 1));
+/* first(i), not below 0. */
+static int64_t first_key(const struct head *head, int64_t i) {
+    return max_i64(0, band_first(head->problem, i + head->offset));
+}
+
+/* end(i), not beyond the keys; may be below first(i): an empty interval. */
+static int64_t end_key(const struct head *head, int64_t i) {
+    return min_i64(head->keys, band_end(head->problem, i + head->offset, head->prefix));
 }
 
 void attn_band_line(const struct head *head, int64_t row, int64_t *first,
                     int64_t *end) {
-    const struct problem *problem = head->problem;
     const int64_t p = row + head->offset;
-    *first = problem->left < 0 ? INT64_MIN : p - problem->left;
-    *end = problem->causal ? p + 1 : INT64_MAX;
-    if (problem->right >= 0) {
-        *end = min_i64(*end, p + problem->right + 1);
-    }
+    *first = band_first(head->problem, p);
+    *end = band_end(head->problem, p, INT64_MIN);
+}
+
+void attn_band_keys(const struct head *head, int64_t row, int64_t rows, int64_t *first,
+                    int64_t *end) {
+    *first = first_key(head, row);
+    *end = max_i64(*first, end_key(head, row + rows - 1));
 }
 
 static bool present(const struct problem *problem) {

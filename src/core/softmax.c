@@ -92,7 +92,8 @@ static void write_row(const struct head *head, int64_t row, float maximum, float
         *head_at(head, &call->lse, row) = maximum + logf(sum);
     }
     if (call->row_max.data != NULL) {
-        *head_at(head, &call->row_max, row) = isnan(sum) ? sum : maximum;
+        /* of 0 and -0 either may come out as the larger */
+        *head_at(head, &call->row_max, row) = isnan(sum) ? sum : maximum + 0.0f;
     }
     if (call->row_sum.data != NULL) {
         *head_at(head, &call->row_sum, row) = sum;

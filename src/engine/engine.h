@@ -31,12 +31,12 @@ extern const struct engine attn_engine_flash;
 extern const struct engine attn_engine_decode;
 extern const struct engine attn_engine_small;
 
-/* The most keys for which the small engine can stand in for the dense one. */
+/* The most keys for which the small engine can stand in for the dense one; 0: none. */
 int64_t attn_small_keys(const struct toolbox *tools);
 
 /*
  * True if the small engine can stand in for the dense one in a sequence with so many
- * rows and keys: to the bit, so it may depend on anything.
+ * rows and keys, which changes no bit of the result.
  */
 bool attn_small_fits(const struct toolbox *tools, const struct call *call, int64_t rows,
                      int64_t keys);

@@ -1,21 +1,13 @@
 /*
  * Small: heads of so few keys that steps over tiles would cost more than the
- * arithmetic. One kernel does all of it, with the bits of the dense engine.
+ * arithmetic. One kernel does all of it, with the bits of the dense engine. Scratch is
+ * what that has booked, and some of its own.
  */
 #include "base/arith.h"
 #include "engine/engine.h"
 
 /* A band reaches no further, so that its ends fit the kernel's. */
 enum { BAND_MOST = 1 << 20 };
-
-static bool book(struct layout *layout, const struct toolbox *tools, int64_t keys) {
-    const int64_t width = tools->kernels->width;
-    (void)keys;
-    return attn_engine_book(layout, tools) &&
-           attn_layout_book(layout, REGION_SMALL,
-                            2 * width + round_up(tools->problem->key_dim, width), width,
-                            sizeof(float));
-}
 
 /* True if a head is nothing but products and a softmax, perhaps with a band. */
 static bool plain(const struct toolbox *tools) {
@@ -29,9 +21,22 @@ static bool plain(const struct toolbox *tools) {
 
 int64_t attn_small_keys(const struct toolbox *tools) {
     const struct recipe *recipe = &tools->recipe;
-    const bool fits = plain(tools) && recipe->turn_keys &&
-                      tools->problem->key_dim <= recipe->cut.depth;
-    return fits ? min_i64(2 * tools->kernels->width, recipe->dense_keys) : 0;
+    if (!plain(tools) || !recipe->turn_keys ||
+        tools->problem->key_dim > recipe->cut.depth) {
+        return 0;
+    }
+    const int64_t most = min_i64(2 * tools->kernels->width, recipe->dense_keys);
+    /* sums over keys in one chain, as the dense engine has them */
+    return min_i64(most, min_i64(recipe->tile_k, recipe->cut.depth));
+}
+
+static bool book(struct layout *layout, const struct toolbox *tools, int64_t keys) {
+    const int64_t width = tools->kernels->width;
+    (void)keys;
+    return attn_small_keys(tools) == 0 ||
+           attn_layout_book(layout, REGION_SMALL,
+                            2 * width + round_up(tools->problem->key_dim, width), width,
+                            sizeof(float));
 }
 
 bool attn_small_fits(const struct toolbox *tools, const struct call *call, int64_t rows,
@@ -92,12 +97,14 @@ static void run(struct work *work, const struct call *call, const struct block *
     struct head head;
     int64_t before = 0;
     const int rows = (int)(block->row_end - block->row);
+    attn_head_bind(&head, call, block->b, block->head);
+    /* the heads of a block share values */
+    if (work->tools->masks.count > 0 && !finite(work, &head)) {
+        attn_engine_dense.run(work, call, block);
+        return;
+    }
     for (int64_t h = block->head; h < block->head_end; h++, before += rows) {
         attn_head_bind(&head, call, block->b, h);
-        if (work->tools->masks.count > 0 && !finite(work, &head)) {
-            attn_engine_dense.run(work, call, block);
-            return;
-        }
         struct softmax softmax = attn_block_softmax(work, before, rows);
         run_head(work, &head, &softmax, block->row);
         attn_softmax_write_rows(&softmax, &head, block->row);

@@ -15,8 +15,9 @@ enum { BLOCK_ROWS = 4, BLOCK_VECS = 2 };
 
 /*
  * A block of rows x (vecs * WIDTH) of c, or with part > 0 only the first part columns
- * of one vector. Row r of the product is multiplied by alpha[r * step]. All but the
- * pointers are constants where this is called.
+ * of one vector. Row r of the product is multiplied by alpha[r * step], with a
+ * step after 0 was added, which makes 0 of -0. All but the pointers are constants where
+ * this is called.
  */
 static inline __attribute__((always_inline)) void
 product_block(int rows, int vecs, int part, int k, const float *alpha, int step,
@@ -41,11 +42,12 @@ product_block(int rows, int vecs, int part, int k, const float *alpha, int step,
             }
         }
     }
+    const vec zero = vec_set(0.0f);
     for (int r = 0; r < rows; r++) {
         float *p = c + r * ldc;
         const vec factor = vec_set(alpha[r * step]);
         for (int v = 0; v < vecs; v++, p += WIDTH) {
-            vec y = vec_mul(factor, sum[r][v]);
+            vec y = vec_mul(factor, step > 0 ? vec_add(sum[r][v], zero) : sum[r][v]);
             if (part > 0) {
                 y = accumulate ? vec_add(vec_load_part(p, part, 0.0f), y) : y;
                 vec_store_part(p, part, y);

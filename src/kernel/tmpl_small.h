@@ -105,7 +105,7 @@ static inline vec small_maximum(const float *scores, int keys) {
 }
 
 /* Scores become weights; returns their sums, in the order of row_exp() and across(),
- * for which rows of scores from `keys` to the next multiple of WIDTH are 0. */
+ * for which scores of keys that are missing to WIDTH are 0. */
 static inline vec small_weights(float *scores, int keys, vec shift) {
     int j = 0;
     for (; j + 2 <= keys; j += 2) {

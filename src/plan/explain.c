@@ -1,6 +1,7 @@
 /*
  * The plan in words.
  */
+#include "base/arith.h"
 #include "base/text.h"
 #include "exec/tuning.h"
 #include "plan/plan.h"
@@ -42,11 +43,12 @@ static void explain_engine(struct text *text, const struct attn_plan *plan) {
         refuse(text, "flash", "no sequence has more queries");
         return;
     }
-    if (attn_small_keys(&plan->tools) > 0) {
+    const int64_t small = attn_small_keys(&plan->tools);
+    if (small > 0) {
         attn_text_add(text,
-                      "engine: small, one kernel for all of a head, for more queries "
-                      "and up to %lld keys, as long as products are too\n",
-                      (long long)attn_small_keys(&plan->tools));
+                      "engine: small for more queries and up to %lld keys, if no "
+                      "product needs cblas_sgemm: one kernel for all of a head\n",
+                      (long long)min_i64(small, plan->bounds.kv_length));
     }
     attn_text_add(text, "engine: dense for more queries and up to %lld keys\n", dense);
     if (only_dense) {

@@ -48,7 +48,7 @@ static attn_status book(struct attn_plan *plan) {
         int64_t keys;
     } engines[] = {
         {ATTN_ENGINE_DENSE, &attn_engine_dense, attn_plan_dense_keys(plan)},
-        {ATTN_ENGINE_DENSE, &attn_engine_small, attn_plan_dense_keys(plan)},
+        {ATTN_ENGINE_AUTO, &attn_engine_small, attn_plan_dense_keys(plan)},
         {ATTN_ENGINE_FLASH, &attn_engine_flash, plan->bounds.kv_length},
         {ATTN_ENGINE_DECODE, &attn_engine_decode, plan->bounds.kv_length},
     };

@@ -81,7 +81,7 @@ void attn_plan_split(struct split *split, const struct attn_plan *plan,
     split->tasks = attn_plan_threads_worth(plan, call);
     /*
      * the mean over heads has one owner for all heads, the sum over rows for all rows;
-     * one thread need not be asked between heads
+     * on one thread nobody else waits for heads
      */
     split->heads = problem->query_heads;
     if (call->mean_weights.data == NULL && split->tasks > 1) {

@@ -38,14 +38,21 @@ static int64_t most_keys(void) {
 static struct test_call whole, steps;
 static attn_profile profile;
 
-static void open_both(const char *words, int64_t rows, int64_t keys, unsigned wanted) {
+/* On this context, or on two of their own. */
+static void open_on(attn_context *context, const char *words, int64_t rows,
+                    int64_t keys, int data, unsigned wanted) {
     char text[256];
     (void)snprintf(text, sizeof text, "%s q%lld k%lld", words, (long long)rows,
                    (long long)keys);
-    call_open(&whole, text, wanted);
-    call_open(&steps, text, wanted);
+    const struct test_problem problem = run_parse(text);
+    call_open_on(&whole, context, &problem, data, wanted);
+    call_open_on(&steps, context, &problem, data, wanted);
     assert_int_equal(attn_profile_init(&profile, sizeof profile), ATTN_OK);
     steps.args.profile = &profile;
+}
+
+static void open_both(const char *words, int64_t rows, int64_t keys, unsigned wanted) {
+    open_on(NULL, words, rows, keys, DATA_RANDOM, wanted);
 }
 
 /* Makes both calls, which must agree with each other and with the oracle. */
@@ -90,6 +97,10 @@ static void bits_are_those_of_steps(void **state) {
                 /* where lengths and offsets leave something to attend to */
                 assert_true(t >= LENGTHS || profile.scores > 0);
                 close_both();
+                /* sums that come to -0 */
+                open_on(NULL, texts[t], rows[r], keys, DATA_TINY, wanted);
+                compare();
+                close_both();
             }
         }
     }
@@ -109,6 +120,35 @@ static void others_are_not_small(void **state) {
         assert_int_equal(small_keys(whole.plan), 0);
         compare();
         close_both();
+    }
+}
+
+/* A context tuned so for problems of these dims. */
+static attn_context *tuned_context(int dim, int tile_k, int depth) {
+    char text[4096];
+    attn_context *context = NULL;
+    assert_int_equal(attn_context_create(&context), ATTN_OK);
+    assert_in_range(attn_context_tuning_export(context, text, sizeof text), 1, 2000);
+    char *end = strstr(text, "end\n");
+    assert_non_null(end);
+    (void)snprintf(end, 1000, "entry %d %d 1 64 %d 64 %d 512 0 1 0 0 0\nend\n", dim,
+                   dim, tile_k, depth);
+    assert_int_equal(attn_context_tuning_import(context, text), ATTN_OK);
+    return context;
+}
+
+/* Tiles and products may be shorter than what the small engine can take. */
+static void other_tiles(void **state) {
+    (void)state;
+    static const int tiles[][2] = {{16, 128}, {128, 16}, {16, 16}, {32, 64}};
+    for (size_t t = 0; t < COUNT_OF(tiles); t++) {
+        attn_context *context = tuned_context(16, tiles[t][0], tiles[t][1]);
+        for (int64_t keys = 1; keys <= 40; keys += 3) {
+            open_on(context, "b2 h2 d16", 21, keys, DATA_RANDOM, ALL_OUTPUTS);
+            compare();
+            close_both();
+        }
+        attn_context_destroy(context);
     }
 }
 
@@ -139,6 +179,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_are_those_of_steps),
         cmocka_unit_test(others_are_not_small),
+        cmocka_unit_test(other_tiles),
         cmocka_unit_test(values_that_are_not_numbers),
     };
     int skip = run_skip_isa();
