@@ -16,8 +16,8 @@
  * what lies beyond the lengths becomes rows of output of its own. For training it must
  * be finite, and grad_output 0 there, or it counts like any other row.
  *
- * Where BLAS has kernels for small matrices, products of 256 and more rows with
- * parameters are made of many small ones, on the context's threads. Other products are
+ * Where BLAS has kernels for small matrices, large products with parameters (256 rows
+ * and more) are made of many small ones, on the context's threads. Other products are
  * each one call of BLAS, or several for up to 8 rows, made from the calling thread
  * under a lock of libattn's, with the BLAS settings of the application: give BLAS as
  * many threads as the context has. Up to 8 rows are computed without BLAS, by the
@@ -246,10 +246,13 @@ ATTN_API attn_status attn_layer_set_gradient(attn_layer *layer, const char *name
                                              const attn_tensor *tensor);
 
 /**
- * 1: products with parameters are cut into panels of rows of one sequence each, so that
- * the bits of its output do not depend on the other sequences of the batch or on
- * padding, for the price of smaller products; on its place in memory modulo 64 bytes
- * and on the threads of BLAS they still may. 0: off, the default. Since 0.1.
+ * 1: products with parameters are computed by kernels of libattn's own, on the
+ * context's threads, so that the bits of its output do not depend on the other
+ * sequences of the batch, on padding or on the threads of BLAS; on its place in memory
+ * modulo 64 bytes attention may still depend. It takes about as long where sequences
+ * have a hundred tokens and more, and several times as long for a few tokens. Gradients
+ * of parameters are sums over all rows, and are left to BLAS. 0: off, the default.
+ * Since 0.1.
  */
 ATTN_API attn_status attn_layer_set_reproducible(attn_layer *layer,
                                                  int32_t reproducible);

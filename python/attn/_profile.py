@@ -42,7 +42,8 @@ class Profile:
     (products of weights and value), ``gradients``, ``outputs`` (writing results) and
     ``other`` are the time of threads, in nanoseconds too. What Python itself takes is
     not among them. Layers and caches' appends add nothing, nor do calls that fail;
-    within another, the inner profile counts. Bits of results stay the same.
+    within another, the inner profile counts. Two threads must not be in one profile at
+    the same time. Bits of results stay the same.
 
         >>> q = np.random.rand(1, 8, 512, 64).astype(np.float32)
         >>> with attn.Profile() as times:
@@ -59,14 +60,19 @@ class Profile:
         self._struct = Struct()
         size = ctypes.sizeof(self._struct)
         check(lib.attn_profile_init(ctypes.byref(self._struct), size))
-        self.address = ctypes.addressof(self._struct)
+
+    @property
+    def address(self) -> int:
+        """Of what the library adds to."""
+        return ctypes.addressof(self._struct)
 
     def __enter__(self) -> Profile:
         entered.profiles.append(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        entered.profiles.remove(self)
+        profiles = entered.profiles
+        del profiles[len(profiles) - 1 - profiles[::-1].index(self)]
 
     def __getattr__(self, name: str) -> Any:
         if name in _NUMBERS:

@@ -4,17 +4,11 @@
  * Rows of all batch elements that lie at even steps, those of a batch element together
  * or those of a place in the sequence, make one product; otherwise each batch element
  * makes one. BLAS takes its int for the number of rows, which longer calls are cut for.
- * Where the bits of a sequence must not depend on the others, rows are cut at multiples
- * of PANEL within their sequence: BLAS may compute a product of many rows in another
- * way than one of few.
  */
 #include "layer/linear.h"
 
 #include "exec/blas.h"
 #include "layer/linear_few.h"
-
-/* Rows of a panel of one sequence: enough that packing the weight costs little. */
-enum { PANEL = 256 };
 
 /* Rows of one product at the most. */
 enum { ROWS_MAX = 1 << 30 };
@@ -32,8 +26,7 @@ typedef void product_of_rows(const struct product *product, int rows, float *y,
                              int ld_y, const float *x, int ld_x);
 
 /* Cuts rows into products; y and x are so many features wide. */
-static void for_panels(const struct linear *linear, struct size size,
-                       const struct sequences *y, int width_y,
+static void for_panels(struct size size, const struct sequences *y, int width_y,
                        const struct sequences *x, int width_x, product_of_rows *run,
                        const struct product *product) {
     int64_t most = ROWS_MAX;
@@ -41,8 +34,6 @@ static void for_panels(const struct linear *linear, struct size size,
     if (size.batch * size.rows > 1 &&
         (x->row_stride < width_x || y->row_stride < width_y)) {
         most = 1; /* rows that share memory, which BLAS does not take */
-    } else if (linear->reproducible) {
-        most = PANEL;
     } else if (sequences_even(y, size) && sequences_even(x, size)) {
         size = (struct size){min_i64(1, size.batch), size.batch * size.rows};
     } else if (sequences_even_across(y, size) && sequences_even_across(x, size)) {
@@ -62,7 +53,7 @@ static void for_panels(const struct linear *linear, struct size size,
 }
 
 /* Puts the bias where it is added to. */
-static void start_with_bias(const struct linear *linear, struct tiled_product *p) {
+static void start_with_bias(const struct linear *linear, struct linear_product *p) {
     if (p->bias != NULL) {
         const struct size rows = {1, p->m};
         const struct sequences y = {p->c, 0, p->ldc},
@@ -73,45 +64,25 @@ static void start_with_bias(const struct linear *linear, struct tiled_product *p
     }
 }
 
-static void multiply(const struct linear *linear, struct tiled_product product) {
-    const struct tiled_product *p = &product;
+static void multiply(const struct linear *linear, struct linear_product product) {
+    const struct linear_product *p = &product;
+    product.kernels = linear->kernels;
     if (attn_linear_is_tiled(p)) {
         attn_linear_tiled(linear->context, linear->memory, p);
         return;
     }
     start_with_bias(linear, &product);
+    if (attn_linear_is_few(p)) {
+        attn_linear_few(linear->context, p);
+        return;
+    }
     attn_blas_large(p->m, p->n, p->k, p->a, (int)p->lda, p->transpose_a, p->b,
                     (int)p->ldb, p->transpose_b, p->add, p->c, (int)p->ldc);
 }
 
-/* True if kernels for a few rows are faster, and were used. */
-static bool multiply_few(const struct linear *linear, struct tiled_product product) {
-    struct few_product few = {
-        .kernels = linear->kernels,
-        .rows = product.m,
-        .outputs = product.n,
-        .inputs = product.k,
-        .weight = product.b,
-        .x = product.a,
-        .y = product.c,
-        .ld_weight = product.ldb,
-        .ld_x = product.lda,
-        .ld_y = product.ldc,
-    };
-    /* how many rows come together is not the sequence's own */
-    if (linear->reproducible || !product.transpose_b || !attn_linear_is_few(&few)) {
-        return false;
-    }
-    start_with_bias(linear, &product);
-    few.add = product.add;
-    attn_linear_few(linear->context, &few);
-    return true;
-}
-
 static void forward(const struct product *p, int rows, float *y, int ld_y,
                     const float *x, int ld_x) {
-    const struct tiled_product product = {
-        .kernels = p->linear->kernels,
+    const struct linear_product product = {
         .m = rows,
         .n = p->outputs,
         .k = p->inputs,
@@ -122,18 +93,16 @@ static void forward(const struct product *p, int rows, float *y, int ld_y,
         .transpose_b = !p->weight.transposed,
         .bias = p->bias,
         .add = p->add,
+        .own = p->linear->reproducible,
         .c = y,
         .ldc = ld_y,
     };
-    if (!multiply_few(p->linear, product)) {
-        multiply(p->linear, product);
-    }
+    multiply(p->linear, product);
 }
 
 static void backward(const struct product *p, int rows, float *grad_x, int ld_x,
                      const float *grad_y, int ld_y) {
-    const struct tiled_product product = {
-        .kernels = p->linear->kernels,
+    const struct linear_product product = {
         .m = rows,
         .n = p->inputs,
         .k = p->outputs,
@@ -143,6 +112,7 @@ static void backward(const struct product *p, int rows, float *grad_x, int ld_x,
         .ldb = p->weight.ld,
         .transpose_b = p->weight.transposed,
         .add = p->add,
+        .own = p->linear->reproducible,
         .c = grad_x,
         .ldc = ld_x,
     };
@@ -152,8 +122,7 @@ static void backward(const struct product *p, int rows, float *grad_x, int ld_x,
 static void gradient(const struct product *p, int rows, float *x, int ld_x,
                      const float *grad_y, int ld_y) {
     const bool turned = p->weight.transposed;
-    const struct tiled_product product = {
-        .kernels = p->linear->kernels,
+    const struct linear_product product = {
         .m = turned ? p->inputs : p->outputs,
         .n = turned ? p->outputs : p->inputs,
         .k = rows,
@@ -185,7 +154,7 @@ void attn_linear(const struct linear *linear, struct size size,
         .bias = add ? NULL : bias,
         .add = add,
     };
-    for_panels(linear, size, y, product.outputs, x, product.inputs, forward, &product);
+    for_panels(size, y, product.outputs, x, product.inputs, forward, &product);
 }
 
 void attn_linear_input(const struct linear *linear, struct size size,
@@ -199,7 +168,7 @@ void attn_linear_input(const struct linear *linear, struct size size,
         .inputs = (int)inputs,
         .add = add,
     };
-    for_panels(linear, size, grad_x, product.inputs, grad_y, product.outputs, backward,
+    for_panels(size, grad_x, product.inputs, grad_y, product.outputs, backward,
                &product);
 }
 
@@ -215,7 +184,7 @@ void attn_linear_parameters(const struct linear *linear, struct size size,
             .inputs = (int)inputs,
             .add = true,
         };
-        for_panels(linear, size, x, product.inputs, grad_y, product.outputs, gradient,
+        for_panels(size, x, product.inputs, grad_y, product.outputs, gradient,
                    &product);
     }
     if (grad_bias != NULL) {

@@ -15,8 +15,9 @@ enum { LINEAR_FLOATS = TILES_FLOATS };
 struct linear {
     struct attn_context *context;
     const struct kernels *kernels;
-    bool reproducible; /* by panels of rows of one sequence */
-    float *memory;     /* LINEAR_FLOATS for each thread */
+    bool reproducible; /* by kernels of our own */
+    float *memory;     /* LINEAR_FLOATS for each thread; of a call: that of its
+                          multihead_call, for products between attention */
 };
 
 /* (outputs, inputs), row after row or, transposed, column after column. */

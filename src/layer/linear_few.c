@@ -21,27 +21,26 @@ enum { OUTPUTS = 128 };
 enum { NUMBERS_OF_A_THREAD = 375 * 1000 };
 
 struct job {
-    const struct few_product *product;
+    const struct linear_product *product;
     int64_t pieces;
     atomic_llong next;
 };
 
-bool attn_linear_is_few(const struct few_product *product) {
+bool attn_linear_is_few(const struct linear_product *product) {
     return !attn_blas()->small_kernels && product->kernels->width > 1 &&
-           product->rows <= ROWS_MOST &&
-           product->rows * product->inputs <= NUMBERS_MOST;
+           product->transpose_b && !product->transpose_a && product->m <= ROWS_MOST &&
+           (int64_t)product->m * product->k <= NUMBERS_MOST;
 }
 
-static void run_piece(const struct few_product *p, int64_t output) {
-    const int n = (int)min_i64(OUTPUTS, p->outputs - output);
-    const float *weight = p->weight + output * p->ld_weight;
-    float *y = p->y + output;
+static void run_piece(const struct linear_product *p, int64_t output) {
+    const int n = (int)min_i64(OUTPUTS, p->n - output);
+    const float *weight = p->b + output * p->ldb;
+    float *y = p->c + output;
     float products[ROWS_MOST * OUTPUTS];
-    p->kernels->few_scores(ATTN_F32, p->rows, n, (int)p->inputs, 1.0f, p->x, p->ld_x,
-                           weight, p->ld_weight, p->add ? products : y,
-                           p->add ? OUTPUTS : p->ld_y);
+    p->kernels->few_scores(ATTN_F32, p->m, n, p->k, 1.0f, p->a, p->lda, weight, p->ldb,
+                           p->add ? products : y, p->add ? OUTPUTS : p->ldc);
     if (p->add) {
-        p->kernels->add_bias(y, p->ld_y, p->rows, n, products, OUTPUTS, 1);
+        p->kernels->add_bias(y, p->ldc, p->m, n, products, OUTPUTS, 1);
     }
 }
 
@@ -54,11 +53,11 @@ static void run_task(void *argument, int32_t index) {
     }
 }
 
-void attn_linear_few(struct attn_context *context, const struct few_product *product) {
-    struct job job = {.product = product,
-                      .pieces = ceil_div(product->outputs, OUTPUTS)};
+void attn_linear_few(struct attn_context *context,
+                     const struct linear_product *product) {
+    struct job job = {.product = product, .pieces = ceil_div(product->n, OUTPUTS)};
     atomic_init(&job.next, 0);
-    const int64_t worth = product->outputs * product->inputs / NUMBERS_OF_A_THREAD;
+    const int64_t worth = (int64_t)product->n * product->k / NUMBERS_OF_A_THREAD;
     const int64_t most = min_i64(context->threads, job.pieces);
     attn_context_run(context, (int32_t)max_i64(1, min_i64(worth, most)), run_task,
                      &job);

@@ -2,7 +2,8 @@
  * Large products by tiles: where BLAS has small-matrix kernels, they take their input
  * as it lies, and those for a b without transposition reach more of the peak than the
  * kernels for large products, which pack a and b. One operand is packed here, b, which
- * many rows of a are then multiplied with.
+ * many rows of a are then multiplied with. Where a product must be our own, it is
+ * computed the same way by a kernel of ours, whatever its size.
  */
 #include "layer/linear_tiles.h"
 
@@ -26,23 +27,24 @@ enum { FLOPS_OF_A_THREAD = 10 * 1000 * 1000 };
 enum { PIECES_OF_A_THREAD = 3 };
 
 struct job {
-    const struct tiled_product *product;
+    const struct linear_product *product;
     float *memory;
     int64_t columns, chunks; /* pieces: panels of columns, chunks of rows */
     int rows;                /* of a chunk */
     atomic_llong next;
 };
 
-bool attn_linear_is_tiled(const struct tiled_product *product) {
+bool attn_linear_is_tiled(const struct linear_product *product) {
     const struct blas *blas = attn_blas();
-    return blas->small_kernels &&
-           blas->volume >= (int64_t)ROWS * TILES_COLUMNS * DEPTH &&
-           product->m >= ROWS_WORTH && product->n >= TILES_COLUMNS &&
-           product->k >= DEPTH_WORTH;
+    const bool faster = blas->small_kernels &&
+                        blas->volume >= (int64_t)ROWS * TILES_COLUMNS * DEPTH &&
+                        product->m >= ROWS_WORTH && product->n >= TILES_COLUMNS &&
+                        product->k >= DEPTH_WORTH;
+    return product->own || faster;
 }
 
 /* panel = the rows [l, l + depth) of `columns` columns of b. */
-static void pack(const struct tiled_product *p, float *panel, int64_t l, int depth,
+static void pack(const struct linear_product *p, float *panel, int64_t l, int depth,
                  int64_t column, int columns) {
     if (p->transpose_b) {
         p->kernels->transpose(panel, TILES_COLUMNS, p->b + column * p->ldb + l, p->ldb,
@@ -60,7 +62,7 @@ struct place {
 };
 
 /* The bias goes in first, while the tile is at hand. */
-static void start(const struct tiled_product *p, const struct place *at) {
+static void start(const struct linear_product *p, const struct place *at) {
     for (int64_t r = at->row; r < at->row + at->rows; r++) {
         memcpy(p->c + r * p->ldc + at->column, p->bias + at->column,
                (size_t)at->columns * sizeof *p->c);
@@ -68,25 +70,33 @@ static void start(const struct tiled_product *p, const struct place *at) {
 }
 
 /* Adds the product of `depth` columns of a from l on and a panel. */
-static void multiply(const struct tiled_product *p, const struct place *at,
+static void multiply(const struct linear_product *p, const struct place *at,
                      const float *panel, int64_t l, int depth) {
     if (l == 0 && p->bias != NULL) {
         start(p, at);
     }
     const bool add = p->add || p->bias != NULL;
-    for (int i = 0; i < depth; i += DEPTH) {
-        const int64_t column = l + i;
-        const float *a = p->a + (p->transpose_a ? column * p->lda + at->row
-                                                : at->row * p->lda + column);
-        attn_blas_product(
-            at->rows, at->columns, (int)min_i64(DEPTH, depth - i), 1.0f, a, (int)p->lda,
-            p->transpose_a, panel + (ptrdiff_t)i * TILES_COLUMNS, TILES_COLUMNS, false,
-            add || column > 0, p->c + at->row * p->ldc + at->column, (int)p->ldc);
+    const int most = p->own ? depth : DEPTH;
+    const int64_t row_a = p->transpose_a ? 1 : p->lda,
+                  column_a = p->transpose_a ? p->lda : 1;
+    float *c = p->c + at->row * p->ldc + at->column;
+    for (int i = 0; i < depth; i += most) {
+        const int part = (int)min_i64(most, depth - i);
+        const float *a = p->a + at->row * row_a + (l + i) * column_a;
+        const float *b = panel + (ptrdiff_t)i * TILES_COLUMNS;
+        if (p->own) {
+            p->kernels->product(at->rows, at->columns, part, 1.0f, a, row_a, column_a,
+                                b, TILES_COLUMNS, add || l + i > 0, c, p->ldc);
+        } else {
+            attn_blas_product(at->rows, at->columns, part, 1.0f, a, (int)p->lda,
+                              p->transpose_a, b, TILES_COLUMNS, false, add || l + i > 0,
+                              c, (int)p->ldc);
+        }
     }
 }
 
 static void run_piece(const struct job *job, float *panel, int64_t piece) {
-    const struct tiled_product *p = job->product;
+    const struct linear_product *p = job->product;
     const int64_t first = piece / job->columns * job->rows;
     const int64_t end = min_i64(p->m, first + job->rows);
     struct place at = {.column = piece % job->columns * TILES_COLUMNS};
@@ -111,7 +121,7 @@ static void run_task(void *argument, int32_t index) {
 }
 
 void attn_linear_tiled(struct attn_context *context, float *memory,
-                       const struct tiled_product *product) {
+                       const struct linear_product *product) {
     const double flops = 2.0 * product->m * product->n * product->k;
     const double worth = flops / FLOPS_OF_A_THREAD;
     const int32_t threads = worth < 2.0                ? 1

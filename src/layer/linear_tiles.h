@@ -5,30 +5,19 @@
 #define ATTN_LAYER_LINEAR_TILES_H
 
 #include "exec/context.h"
-#include "kernel/kernel.h"
+#include "layer/linear_product.h"
 
 /* Floats that a thread packs at a time: 192 KiB, which stay in its second-level cache
  * beside the rows that they are multiplied with. */
 enum { TILES_COLUMNS = 64, TILES_DEPTH = 768 };
 enum { TILES_FLOATS = TILES_COLUMNS * TILES_DEPTH };
 
-/* c = a b + bias in every row, or c += with add, as attn_blas_large() has it. */
-struct tiled_product {
-    const struct kernels *kernels;
-    int m, n, k;
-    const float *a, *b;
-    const float *bias; /* of n numbers; NULL: none; not with add */
-    float *c;
-    int64_t lda, ldb, ldc;
-    bool transpose_a, transpose_b, add;
-};
-
-/* True if this is faster than one product by BLAS. */
-bool attn_linear_is_tiled(const struct tiled_product *product);
+/* True if this is faster than one product by BLAS, or must be. */
+bool attn_linear_is_tiled(const struct linear_product *product);
 
 /* On the context's threads, each of which has TILES_FLOATS of memory. How many there
  * are changes no bit. */
 void attn_linear_tiled(struct attn_context *context, float *memory,
-                       const struct tiled_product *product);
+                       const struct linear_product *product);
 
 #endif

@@ -25,18 +25,19 @@ static void run(int32_t threads, int rows, bool add, float *y) {
     attn_context *context = NULL;
     assert_int_equal(attn_context_create(&context), ATTN_OK);
     assert_int_equal(attn_context_set_threads(context, threads), ATTN_OK);
-    const struct few_product product = {
+    const struct linear_product product = {
         .kernels = attn_kernels(context->isa),
-        .rows = rows,
+        .m = rows,
+        .n = OUTPUTS,
+        .k = INPUTS,
+        .a = x,
+        .b = weight,
+        .c = y,
+        .lda = LD_X,
+        .ldb = INPUTS,
+        .ldc = LD_Y,
+        .transpose_b = true,
         .add = add,
-        .outputs = OUTPUTS,
-        .inputs = INPUTS,
-        .weight = weight,
-        .x = x,
-        .y = y,
-        .ld_weight = INPUTS,
-        .ld_x = LD_X,
-        .ld_y = LD_Y,
     };
     memcpy(y, before, sizeof before);
     attn_linear_few(context, &product);

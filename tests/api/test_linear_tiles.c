@@ -1,8 +1,8 @@
 /*
  * Large products by tiles: the sums of the definition, with either operand transposed,
- * with a bias or added to what is there; nothing beside the result; and the same bits
- * whatever the number of threads. Sizes are no multiples of a tile's, and longer than
- * what is packed at a time.
+ * with a bias or added to what is there, by BLAS or by our own kernel; nothing beside
+ * the result; and the same bits whatever the number of threads. Sizes are no multiples
+ * of a tile's, and longer than what is packed at a time.
  */
 #include <math.h>
 #include <stdio.h>
@@ -26,8 +26,8 @@ static void fill(float *numbers, int count, struct random *random) {
     }
 }
 
-static struct tiled_product product_of(bool transpose_a, bool transpose_b, int start) {
-    return (struct tiled_product){
+static struct linear_product product_of(bool transpose_a, bool transpose_b, int start) {
+    return (struct linear_product){
         .m = M,
         .n = N,
         .k = K,
@@ -43,7 +43,7 @@ static struct tiled_product product_of(bool transpose_a, bool transpose_b, int s
     };
 }
 
-static void run(int32_t threads, struct tiled_product product, float *c) {
+static void run(int32_t threads, struct linear_product product, float *c) {
     attn_context *context = NULL;
     assert_int_equal(attn_context_create(&context), ATTN_OK);
     assert_int_equal(attn_context_set_threads(context, threads), ATTN_OK);
@@ -54,7 +54,7 @@ static void run(int32_t threads, struct tiled_product product, float *c) {
     attn_context_destroy(context);
 }
 
-static double element(const struct tiled_product *p, int i, int j) {
+static double element(const struct linear_product *p, int i, int j) {
     double sum = p->bias != NULL ? (double)p->bias[j]
                  : p->add        ? (double)before[i * LD_C + j]
                                  : 0.0;
@@ -67,7 +67,7 @@ static double element(const struct tiled_product *p, int i, int j) {
 }
 
 /* Sums over K numbers of at most 1, however they are ordered. */
-static void check(const struct tiled_product *p, const float *c) {
+static void check(const struct linear_product *p, const float *c) {
     for (int i = 0; i < M; i++) {
         for (int j = 0; j < LD_C; j++) {
             const float got = c[i * LD_C + j];
@@ -87,9 +87,10 @@ static void sums_on_any_threads(void **state) {
     fill(b, (int)COUNT_OF(b), &random);
     fill(bias, N, &random);
     fill(before, (int)COUNT_OF(before), &random);
-    for (int way = 0; way < 4; way++) {
+    for (int way = 0; way < 8; way++) {
         for (int start = 0; start < STARTS; start++) {
-            const struct tiled_product p = product_of(way & 1, way >> 1, start);
+            struct linear_product p = product_of(way & 1, way >> 1 & 1, start);
+            p.own = way >= 4;
             run(1, p, one);
             check(&p, one);
             for (int32_t threads = 2; threads <= THREADS; threads += 3) {

@@ -1,5 +1,6 @@
 """Profile: what calls add to it, and which."""
 
+import copy
 import threading
 
 import numpy as np
@@ -54,6 +55,20 @@ def test_the_inner_of_two_counts(normal):
     with inner:
         attn.scaled_dot_product_attention(q, q, q)
     assert (outer.calls, inner.calls) == (2, 3)
+    with inner, outer:
+        with inner:
+            attn.scaled_dot_product_attention(q, q, q)
+        attn.scaled_dot_product_attention(q, q, q)
+    assert (outer.calls, inner.calls) == (3, 4)
+
+
+def test_a_copy_counts_for_itself(normal):
+    q = normal(1, 2, 9, 8)
+    with attn.Profile() as times:
+        attn.scaled_dot_product_attention(q, q, q)
+    with copy.deepcopy(times) as more:
+        attn.scaled_dot_product_attention(q, q, q)
+    assert (times.calls, more.calls) == (1, 2)
 
 
 def test_each_thread_has_its_own(normal):
