@@ -55,6 +55,9 @@ class Libattn:
             return _packed(problem, inputs.packed, options)
         if problem.cache:
             return LocalCall(_cached(problem, inputs), lambda out: (out,))
+        if options.get("causal") == "top_left":  # as it is asked for most often
+            del options["causal"]
+            options["is_causal"] = True
         function = attn.torch.scaled_dot_product_attention
         if problem.backward:
             return train_call(function, options, inputs)

@@ -9,6 +9,9 @@
 /* A band reaches no further, so that its ends fit the kernel's. */
 enum { BAND_MOST = 1 << 20 };
 
+/* Heads of more features are never small, unless they have one key or query. */
+enum { DIM_MOST = 1024 };
+
 /* True if a head is nothing but products and a softmax, perhaps with a band. */
 static bool plain(const struct toolbox *tools) {
     const struct problem *problem = tools->problem;
@@ -21,7 +24,7 @@ static bool plain(const struct toolbox *tools) {
 
 int64_t attn_small_keys(const struct toolbox *tools) {
     const struct recipe *recipe = &tools->recipe;
-    if (!plain(tools) || !recipe->turn_keys ||
+    if (!plain(tools) || !recipe->turn_keys || tools->problem->key_dim > DIM_MOST ||
         tools->problem->key_dim > recipe->cut.depth) {
         return 0;
     }
