@@ -28,7 +28,8 @@ int64_t attn_small_keys(const struct toolbox *tools) {
         tools->problem->key_dim > recipe->cut.depth) {
         return 0;
     }
-    const int64_t most = min_i64(2 * tools->kernels->width, recipe->dense_keys);
+    const int64_t most =
+        min_i64(2 * (int64_t)tools->kernels->width, recipe->dense_keys);
     /* sums over keys in one chain, as the dense engine has them */
     return min_i64(most, min_i64(recipe->tile_k, recipe->cut.depth));
 }

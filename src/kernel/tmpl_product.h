@@ -20,7 +20,7 @@ enum { BLOCK_ROWS = 4, BLOCK_VECS = 2 };
  * this is called.
  */
 static inline __attribute__((always_inline)) void
-product_block(int rows, int vecs, int part, int k, const float *alpha, int step,
+product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t step,
               const float *a, ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
               ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
     vec sum[BLOCK_ROWS][BLOCK_VECS];
@@ -61,9 +61,9 @@ product_block(int rows, int vecs, int part, int k, const float *alpha, int step,
 
 /* The strip of `rows` rows of c; rows is a constant where this is called. */
 static inline __attribute__((always_inline)) void
-product_strip(int rows, int n, int k, const float *alpha, int step, const float *a,
-              ptrdiff_t row_a, ptrdiff_t column_a, const float *b, ptrdiff_t ldb,
-              bool accumulate, float *c, ptrdiff_t ldc) {
+product_strip(int rows, int n, int k, const float *alpha, ptrdiff_t step,
+              const float *a, ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
+              ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
     int j = 0;
     for (; j + 2 * WIDTH <= n; j += 2 * WIDTH) {
         product_block(rows, 2, 0, k, alpha, step, a, row_a, column_a, b + j, ldb,
@@ -82,7 +82,7 @@ product_strip(int rows, int n, int k, const float *alpha, int step, const float 
 /* All rows of c, the last ones together; column_a is a constant where this is called,
  * if it is 1. */
 static inline __attribute__((always_inline)) void
-product_strips(int m, int n, int k, const float *alpha, int step, const float *a,
+product_strips(int m, int n, int k, const float *alpha, ptrdiff_t step, const float *a,
                ptrdiff_t row_a, ptrdiff_t column_a, const float *b, ptrdiff_t ldb,
                bool accumulate, float *c, ptrdiff_t ldc) {
     int i = 0;

@@ -11,6 +11,9 @@
 
 enum { SMALL_KEYS = 2 * WIDTH };
 
+/* Floats from one key's scores, or queries' numbers, to the next. */
+static const ptrdiff_t small_lanes = WIDTH;
+
 /* Keys whose scores are made together: eight sums hide the latency of FMA, and there
  * are registers for twelve. */
 enum { SMALL_BLOCK = 8, SMALL_LAST = 12 };
@@ -24,7 +27,7 @@ static inline void small_queries(const struct small *small, int row, int rows,
         vec square[WIDTH];
         turned_square(square, from + c, small->ld_query, rows, small->key_dim - c);
         for (int i = 0; i < WIDTH; i++) {
-            vec_store(to + (c + i) * WIDTH, square[i]);
+            vec_store(to + (c + i) * small_lanes, square[i]);
         }
     }
 }
@@ -40,7 +43,7 @@ small_block(int keys, const struct small *small, int key, const float *queries,
         sum[j] = vec_set(0.0f);
     }
     for (int c = 0; c < small->key_dim; c++) {
-        const vec x = vec_load(queries + c * WIDTH);
+        const vec x = vec_load(queries + c * small_lanes);
         UNROLL_LOOP
         for (int j = 0; j < keys; j++) {
             sum[j] = vec_muladd(vec_set(k[j * small->ld_key + c]), x, sum[j]);
@@ -48,7 +51,8 @@ small_block(int keys, const struct small *small, int key, const float *queries,
     }
     UNROLL_LOOP
     for (int j = 0; j < keys; j++) {
-        vec_store(scores + (key + j) * WIDTH, vec_mul(vec_set(small->scale), sum[j]));
+        vec_store(scores + (key + j) * small_lanes,
+                  vec_mul(vec_set(small->scale), sum[j]));
     }
 }
 
@@ -88,8 +92,10 @@ static inline void small_mask(const struct small *small, int row, float *scores)
     const vec end = vec_add(vec_iota(), vec_set((float)(small->end + row)));
     for (int j = 0; j < small->keys; j++) {
         const vec key = vec_set((float)j);
-        vec s = vec_select(vec_less(key, end), vec_load(scores + j * WIDTH), lowest);
-        vec_store(scores + j * WIDTH, vec_select(vec_less(key, first), lowest, s));
+        vec s =
+            vec_select(vec_less(key, end), vec_load(scores + j * small_lanes), lowest);
+        vec_store(scores + j * small_lanes,
+                  vec_select(vec_less(key, first), lowest, s));
     }
 }
 
@@ -98,10 +104,10 @@ static inline vec small_maximum(const float *scores, int keys) {
     vec a = vec_set(-INFINITY), b = a;
     int j = 0;
     for (; j + 2 <= keys; j += 2) {
-        a = vec_max(vec_load(scores + j * WIDTH), a);
-        b = vec_max(vec_load(scores + (j + 1) * WIDTH), b);
+        a = vec_max(vec_load(scores + j * small_lanes), a);
+        b = vec_max(vec_load(scores + (j + 1) * small_lanes), b);
     }
-    return vec_max(j < keys ? vec_max(vec_load(scores + j * WIDTH), a) : a, b);
+    return vec_max(j < keys ? vec_max(vec_load(scores + j * small_lanes), a) : a, b);
 }
 
 /* Scores become weights; returns their sums, in the order of row_exp() and across(),
@@ -109,22 +115,22 @@ static inline vec small_maximum(const float *scores, int keys) {
 static inline vec small_weights(float *scores, int keys, vec shift) {
     int j = 0;
     for (; j + 2 <= keys; j += 2) {
-        vec x[] = {vec_sub(vec_load(scores + j * WIDTH), shift),
-                   vec_sub(vec_load(scores + (j + 1) * WIDTH), shift)};
+        vec x[] = {vec_sub(vec_load(scores + j * small_lanes), shift),
+                   vec_sub(vec_load(scores + (j + 1) * small_lanes), shift)};
         vec_exp_weights(x, 2);
-        vec_store(scores + j * WIDTH, x[0]);
-        vec_store(scores + (j + 1) * WIDTH, x[1]);
+        vec_store(scores + j * small_lanes, x[0]);
+        vec_store(scores + (j + 1) * small_lanes, x[1]);
     }
     if (j < keys) {
-        const vec x = vec_sub(vec_load(scores + j * WIDTH), shift);
-        vec_store(scores + j * WIDTH, vec_exp_weight(x));
+        const vec x = vec_sub(vec_load(scores + j * small_lanes), shift);
+        vec_store(scores + j * small_lanes, vec_exp_weight(x));
     }
     vec sum[WIDTH];
     for (int i = 0; i < WIDTH; i++) {
-        sum[i] = vec_load(scores + i * WIDTH);
+        sum[i] = vec_load(scores + i * small_lanes);
     }
     for (int i = WIDTH; i < keys; i++) {
-        sum[i - WIDTH] = vec_add(sum[i - WIDTH], vec_load(scores + i * WIDTH));
+        sum[i - WIDTH] = vec_add(sum[i - WIDTH], vec_load(scores + i * small_lanes));
     }
     UNROLL_LOOP
     for (int half = WIDTH / 2; half > 0; half /= 2) {
@@ -137,9 +143,9 @@ static inline vec small_weights(float *scores, int keys, vec shift) {
 }
 
 static void kernel_small(const struct small *small, float *scratch) {
-    float *scores = scratch, *queries = scratch + SMALL_KEYS * WIDTH;
+    float *scores = scratch, *queries = scratch + SMALL_KEYS * small_lanes;
     for (int j = small->keys; j < WIDTH; j++) {
-        vec_store(scores + j * WIDTH, vec_set(0.0f));
+        vec_store(scores + j * small_lanes, vec_set(0.0f));
     }
     for (int row = 0; row < small->rows; row += WIDTH) {
         const int rows = small->rows - row < WIDTH ? small->rows - row : WIDTH;
