@@ -131,7 +131,7 @@ static attn_context *tuned_context(int dim, int tile_k, int depth) {
     assert_in_range(attn_context_tuning_export(context, text, sizeof text), 1, 2000);
     char *end = strstr(text, "end\n");
     assert_non_null(end);
-    (void)snprintf(end, 1000, "entry %d %d 1 64 %d 64 %d 512 0 1 0 0 0\nend\n", dim,
+    (void)snprintf(end, 1000, "entry %d %d 1 64 %d 16 %d 512 0 1 0 0 0\nend\n", dim,
                    dim, tile_k, depth);
     assert_int_equal(attn_context_tuning_import(context, text), ATTN_OK);
     return context;
