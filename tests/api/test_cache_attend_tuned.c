@@ -12,17 +12,11 @@
 
 /* A context that is tuned, for this problem alone, to keys transposed or not. */
 static attn_context *tuned_context(const struct test_problem *problem, int turn_keys) {
-    char text[4096];
-    attn_context *context = NULL;
-    assert_int_equal(attn_context_create(&context), ATTN_OK);
-    assert_in_range(attn_context_tuning_export(context, text, sizeof text), 1, 2000);
-    char *end = strstr(text, "end\n");
-    assert_non_null(end);
-    snprintf(end, 1000, "entry %d %d %d 48 96 48 48 0 4 %d 0 0 0\nend\n",
+    char entry[128];
+    snprintf(entry, sizeof entry, "entry %d %d %d 48 96 48 48 0 4 %d 0 0 0",
              (int)problem->key_dim, (int)problem->value_dim,
              (int)(problem->q_heads / problem->kv_heads), turn_keys);
-    assert_int_equal(attn_context_tuning_import(context, text), ATTN_OK);
-    return context;
+    return run_context_tuned(entry);
 }
 
 /* The same call from tensors or, if it is given, a cache. */

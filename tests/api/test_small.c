@@ -123,26 +123,15 @@ static void others_are_not_small(void **state) {
     }
 }
 
-/* A context tuned so for problems of these dims. */
-static attn_context *tuned_context(int dim, int tile_k, int depth) {
-    char text[4096];
-    attn_context *context = NULL;
-    assert_int_equal(attn_context_create(&context), ATTN_OK);
-    assert_in_range(attn_context_tuning_export(context, text, sizeof text), 1, 2000);
-    char *end = strstr(text, "end\n");
-    assert_non_null(end);
-    (void)snprintf(end, 1000, "entry %d %d 1 64 %d 16 %d 512 0 1 0 0 0\nend\n", dim,
-                   dim, tile_k, depth);
-    assert_int_equal(attn_context_tuning_import(context, text), ATTN_OK);
-    return context;
-}
-
 /* Tiles and products may be shorter than what the small engine can take. */
 static void other_tiles(void **state) {
     (void)state;
     static const int tiles[][2] = {{16, 128}, {128, 16}, {16, 16}, {32, 64}};
     for (size_t t = 0; t < COUNT_OF(tiles); t++) {
-        attn_context *context = tuned_context(16, tiles[t][0], tiles[t][1]);
+        char entry[128];
+        (void)snprintf(entry, sizeof entry, "entry 16 16 1 64 %d 16 %d 512 0 1 0 0 0",
+                       tiles[t][0], tiles[t][1]);
+        attn_context *context = run_context_tuned(entry);
         for (int64_t keys = 1; keys <= 40; keys += 3) {
             open_on(context, "b2 h2 d16", 21, keys, DATA_RANDOM, ALL_OUTPUTS);
             compare();

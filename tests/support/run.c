@@ -184,3 +184,15 @@ int run_skip_isa(void) {
     }
     return status == ATTN_OK ? 0 : 1;
 }
+
+attn_context *run_context_tuned(const char *entry) {
+    char text[4096];
+    attn_context *context = NULL;
+    assert_int_equal(attn_context_create(&context), ATTN_OK);
+    assert_in_range(attn_context_tuning_export(context, text, sizeof text), 1, 2000);
+    char *end = strstr(text, "end\n");
+    assert_non_null(end);
+    snprintf(end, 1000, "%s\nend\n", entry);
+    assert_int_equal(attn_context_tuning_import(context, text), ATTN_OK);
+    return context;
+}

@@ -43,4 +43,7 @@ int run_text(const char *text, int data);
  * not run here; else 0. */
 int run_skip_isa(void);
 
+/* A context with this line of tuning, written as attn_context_tuning_export() does. */
+attn_context *run_context_tuned(const char *entry);
+
 #endif
