@@ -200,37 +200,17 @@ bool attn_blas_set_single(void) {
     return true;
 }
 
-/* Products of up to FEW_ROWS rows are cut into those that the small-matrix kernels
- * take, at whole vectors of columns. With more rows, packing is worth its time. */
-enum { FEW_ROWS = 8, SMALL_AREA = 1200, VECTOR = 16 };
-
 static int transposition(bool transpose) {
     return transpose ? TRANSPOSE : NO_TRANSPOSE;
-}
-
-/* Columns of c that one call of BLAS should compute. For few rows, packing b, which the
- * small-matrix kernels spare, takes several times as long as the product. */
-static int columns_at_once(int m, int n, int k) {
-    if (!attn_blas()->small_kernels || m > FEW_ROWS) {
-        return n;
-    }
-    const int64_t columns = SMALL_VOLUME / ((int64_t)m * k);
-    const int64_t area = SMALL_AREA / m;
-    const int64_t least = (columns < area ? columns : area) / VECTOR * VECTOR;
-    return least == 0 || least > n ? n : (int)least;
 }
 
 void attn_blas_large(int m, int n, int k, const float *a, int lda, bool transpose_a,
                      const float *b, int ldb, bool transpose_b, bool accumulate,
                      float *c, int ldc) {
-    const int columns = columns_at_once(m, n, k); /* also installs the fork handler */
-    const int64_t column_b = transpose_b ? ldb : 1;
+    attn_blas(); /* installs the fork handler */
     lock_one_caller();
-    for (int64_t j = 0; j < n; j += columns) {
-        cblas_sgemm(ROW_MAJOR, transposition(transpose_a), transposition(transpose_b),
-                    m, j + columns <= n ? columns : (int)(n - j), k, 1.0f, a, lda,
-                    b + j * column_b, ldb, accumulate ? 1.0f : 0.0f, c + j, ldc);
-    }
+    cblas_sgemm(ROW_MAJOR, transposition(transpose_a), transposition(transpose_b), m, n,
+                k, 1.0f, a, lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
     unlock_one_caller();
 }
 

@@ -37,8 +37,8 @@ void attn_blas_product(int m, int n, int k, float alpha, const float *a, int lda
 
 /*
  * c = a b, or c += a b with accumulate, row-major, for any m, n, k of 1 or more: one
- * call of BLAS, or several if m is small, with its own settings, under a lock that all
- * such calls of the process take. With transpose_a (transpose_b), a (b) is stored as
+ * call of BLAS, with its own settings, under a lock that all such calls of the process
+ * take. With transpose_a (transpose_b), a (b) is stored as
  * its transpose.
  */
 void attn_blas_large(int m, int n, int k, const float *a, int lda, bool transpose_a,

@@ -1,7 +1,8 @@
 /*
- * Products of a few rows with a parameter, for which reading the parameter is the work:
- * BLAS without kernels for small matrices packs it first, which takes several times as
- * long. Threads share its outputs.
+ * Products of a few rows with a parameter: packing the parameter, as BLAS does for
+ * large products, takes longer than what follows. Its small-matrix kernels take it as
+ * it lies; where there are none, kernels of our own do, for rows so few that reading
+ * the parameter is the work. Threads share its outputs.
  */
 #include "layer/linear_few.h"
 
@@ -10,55 +11,118 @@
 #include "base/arith.h"
 #include "exec/blas.h"
 
-/* Up to so many rows, and numbers of them: those stay in the nearest cache beside the
- * parameter's. */
+/* Without small-matrix kernels up to so many rows, and numbers of them: those stay in
+ * the nearest cache beside the parameter's. */
 enum { ROWS_MOST = 8, NUMBERS_MOST = 8192 };
 
 /* Outputs that a thread takes at a time. */
 enum { OUTPUTS = 128 };
 
-/* A thread is woken for this many numbers of the parameter: 1.5 MB, some 50 us. */
-enum { NUMBERS_OF_A_THREAD = 375 * 1000 };
+/* With small-matrix kernels: from so many rows on, packing is worth its time; outputs
+ * that a thread takes at a time, which with DEPTH inputs stay in its own cache. */
+enum { ROWS_WORTH_PACKING = 128, OUTPUTS_SMALL = 64 };
+
+/*
+ * Inputs that a small product sums over, and its rows; up to twice as many, less one,
+ * for the last. Longer sums read a transposed b along its rows, and the others would
+ * wait for more pages than processors keep track of.
+ */
+enum { DEPTH_TRANSPOSED = 1024, DEPTH = 192 };
+enum { ROWS_TRANSPOSED = 4, ROWS = 8 };
+
+/* A thread is woken for this many numbers of the parameter, 1.5 MB, some 50 us; or for
+ * this much work, some 100 us. */
+enum { NUMBERS_OF_A_THREAD = 375 * 1000, FLOPS_OF_A_THREAD = 10 * 1000 * 1000 };
+
+typedef void run_outputs(const struct linear_product *product, int64_t output, int n);
 
 struct job {
     const struct linear_product *product;
+    run_outputs *run;
+    int outputs; /* at a time */
     int64_t pieces;
     atomic_llong next;
 };
 
 bool attn_linear_is_few(const struct linear_product *product) {
-    return !attn_blas()->small_kernels && product->kernels->width > 1 &&
-           product->transpose_b && !product->transpose_a && product->m <= ROWS_MOST &&
-           (int64_t)product->m * product->k <= NUMBERS_MOST;
+    if (product->transpose_a) {
+        return false;
+    }
+    if (attn_blas()->small_kernels) {
+        return product->m < ROWS_WORTH_PACKING;
+    }
+    return product->kernels->width > 1 && product->transpose_b &&
+           product->m <= ROWS_MOST && (int64_t)product->m * product->k <= NUMBERS_MOST;
 }
 
-static void run_piece(const struct linear_product *p, int64_t output) {
-    const int n = (int)min_i64(OUTPUTS, p->n - output);
+/* By kernels of our own, for which b is transposed. */
+static void run_own(const struct linear_product *p, int64_t output, int n) {
+    const bool add = linear_product_start(p, 0, p->m, output, n);
     const float *weight = p->b + output * p->ldb;
     float *y = p->c + output;
     float products[ROWS_MOST * OUTPUTS];
     p->kernels->few_scores(ATTN_F32, p->m, n, p->k, 1.0f, p->a, p->lda, weight, p->ldb,
-                           p->add ? products : y, p->add ? OUTPUTS : p->ldc);
-    if (p->add) {
+                           add ? products : y, add ? OUTPUTS : p->ldc);
+    if (add) {
         p->kernels->add_bias(y, p->ldc, p->m, n, products, OUTPUTS, 1);
+    }
+}
+
+/* By small products. */
+static void run_small(const struct linear_product *p, int64_t output, int n) {
+    const bool add = linear_product_start(p, 0, p->m, output, n);
+    const int most = p->transpose_b ? ROWS_TRANSPOSED : ROWS;
+    const int depth = p->transpose_b ? DEPTH_TRANSPOSED : DEPTH;
+    const int64_t output_b = p->transpose_b ? p->ldb : 1,
+                  input_b = p->transpose_b ? 1 : p->ldb;
+    for (int64_t l = 0; l < p->k; l += depth) {
+        const float *b = p->b + output * output_b + l * input_b;
+        int rows;
+        for (int64_t r = 0; r < p->m; r += rows) {
+            rows = p->m - r < 2 * most ? (int)(p->m - r) : most;
+            attn_blas_product(rows, n, (int)min_i64(depth, p->k - l), 1.0f,
+                              p->a + r * p->lda + l, (int)p->lda, false, b, (int)p->ldb,
+                              p->transpose_b, add || l > 0, p->c + r * p->ldc + output,
+                              (int)p->ldc);
+        }
     }
 }
 
 static void run_task(void *argument, int32_t index) {
     struct job *job = argument;
+    const struct linear_product *p = job->product;
     long long i;
     (void)index;
     while ((i = atomic_fetch_add(&job->next, 1)) < job->pieces) {
-        run_piece(job->product, i * OUTPUTS);
+        const int64_t output = i * job->outputs;
+        job->run(p, output, (int)min_i64(job->outputs, p->n - output));
     }
+}
+
+/* Threads that have something to do. */
+static int32_t threads_worth(const struct attn_context *context,
+                             const struct linear_product *p, int64_t pieces) {
+    const struct blas *blas = attn_blas();
+    if (blas->small_kernels && blas->one_at_a_time) {
+        return 1;
+    }
+    const double numbers = (double)p->n * p->k / NUMBERS_OF_A_THREAD;
+    const double flops = 2.0 * p->m * p->n * p->k / FLOPS_OF_A_THREAD;
+    const double worth = flops > numbers ? flops : numbers;
+    const int64_t most = min_i64(context->threads, pieces);
+    return worth < 2.0 ? 1 : worth < (double)most ? (int32_t)worth : (int32_t)most;
 }
 
 void attn_linear_few(struct attn_context *context,
                      const struct linear_product *product) {
-    struct job job = {.product = product, .pieces = ceil_div(product->n, OUTPUTS)};
+    const bool small = attn_blas()->small_kernels;
+    struct job job = {
+        .product = product,
+        .run = small ? run_small : run_own,
+        .outputs = small ? OUTPUTS_SMALL : OUTPUTS,
+    };
+    job.pieces = ceil_div(product->n, job.outputs);
     atomic_init(&job.next, 0);
-    const int64_t worth = (int64_t)product->n * product->k / NUMBERS_OF_A_THREAD;
-    const int64_t most = min_i64(context->threads, job.pieces);
-    attn_context_run(context, (int32_t)max_i64(1, min_i64(worth, most)), run_task,
+    attn_context_run(context, threads_worth(context, product, job.pieces), run_task,
                      &job);
 }

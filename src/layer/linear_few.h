@@ -1,5 +1,5 @@
 /*
- * Products of a few rows with a parameter, without BLAS.
+ * Products of rows with a parameter that are too few to pack the parameter for.
  */
 #ifndef ATTN_LAYER_LINEAR_FEW_H
 #define ATTN_LAYER_LINEAR_FEW_H
@@ -7,11 +7,10 @@
 #include "exec/context.h"
 #include "layer/linear_product.h"
 
-/* True if this is faster than by BLAS: few rows, and b transposed. */
+/* True if this is faster than one call of BLAS. */
 bool attn_linear_is_few(const struct linear_product *product);
 
-/* The product but for its bias, which is not looked at. The bits of a row of c depend
- * on that row of a and on b alone. */
+/* The product, on the context's threads. */
 void attn_linear_few(struct attn_context *context,
                      const struct linear_product *product);
 

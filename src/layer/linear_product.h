@@ -5,6 +5,8 @@
 #ifndef ATTN_LAYER_LINEAR_PRODUCT_H
 #define ATTN_LAYER_LINEAR_PRODUCT_H
 
+#include <string.h>
+
 #include "kernel/kernel.h"
 
 /*
@@ -22,5 +24,21 @@ struct linear_product {
     bool own; /* the bits of a row of c may depend on that row of a and on b alone,
                  which BLAS does not promise */
 };
+
+/*
+ * Puts the bias, if there is one, into rows [row, end) and `columns` columns of c,
+ * where the product is then added to: while it is at hand. True if c is to be added to.
+ */
+static inline bool linear_product_start(const struct linear_product *p, int64_t row,
+                                        int64_t end, int64_t column, int columns) {
+    if (p->bias == NULL) {
+        return p->add;
+    }
+    for (int64_t r = row; r < end; r++) {
+        memcpy(p->c + r * p->ldc + column, p->bias + column,
+               (size_t)columns * sizeof *p->c);
+    }
+    return true;
+}
 
 #endif

@@ -8,7 +8,6 @@
 #include "layer/linear_tiles.h"
 
 #include <stdatomic.h>
-#include <string.h>
 
 #include "base/arith.h"
 #include "exec/blas.h"
@@ -18,7 +17,7 @@
 enum { ROWS = 64, DEPTH = 192 };
 
 /* Fewer rows do not repay packing, and shorter sums not loading and storing c. */
-enum { ROWS_WORTH = 256, DEPTH_WORTH = 128 };
+enum { ROWS_WORTH = 128, DEPTH_WORTH = 128 };
 
 /* A thread is woken for this much work, some 100 us. */
 enum { FLOPS_OF_A_THREAD = 10 * 1000 * 1000 };
@@ -61,21 +60,11 @@ struct place {
     int rows, columns;
 };
 
-/* The bias goes in first, while the tile is at hand. */
-static void start(const struct linear_product *p, const struct place *at) {
-    for (int64_t r = at->row; r < at->row + at->rows; r++) {
-        memcpy(p->c + r * p->ldc + at->column, p->bias + at->column,
-               (size_t)at->columns * sizeof *p->c);
-    }
-}
-
 /* Adds the product of `depth` columns of a from l on and a panel. */
 static void multiply(const struct linear_product *p, const struct place *at,
                      const float *panel, int64_t l, int depth) {
-    if (l == 0 && p->bias != NULL) {
-        start(p, at);
-    }
-    const bool add = p->add || p->bias != NULL;
+    const bool add = l > 0 || linear_product_start(p, at->row, at->row + at->rows,
+                                                   at->column, at->columns);
     const int most = p->own ? depth : DEPTH;
     const int64_t row_a = p->transpose_a ? 1 : p->lda,
                   column_a = p->transpose_a ? p->lda : 1;
@@ -86,11 +75,11 @@ static void multiply(const struct linear_product *p, const struct place *at,
         const float *b = panel + (ptrdiff_t)i * TILES_COLUMNS;
         if (p->own) {
             p->kernels->product(at->rows, at->columns, part, 1.0f, a, row_a, column_a,
-                                b, TILES_COLUMNS, add || l + i > 0, c, p->ldc);
+                                b, TILES_COLUMNS, add || i > 0, c, p->ldc);
         } else {
             attn_blas_product(at->rows, at->columns, part, 1.0f, a, (int)p->lda,
-                              p->transpose_a, b, TILES_COLUMNS, false, add || l + i > 0,
-                              c, (int)p->ldc);
+                              p->transpose_a, b, TILES_COLUMNS, false, add || i > 0, c,
+                              (int)p->ldc);
         }
     }
 }

@@ -1,19 +1,24 @@
 /*
- * Products of a few rows with a parameter, on as many threads as have something to do:
- * the sums of the definition, and the same bits whatever threads and rows there are.
+ * Products of a few rows with a parameter: the sums of the definition, with a parameter
+ * as it is or transposed, with a bias or added to what is there; nothing beside the
+ * result; and the same bits on as many threads as have something to do.
  */
 #include <math.h>
 #include <string.h>
 
 #include "attn/common.h"
+#include "exec/blas.h"
 #include "layer/linear_few.h"
 #include "tests/support/random.h"
 #include "tests/support/test.h"
 
-enum { ROWS = 8, OUTPUTS = 2077, INPUTS = 1001, LD_X = INPUTS + 3, LD_Y = OUTPUTS + 5 };
+enum { ROWS = 41, OUTPUTS = 2077, INPUTS = 1051, GAP = 3 };
+enum { LD_X = INPUTS + GAP, LD_Y = OUTPUTS + GAP };
+enum { NOTHING, BIAS, ADD, STARTS };
 
-static float weight[OUTPUTS * INPUTS], x[ROWS * LD_X];
+static float weight[(OUTPUTS + GAP) * (INPUTS + GAP)], x[ROWS * LD_X], bias[OUTPUTS];
 static float before[ROWS * LD_Y], one[ROWS * LD_Y], some[ROWS * LD_Y];
+static double products[ROWS * OUTPUTS];
 
 static void fill(float *numbers, int count, struct random *random) {
     for (int i = 0; i < count; i++) {
@@ -21,65 +26,93 @@ static void fill(float *numbers, int count, struct random *random) {
     }
 }
 
-static void run(int32_t threads, int rows, bool add, float *y) {
-    attn_context *context = NULL;
-    assert_int_equal(attn_context_create(&context), ATTN_OK);
-    assert_int_equal(attn_context_set_threads(context, threads), ATTN_OK);
-    const struct linear_product product = {
-        .kernels = attn_kernels(context->isa),
+static struct linear_product product_of(int rows, bool transpose_b, int start) {
+    return (struct linear_product){
         .m = rows,
         .n = OUTPUTS,
         .k = INPUTS,
         .a = x,
         .b = weight,
-        .c = y,
+        .bias = start == BIAS ? bias : NULL,
         .lda = LD_X,
-        .ldb = INPUTS,
+        .ldb = (transpose_b ? INPUTS : OUTPUTS) + GAP,
         .ldc = LD_Y,
-        .transpose_b = true,
-        .add = add,
+        .transpose_b = transpose_b,
+        .add = start == ADD,
     };
+}
+
+static void multiply(const struct linear_product *p) {
+    for (int r = 0; r < ROWS; r++) {
+        for (int o = 0; o < OUTPUTS; o++) {
+            double sum = 0.0;
+            for (int i = 0; i < INPUTS; i++) {
+                const int64_t at = p->transpose_b ? o * p->ldb + i : i * p->ldb + o;
+                sum += (double)x[r * LD_X + i] * weight[at];
+            }
+            products[r * OUTPUTS + o] = sum;
+        }
+    }
+}
+
+/* False if the product is none of a few rows with the BLAS at hand. */
+static bool run(int32_t threads, struct linear_product product, float *y) {
+    attn_context *context = NULL;
+    assert_int_equal(attn_context_create(&context), ATTN_OK);
+    assert_int_equal(attn_context_set_threads(context, threads), ATTN_OK);
+    product.kernels = attn_kernels(context->isa);
+    product.c = y;
+    const bool few = attn_linear_is_few(&product);
     memcpy(y, before, sizeof before);
-    attn_linear_few(context, &product);
+    if (few) {
+        attn_linear_few(context, &product);
+    }
     attn_context_destroy(context);
+    return few;
 }
 
 /* Sums over INPUTS numbers of at most 1, however they are ordered. */
-static void check(const float *y, int rows, bool add) {
+static void check(const struct linear_product *p, const float *y) {
     for (int r = 0; r < ROWS; r++) {
         for (int o = 0; o < LD_Y; o++) {
             const float old = before[r * LD_Y + o], got = y[r * LD_Y + o];
-            if (r >= rows || o >= OUTPUTS) {
+            if (r >= p->m || o >= OUTPUTS) {
                 assert_true(got == old);
                 continue;
             }
-            double sum = add ? (double)old : 0.0;
-            for (int i = 0; i < INPUTS; i++) {
-                sum += (double)x[r * LD_X + i] * weight[o * INPUTS + i];
-            }
-            assert_true(fabs(got - sum) <= 0x1p-24 * INPUTS * 2);
+            const double start = p->bias != NULL ? (double)p->bias[o]
+                                 : p->add        ? (double)old
+                                                 : 0.0;
+            const double want = start + products[r * OUTPUTS + o];
+            assert_true(fabs(got - want) <= 0x1p-24 * INPUTS * 2);
         }
     }
 }
 
 static void sums_on_any_threads(void **state) {
     (void)state;
+    static const int counts[] = {1, 3, 7, 23, ROWS};
     struct random random = random_stream(11, 105);
-    fill(weight, OUTPUTS * INPUTS, &random);
+    fill(weight, (int)COUNT_OF(weight), &random);
     fill(x, ROWS * LD_X, &random);
+    fill(bias, OUTPUTS, &random);
     fill(before, ROWS * LD_Y, &random);
-    for (int rows = 1; rows <= ROWS; rows += 7) {
-        for (int add = 0; add < 2; add++) {
-            run(1, rows, add != 0, one);
-            check(one, rows, add != 0);
-            run(4, rows, add != 0, some);
-            assert_memory_equal(one, some, sizeof one);
+    for (int way = 0; way < 2; way++) {
+        const struct linear_product all = product_of(ROWS, way == 0, NOTHING);
+        multiply(&all);
+        for (int i = 0; i < (int)COUNT_OF(counts); i++) {
+            for (int start = 0; start < STARTS; start++) {
+                const struct linear_product p = product_of(counts[i], way == 0, start);
+                if (!run(1, p, one)) {
+                    assert_false(attn_blas()->small_kernels);
+                    continue;
+                }
+                check(&p, one);
+                assert_true(run(4, p, some));
+                assert_memory_equal(one, some, sizeof one);
+            }
         }
     }
-    /* a row is what it is beside others */
-    run(1, 1, false, some);
-    run(1, ROWS, false, one);
-    assert_memory_equal(one, some, OUTPUTS * sizeof one[0]);
 }
 
 int main(void) {
