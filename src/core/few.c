@@ -25,6 +25,27 @@ static void call_for(const struct source *source, int64_t row, int64_t end) {
     }
 }
 
+/*
+ * Pages of a few blocks, in which the processor hardly begins to read ahead, and rows
+ * enough that there is time to call for a block while another is multiplied.
+ */
+enum { SHORT_PAGE = 64, ROWS_WORTH_CALLING = 2 };
+
+/*
+ * Calls for what comes after a run in blocks; or cuts the run to one block, and returns
+ * how far ahead its kernel should call to get the one after it.
+ */
+static ptrdiff_t look_ahead(const struct source *source, int64_t row, int64_t end,
+                            int rows, struct run *run) {
+    if (source->page_rows > SHORT_PAGE || rows < ROWS_WORTH_CALLING) {
+        call_for(source, row + run->rows, end);
+        return 0;
+    }
+    run->rows = (int)min_i64(run->rows, run->block_rows - run->lane);
+    const int64_t next = row + run->rows;
+    return next < end ? attn_source_run(source, next, 1).data - run->data : 0;
+}
+
 void attn_few_scores(const struct work *work, const struct head *head,
                      const struct tile *tile, int rows, struct matrix query,
                      float *scores, int64_t ld) {
@@ -33,16 +54,17 @@ void attn_few_scores(const struct work *work, const struct head *head,
     const struct source *key = &head->key;
     const enum stage before = work_turn(work, STAGE_SCORES);
     for (int j = 0; j < tile->keys;) {
-        const struct run run = attn_source_run(key, tile->key + j, tile->keys - j);
+        struct run run = attn_source_run(key, tile->key + j, tile->keys - j);
         if (key->order == ORDER_ROWS) {
             kernels->few_scores(key->dtype, rows, run.rows, problem->key_dim,
                                 problem->scale, query.data, query.ld, run.data,
                                 key->stride, scores + j, ld);
         } else {
-            call_for(key, tile->key + j + run.rows, head->keys);
+            const ptrdiff_t ahead =
+                look_ahead(key, tile->key + j, head->keys, rows, &run);
             kernels->block_scores(key->dtype, rows, run.block_rows, run.lane, run.rows,
                                   problem->key_dim, problem->scale, query.data,
-                                  query.ld, run.data, scores + j, ld);
+                                  query.ld, run.data, ahead, scores + j, ld);
         }
         if (run.scales != NULL) {
             kernels->scale_columns(scores + j, ld, rows, run.rows, run.scales,
@@ -63,18 +85,19 @@ void attn_few_values(const struct work *work, const struct head *head,
     const enum stage stage = work_turn(work, STAGE_VALUES);
     for (int j = 0; j < tile->keys;) {
         const int left = tile->keys - j, before = (taken + j) % SUM_KEYS;
-        const struct run run =
+        struct run run =
             attn_source_run(value, tile->key + j,
                             blocks ? left : (int)min_i64(left, SUM_KEYS - before));
+        const ptrdiff_t ahead =
+            blocks ? look_ahead(value, tile->key + j, head->keys, rows, &run) : 0;
         if (run.scales != NULL) {
             kernels->scale_columns(weights + j, ld, rows, run.rows, run.scales,
                                    value->scale_stride);
         }
         if (blocks) {
-            call_for(value, tile->key + j + run.rows, head->keys);
             kernels->block_values(value->dtype, rows, run.block_rows, run.lane,
-                                  run.rows, dim, weights + j, ld, run.data, sums, dim,
-                                  total, before);
+                                  run.rows, dim, weights + j, ld, run.data, ahead, sums,
+                                  dim, total, before);
         } else {
             kernels->few_values(value->dtype, rows, run.rows, dim, weights + j, ld,
                                 run.data, value->stride, sums, dim);

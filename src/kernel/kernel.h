@@ -97,13 +97,16 @@ struct kernels {
      * Short sums are more exact than one long one: whenever sums have taken in SUM_KEYS
      * values, `taken` < SUM_KEYS of them before the call, block_values adds them to
      * total, with rows as far apart, and has them start from 0 again.
+     *
+     * What lies `ahead` bytes after what is read is called for meanwhile; 0: the kernel
+     * sees to that by itself, as if all went on in the same place.
      */
     void (*block_scores)(int32_t dtype, int rows, int keys, int lane, int n, int dim,
                          float scale, const float *q, ptrdiff_t ld_q, const void *k,
-                         float *s, ptrdiff_t ld_s);
+                         ptrdiff_t ahead, float *s, ptrdiff_t ld_s);
     void (*block_values)(int32_t dtype, int rows, int keys, int lane, int n, int dim,
-                         const float *w, ptrdiff_t ld_w, const void *v, float *sums,
-                         ptrdiff_t ld, float *total, int taken);
+                         const float *w, ptrdiff_t ld_w, const void *v, ptrdiff_t ahead,
+                         float *sums, ptrdiff_t ld, float *total, int taken);
 
     /* s[r][j] = s[r][j] factor[j step] */
     void (*scale_columns)(float *s, ptrdiff_t ld, int rows, int n, const float *factor,

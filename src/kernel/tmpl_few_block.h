@@ -36,12 +36,15 @@ enum {
  */
 enum { AHEAD_ROWS = 8, AHEAD_BYTES = 8192 };
 
-/* Calls for what lies ahead of `n` numbers from element `at` on. */
-static inline __attribute__((always_inline)) void
-call_ahead(int32_t dtype, const void *from, ptrdiff_t at, ptrdiff_t n) {
-    const char *ahead = (const char *)from + at * stored_bytes(dtype) + AHEAD_BYTES;
-    for (ptrdiff_t i = 0; i < n * stored_bytes(dtype); i += 64) {
-        __builtin_prefetch(ahead + i, 0, 2);
+/* Calls for what lies `ahead` bytes after n numbers from element `at` on; 0: nothing.
+ */
+static inline __attribute__((always_inline)) void call_ahead(int32_t dtype,
+                                                             const void *from,
+                                                             ptrdiff_t at, ptrdiff_t n,
+                                                             ptrdiff_t ahead) {
+    const char *to = (const char *)from + at * stored_bytes(dtype) + ahead;
+    for (ptrdiff_t i = 0; i < n * stored_bytes(dtype) && ahead != 0; i += 64) {
+        __builtin_prefetch(to + i, 0, 2);
     }
 }
 
@@ -71,7 +74,7 @@ block_dot_step(int32_t dtype, int rows, int keys, const float *q, ptrdiff_t ld_q
  * at element `at` of k.
  */
 static inline __attribute__((always_inline)) void
-block_scores_rows(int32_t dtype, int rows, bool ahead, int keys, int lane, int n,
+block_scores_rows(int32_t dtype, int rows, ptrdiff_t ahead, int keys, int lane, int n,
                   int dim, vec scale, const float *q, ptrdiff_t ld_q, const void *k,
                   ptrdiff_t at, float *s, ptrdiff_t ld_s) {
     const int sums = dtype == ATTN_F32 ? 1 : SCORE_SUMS;
@@ -82,9 +85,7 @@ block_scores_rows(int32_t dtype, int rows, bool ahead, int keys, int lane, int n
     ptrdiff_t c = 0;
     KEEP_LOOP
     for (; c + sums <= dim; c += sums) {
-        if (ahead) {
-            call_ahead(dtype, k, at + c * keys, (ptrdiff_t)sums * keys);
-        }
+        call_ahead(dtype, k, at + c * keys, (ptrdiff_t)sums * keys, ahead);
         for (ptrdiff_t i = 0; i < sums; i++) {
             block_dot_step(dtype, rows, keys, q + c + i, ld_q, k, at + (c + i) * keys,
                            sum[i]);
@@ -107,30 +108,31 @@ block_scores_rows(int32_t dtype, int rows, bool ahead, int keys, int lane, int n
     }
 }
 
+/* All rows; the first of them call ahead, so far or, with 0, as said above. */
 static inline __attribute__((always_inline)) void
-block_scores_all(int32_t dtype, int rows, int keys, int lane, int n, int dim, vec scale,
-                 const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at, float *s,
-                 ptrdiff_t ld_s) {
+block_scores_all(int32_t dtype, int rows, ptrdiff_t ahead, int keys, int lane, int n,
+                 int dim, vec scale, const float *q, ptrdiff_t ld_q, const void *k,
+                 ptrdiff_t at, float *s, ptrdiff_t ld_s) {
     ptrdiff_t r = 0;
-    if (rows >= AHEAD_ROWS) {
-        block_scores_rows(dtype, SCORE_ROWS, true, keys, lane, n, dim, scale, q, ld_q,
-                          k, at, s, ld_s);
+    if (ahead == 0 && rows >= AHEAD_ROWS) {
+        block_scores_rows(dtype, SCORE_ROWS, AHEAD_BYTES, keys, lane, n, dim, scale, q,
+                          ld_q, k, at, s, ld_s);
         r = SCORE_ROWS;
     }
-    for (; r + SCORE_ROWS <= rows; r += SCORE_ROWS) {
-        block_scores_rows(dtype, SCORE_ROWS, false, keys, lane, n, dim, scale,
+    for (; r + SCORE_ROWS <= rows; r += SCORE_ROWS, ahead = 0) {
+        block_scores_rows(dtype, SCORE_ROWS, ahead, keys, lane, n, dim, scale,
                           q + r * ld_q, ld_q, k, at, s + r * ld_s, ld_s);
     }
-    for (; SCORE_ROWS > 4 && r + 4 <= rows; r += 4) {
-        block_scores_rows(dtype, SCORE_ROWS > 4 ? 4 : 1, false, keys, lane, n, dim,
+    for (; SCORE_ROWS > 4 && r + 4 <= rows; r += 4, ahead = 0) {
+        block_scores_rows(dtype, SCORE_ROWS > 4 ? 4 : 1, ahead, keys, lane, n, dim,
                           scale, q + r * ld_q, ld_q, k, at, s + r * ld_s, ld_s);
     }
-    for (; SCORE_ROWS > 2 && r + 2 <= rows; r += 2) {
-        block_scores_rows(dtype, SCORE_ROWS > 2 ? 2 : 1, false, keys, lane, n, dim,
+    for (; SCORE_ROWS > 2 && r + 2 <= rows; r += 2, ahead = 0) {
+        block_scores_rows(dtype, SCORE_ROWS > 2 ? 2 : 1, ahead, keys, lane, n, dim,
                           scale, q + r * ld_q, ld_q, k, at, s + r * ld_s, ld_s);
     }
-    for (; r < rows; r++) {
-        block_scores_rows(dtype, 1, false, keys, lane, n, dim, scale, q + r * ld_q,
+    for (; r < rows; r++, ahead = 0) {
+        block_scores_rows(dtype, 1, ahead, keys, lane, n, dim, scale, q + r * ld_q,
                           ld_q, k, at, s + r * ld_s, ld_s);
     }
 }
@@ -138,29 +140,43 @@ block_scores_all(int32_t dtype, int rows, int keys, int lane, int n, int dim, ve
 /* Rows [lane, lane + n) of blocks, all of BLOCK_LANES unless there is but one. */
 static inline __attribute__((always_inline)) void
 block_scores_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
-                float scale, const float *q, ptrdiff_t ld_q, const void *k, float *s,
-                ptrdiff_t ld_s) {
+                float scale, const float *q, ptrdiff_t ld_q, const void *k,
+                ptrdiff_t ahead, float *s, ptrdiff_t ld_s) {
     const vec factor = vec_set(scale);
     ptrdiff_t at = 0;
     for (int j = 0; j < n; at += (ptrdiff_t)dim * BLOCK_LANES, lane = 0) {
         const int some = n - j < keys - lane ? n - j : keys - lane;
         if (keys == BLOCK_LANES) {
-            block_scores_all(dtype, rows, BLOCK_LANES, lane, some, dim, factor, q, ld_q,
-                             k, at, s + j, ld_s);
+            block_scores_all(dtype, rows, ahead, BLOCK_LANES, lane, some, dim, factor,
+                             q, ld_q, k, at, s + j, ld_s);
         } else {
-            block_scores_all(dtype, rows, keys, lane, some, dim, factor, q, ld_q, k, at,
-                             s + j, ld_s);
+            block_scores_all(dtype, rows, ahead, keys, lane, some, dim, factor, q, ld_q,
+                             k, at, s + j, ld_s);
         }
         j += some;
     }
 }
 
-/* Every type has a function of its own: compilers do badly by one that has it all. */
+/*
+ * Every type has functions of its own, one that calls ahead and one that does not:
+ * compilers do badly by one that has it all.
+ */
 #define SCORES_OF(name, dtype)                                                         \
-    static NEVER_INLINE void name(int rows, int keys, int lane, int n, int dim,        \
-                                  float scale, const float *q, ptrdiff_t ld_q,         \
-                                  const void *k, float *s, ptrdiff_t ld_s) {           \
-        block_scores_of(dtype, rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);  \
+    static NEVER_INLINE void name##_ahead(                                             \
+        int rows, int keys, int lane, int n, int dim, float scale, const float *q,     \
+        ptrdiff_t ld_q, const void *k, ptrdiff_t ahead, float *s, ptrdiff_t ld_s) {    \
+        block_scores_of(dtype, rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s,  \
+                        ld_s);                                                         \
+    }                                                                                  \
+    static NEVER_INLINE void name(                                                     \
+        int rows, int keys, int lane, int n, int dim, float scale, const float *q,     \
+        ptrdiff_t ld_q, const void *k, ptrdiff_t ahead, float *s, ptrdiff_t ld_s) {    \
+        if (ahead != 0) {                                                              \
+            name##_ahead(rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s, ld_s); \
+            return;                                                                    \
+        }                                                                              \
+        block_scores_of(dtype, rows, keys, lane, n, dim, scale, q, ld_q, k, 0, s,      \
+                        ld_s);                                                         \
     }
 SCORES_OF(block_scores_f32, ATTN_F32)
 SCORES_OF(block_scores_f16, ATTN_F16)
@@ -170,19 +186,20 @@ SCORES_OF(block_scores_i8, ATTN_I8)
 
 static void kernel_block_scores(int32_t dtype, int rows, int keys, int lane, int n,
                                 int dim, float scale, const float *q, ptrdiff_t ld_q,
-                                const void *k, float *s, ptrdiff_t ld_s) {
+                                const void *k, ptrdiff_t ahead, float *s,
+                                ptrdiff_t ld_s) {
     switch (dtype) {
     case ATTN_F16:
-        block_scores_f16(rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
+        block_scores_f16(rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s, ld_s);
         break;
     case ATTN_BF16:
-        block_scores_bf16(rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
+        block_scores_bf16(rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s, ld_s);
         break;
     case ATTN_I8:
-        block_scores_i8(rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
+        block_scores_i8(rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s, ld_s);
         break;
     default:
-        block_scores_f32(rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
+        block_scores_f32(rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s, ld_s);
     }
 }
 
@@ -191,7 +208,7 @@ static void kernel_block_scores(int32_t dtype, int rows, int keys, int lane, int
  * `at` of the first on: `vecs` vectors, or n < WIDTH lanes of one.
  */
 static inline __attribute__((always_inline)) void
-block_values_step(int32_t dtype, int rows, bool ahead, int vecs, int n, int keys,
+block_values_step(int32_t dtype, int rows, ptrdiff_t ahead, int vecs, int n, int keys,
                   const float w[VALUE_ROWS][BLOCK_LANES], const void *v, ptrdiff_t at,
                   ptrdiff_t ld_v, float *sums, ptrdiff_t ld) {
     vec sum[VALUE_ROWS][GROUP_VECS];
@@ -203,9 +220,7 @@ block_values_step(int32_t dtype, int rows, bool ahead, int vecs, int n, int keys
     UNROLL_LOOP
     for (ptrdiff_t j = 0; j < keys; j++) {
         vec x[GROUP_VECS];
-        if (ahead) {
-            call_ahead(dtype, v, at + j * ld_v, (ptrdiff_t)vecs * WIDTH);
-        }
+        call_ahead(dtype, v, at + j * ld_v, (ptrdiff_t)vecs * WIDTH, ahead);
         for (ptrdiff_t i = 0; i < vecs; i++) {
             x[i] = load_stored(dtype, v, at + j * ld_v + i * WIDTH, n);
         }
@@ -225,7 +240,7 @@ block_values_step(int32_t dtype, int rows, bool ahead, int vecs, int n, int keys
 
 /* A group of columns, from element `at` of v on; all keys of a block or some. */
 static inline __attribute__((always_inline)) void
-block_values_group(int32_t dtype, int rows, bool ahead, int keys, int columns,
+block_values_group(int32_t dtype, int rows, ptrdiff_t ahead, int keys, int columns,
                    const float w[VALUE_ROWS][BLOCK_LANES], const void *v, ptrdiff_t at,
                    float *sums, ptrdiff_t ld) {
     if (columns == GROUP_COLUMNS && keys == BLOCK_LANES) {
@@ -235,18 +250,18 @@ block_values_group(int32_t dtype, int rows, bool ahead, int keys, int columns,
     }
     ptrdiff_t c = 0;
     for (; c + WIDTH <= columns; c += WIDTH) {
-        block_values_step(dtype, rows, false, 1, WIDTH, keys, w, v, at + c, columns,
+        block_values_step(dtype, rows, 0, 1, WIDTH, keys, w, v, at + c, columns,
                           sums + c, ld);
     }
     if (c < columns) {
-        block_values_step(dtype, rows, false, 1, columns - (int)c, keys, w, v, at + c,
+        block_values_step(dtype, rows, 0, 1, columns - (int)c, keys, w, v, at + c,
                           columns, sums + c, ld);
     }
 }
 
 /* A block that starts at element `block` of v: n of its rows, from `lane` on. */
 static inline __attribute__((always_inline)) void
-block_values_rows(int32_t dtype, int rows, bool ahead, int keys, int lane, int n,
+block_values_rows(int32_t dtype, int rows, ptrdiff_t ahead, int keys, int lane, int n,
                   int dim, const float *w, ptrdiff_t ld_w, const void *v,
                   ptrdiff_t block, float *sums, ptrdiff_t ld) {
     /* weights side by side: as many streams would get into the way of the values */
@@ -264,32 +279,33 @@ block_values_rows(int32_t dtype, int rows, bool ahead, int keys, int lane, int n
     }
 }
 
+/* All rows; the first of them call ahead, so far or, with 0, as said above. */
 static inline __attribute__((always_inline)) void
 block_values_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
                 const float *w, ptrdiff_t ld_w, const void *v, ptrdiff_t block,
-                float *sums, ptrdiff_t ld) {
+                ptrdiff_t far, float *sums, ptrdiff_t ld) {
     for (int j = 0; j < n; block += (ptrdiff_t)dim * BLOCK_LANES, lane = 0) {
         const int some = n - j < keys - lane ? n - j : keys - lane;
-        ptrdiff_t r = 0;
-        if (rows >= AHEAD_ROWS) {
-            block_values_rows(dtype, VALUE_ROWS, true, keys, lane, some, dim, w + j,
-                              ld_w, v, block, sums, ld);
+        ptrdiff_t r = 0, ahead = far;
+        if (far == 0 && rows >= AHEAD_ROWS) {
+            block_values_rows(dtype, VALUE_ROWS, AHEAD_BYTES, keys, lane, some, dim,
+                              w + j, ld_w, v, block, sums, ld);
             r = VALUE_ROWS;
         }
-        for (; r + VALUE_ROWS <= rows; r += VALUE_ROWS) {
-            block_values_rows(dtype, VALUE_ROWS, false, keys, lane, some, dim,
+        for (; r + VALUE_ROWS <= rows; r += VALUE_ROWS, ahead = 0) {
+            block_values_rows(dtype, VALUE_ROWS, ahead, keys, lane, some, dim,
                               w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
         }
-        for (; VALUE_ROWS > 4 && r + 4 <= rows; r += 4) {
-            block_values_rows(dtype, VALUE_ROWS > 4 ? 4 : 1, false, keys, lane, some,
+        for (; VALUE_ROWS > 4 && r + 4 <= rows; r += 4, ahead = 0) {
+            block_values_rows(dtype, VALUE_ROWS > 4 ? 4 : 1, ahead, keys, lane, some,
                               dim, w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
         }
-        for (; VALUE_ROWS > 2 && r + 2 <= rows; r += 2) {
-            block_values_rows(dtype, VALUE_ROWS > 2 ? 2 : 1, false, keys, lane, some,
+        for (; VALUE_ROWS > 2 && r + 2 <= rows; r += 2, ahead = 0) {
+            block_values_rows(dtype, VALUE_ROWS > 2 ? 2 : 1, ahead, keys, lane, some,
                               dim, w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
         }
-        for (; r < rows; r++) {
-            block_values_rows(dtype, 1, false, keys, lane, some, dim, w + r * ld_w + j,
+        for (; r < rows; r++, ahead = 0) {
+            block_values_rows(dtype, 1, ahead, keys, lane, some, dim, w + r * ld_w + j,
                               ld_w, v, block, sums + r * ld, ld);
         }
         j += some;
@@ -297,10 +313,22 @@ block_values_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
 }
 
 #define VALUES_OF(name, dtype)                                                         \
-    static NEVER_INLINE void name(int rows, int keys, int lane, int n, int dim,        \
-                                  const float *w, ptrdiff_t ld_w, const void *v,       \
-                                  ptrdiff_t block, float *sums, ptrdiff_t ld) {        \
-        block_values_of(dtype, rows, keys, lane, n, dim, w, ld_w, v, block, sums, ld); \
+    static NEVER_INLINE void name##_ahead(                                             \
+        int rows, int keys, int lane, int n, int dim, const float *w, ptrdiff_t ld_w,  \
+        const void *v, ptrdiff_t block, ptrdiff_t ahead, float *sums, ptrdiff_t ld) {  \
+        block_values_of(dtype, rows, keys, lane, n, dim, w, ld_w, v, block, ahead,     \
+                        sums, ld);                                                     \
+    }                                                                                  \
+    static NEVER_INLINE void name(                                                     \
+        int rows, int keys, int lane, int n, int dim, const float *w, ptrdiff_t ld_w,  \
+        const void *v, ptrdiff_t block, ptrdiff_t ahead, float *sums, ptrdiff_t ld) {  \
+        if (ahead != 0) {                                                              \
+            name##_ahead(rows, keys, lane, n, dim, w, ld_w, v, block, ahead, sums,     \
+                         ld);                                                          \
+            return;                                                                    \
+        }                                                                              \
+        block_values_of(dtype, rows, keys, lane, n, dim, w, ld_w, v, block, 0, sums,   \
+                        ld);                                                           \
     }
 VALUES_OF(block_values_f32, ATTN_F32)
 VALUES_OF(block_values_f16, ATTN_F16)
@@ -324,7 +352,8 @@ static inline void hand_over(int rows, int dim, float *sums, ptrdiff_t ld,
 
 static void kernel_block_values(int32_t dtype, int rows, int keys, int lane, int n,
                                 int dim, const float *w, ptrdiff_t ld_w, const void *v,
-                                float *sums, ptrdiff_t ld, float *total, int taken) {
+                                ptrdiff_t ahead, float *sums, ptrdiff_t ld,
+                                float *total, int taken) {
     for (int j = 0; j < n;) {
         const int some = n - j < SUM_KEYS - taken ? n - j : SUM_KEYS - taken;
         const int at = lane + j;
@@ -333,7 +362,7 @@ static void kernel_block_values(int32_t dtype, int rows, int keys, int lane, int
          : dtype == ATTN_I8
              ? block_values_i8
              : block_values_f32)(rows, keys, at % keys, some, dim, w + j, ld_w, v,
-                                 (ptrdiff_t)(at / keys) * keys * dim, sums, ld);
+                                 (ptrdiff_t)(at / keys) * keys * dim, ahead, sums, ld);
         j += some;
         taken += some;
         if (taken == SUM_KEYS) {

@@ -95,7 +95,7 @@ static float alone(const struct call *call, int r, int j, float scale) {
         cells_set(&block, 0, c, cells_get(&call->b, j, c));
     }
     k->block_scores(call->dtype, 1, 1, 0, 1, call->dim, scale,
-                    call->a.at + r * call->a.ld, call->a.ld, block.at, &score, 1);
+                    call->a.at + r * call->a.ld, call->a.ld, block.at, 0, &score, 1);
     cells_close(&block);
     return score;
 }
@@ -128,7 +128,8 @@ static void run_scores(struct call *call, int number, struct random *random) {
     call_open(call, true, number, random);
     matrix_open(&scores, (struct shape){number % PLACES, call->rows, e->n, number % 3});
     k->block_scores(call->dtype, call->rows, e->keys, e->lane, e->n, call->dim, scale,
-                    call->a.at, call->a.ld, call->blocks.at, scores.at, scores.ld);
+                    call->a.at, call->a.ld, call->blocks.at, number % 5 * 64, scores.at,
+                    scores.ld);
     for (int r = 0; r < call->rows; r++) {
         for (int j = 0; j < e->n; j++) {
             check_score(call, &scores, r, j, scale);
@@ -187,8 +188,8 @@ static void run_values(struct call *call, int number, struct random *random) {
     matrix_copy(&right, &got);
     matrix_copy(&right_total, &total);
     k->block_values(call->dtype, call->rows, e->keys, e->lane, e->n, call->dim,
-                    call->a.at, call->a.ld, call->blocks.at, got.at, got.ld, total.at,
-                    taken);
+                    call->a.at, call->a.ld, call->blocks.at, number % 5 * 64, got.at,
+                    got.ld, total.at, taken);
     sum_rows(call, &right, &right_total, taken);
     check_bits("block_values", &got, &right, call);
     check_bits("block_values, total", &total, &right_total, call);
