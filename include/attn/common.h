@@ -215,7 +215,8 @@ ATTN_API attn_status attn_context_set_isa(attn_context *context, int32_t isa);
 enum {
     ATTN_BLAS_SAFE = 0,      /* nothing: products of attention stay so small that
                                 the BLAS library computes them in the calling
-                                thread; layers make large ones, see attn/layer.h */
+                                thread, or it is not asked; layers make large
+                                ones, see attn/layer.h */
     ATTN_BLAS_SINGLE = 1,    /* the caller promises that BLAS runs with one
                                 thread as long as the context lives */
     ATTN_BLAS_SET_SINGLE = 2 /* libattn may set BLAS to one thread, for the
@@ -223,10 +224,13 @@ enum {
 };
 
 /**
- * ATTN_BLAS_SAFE is right everywhere. The others allow larger products, which
- * are faster with OpenBLAS on processors without AVX-512. ATTN_BLAS_SET_SINGLE
- * is ATTN_ERR_UNSUPPORTED where the BLAS in use offers no such setting. The
- * policy is part of what decides the bits of a result. Since 0.1.
+ * ATTN_BLAS_SAFE is right everywhere. The others allow larger products, where
+ * attention leaves them to a BLAS that is no faster at small ones than at large
+ * ones: OpenBLAS on 64-bit ARM. On x86, kernels of our own multiply where BLAS
+ * has none for small matrices, whatever the policy, unless attn_context_tune()
+ * finds BLAS to be faster. ATTN_BLAS_SET_SINGLE is ATTN_ERR_UNSUPPORTED where
+ * the BLAS in use offers no such setting. The policy is part of what decides
+ * the bits of a result. Since 0.1.
  */
 ATTN_API attn_status attn_context_set_blas_policy(attn_context *context,
                                                   int32_t policy);

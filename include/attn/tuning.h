@@ -28,10 +28,10 @@ extern "C" {
  * bounds: its heads, dims and engine, and causal or not; other masks and score terms
  * are left out, since they do not favour a tile. A problem that takes too long is
  * measured in part. Choices within what the BLAS policy allows are tried in turns:
- * tiles and sizes of products, keys transposed or as they lie, one softmax over all
- * keys or several, decoding or products for few queries. One takes the place of the
- * default if it is at least 3 % faster; it takes the place of what was found before for
- * these dims.
+ * tiles and sizes of products, those by BLAS or by kernels of our own, keys transposed
+ * or as they lie, one softmax over all keys or several, decoding or products for few
+ * queries. One takes the place of the default if it is at least 3 % faster; it takes the
+ * place of what was found before for these dims.
  *
  * milliseconds is how long that may last, 1 to 60000; 0 stands for 200. Each choice is
  * tried at least once all the same. Memory comes from the context. ATTN_ERR_INVALID: an

@@ -3,17 +3,18 @@
  *
  * BLAS forwards m = 1 and n = 1 to GEMV, which has other rules for threads; it spends
  * longer on checks and packing than on a product below about 32^3; and where alpha is 0
- * it does not look at a and b, which may hold NaN. Those are ours.
+ * it does not look at a and b, which may hold NaN. Those are ours, and so are all
+ * others where the recipe says that BLAS would take longer for them.
  */
 #include "core/product.h"
 
 #include "base/arith.h"
 #include "exec/blas.h"
 
-static void product(const struct kernels *kernels, int m, int n, int k, float alpha,
-                    struct operand a, const float *b, int64_t ldb, bool accumulate,
-                    float *c, int64_t ldc) {
-    if (alpha == 0.0f || product_is_small(m, n, k)) {
+static void product(const struct kernels *kernels, bool own, int m, int n, int k,
+                    float alpha, struct operand a, const float *b, int64_t ldb,
+                    bool accumulate, float *c, int64_t ldc) {
+    if (own || alpha == 0.0f || product_is_small(m, n, k)) {
         kernels->product(m, n, k, alpha, a.data, a.transposed ? 1 : a.ld,
                          a.transposed ? a.ld : 1, b, ldb, accumulate, c, ldc);
     } else {
@@ -61,9 +62,9 @@ void attn_product(const struct kernels *kernels, struct cut cut, int m, int n, i
             for (int l = 0; l < k; l += depth) {
                 const struct operand part = {a.data + i * row_a + l * column_a, a.ld,
                                              a.transposed};
-                product(kernels, height, width, (int)min_i64(depth, k - l), alpha, part,
-                        b + l * ldb + j, ldb, accumulate || l > 0, c + i * ldc + j,
-                        ldc);
+                product(kernels, cut.own, height, width, (int)min_i64(depth, k - l),
+                        alpha, part, b + l * ldb + j, ldb, accumulate || l > 0,
+                        c + i * ldc + j, ldc);
             }
         }
     }

@@ -1,13 +1,13 @@
 /*
  * The table, and its text:
  *
- *     attn-tuning 2
+ *     attn-tuning 3
  *     version 0.1.0
  *     cpu AMD EPYC
  *     isa avx512
  *     blas OpenBLAS 0.3.21 (Cooperlake, pthread)
  *     policy 0
- *     entry 64 64 1 64 128 64 128 512 8 1 512 512 97000
+ *     entry 64 64 1 64 128 64 128 512 8 1 0 512 512 97000
  *     ...
  *     end
  */
@@ -75,16 +75,18 @@ static bool is_size(int32_t size, int32_t most) {
     return size >= 16 && size <= most && size % 16 == 0;
 }
 
-int64_t attn_tuning_volume(const struct attn_context *context, bool turn_keys) {
+int64_t attn_tuning_volume(const struct attn_context *context,
+                           const struct tuned *entry) {
     const struct blas *blas = attn_blas();
+    const int64_t volume = entry->own != 0 ? INT64_MAX : blas->volume;
     return context->blas_policy != ATTN_BLAS_SAFE ? INT64_MAX
-           : turn_keys                            ? blas->volume
-                       : min_i64(blas->volume, blas->volume_rows);
+           : entry->turn_keys != 0                ? volume
+                                                  : min_i64(volume, blas->volume_rows);
 }
 
 attn_status attn_tuning_check(const struct attn_context *context,
                               const struct tuned *entry) {
-    const int64_t volume = attn_tuning_volume(context, entry->turn_keys != 0);
+    const int64_t volume = attn_tuning_volume(context, entry);
     REQUIRE(entry->key_dim >= 1 && entry->value_dim >= 1 && entry->group >= 1,
             ATTN_ERR_INVALID, "tuning for dims %d and %d, %d heads of a group",
             (int)entry->key_dim, (int)entry->value_dim, (int)entry->group);
@@ -109,6 +111,8 @@ attn_status attn_tuning_check(const struct attn_context *context,
             (int)TUNED_FEW);
     REQUIRE(entry->turn_keys == 0 || entry->turn_keys == 1, ATTN_ERR_INVALID,
             "keys are transposed, 1, or not, 0, and not %d", (int)entry->turn_keys);
+    REQUIRE(entry->own == 0 || entry->own == 1, ATTN_ERR_INVALID,
+            "products are by BLAS, 0, or our own, 1, and not %d", (int)entry->own);
     REQUIRE(entry->q_length >= 0 && entry->kv_length >= 0 && entry->megaflops >= 0,
             ATTN_ERR_INVALID, "%d MFLOP/s measured with %d queries and %d keys",
             (int)entry->megaflops, (int)entry->q_length, (int)entry->kv_length);
@@ -121,7 +125,7 @@ static void write_fact(const struct attn_context *context, int fact, char *line)
     char cpu[CPU_NAME];
     switch (fact) {
     case 0:
-        attn_text_add(&text, "attn-tuning 2");
+        attn_text_add(&text, "attn-tuning 3");
         break;
     case 1:
         attn_text_add(&text, "version %d.%d.%d", ATTN_VERSION_MAJOR, ATTN_VERSION_MINOR,

@@ -14,7 +14,7 @@ enum { TUNED_TILE_Q = 256, TUNED_TILE_K = 512, TUNED_DENSE = 4096, TUNED_FEW = 6
 struct tuned {
     int32_t key_dim, value_dim, group;                         /* problems it is for */
     int32_t tile_q, tile_k, edge, depth, dense_keys, few_rows, /* see core/recipe.h */
-        turn_keys;
+        turn_keys, own;
     int32_t q_length, kv_length, megaflops; /* measured: queries, keys, MFLOP/s */
 };
 
@@ -30,8 +30,10 @@ const struct tuned *attn_tuning_find(const struct tuning *tuning, int32_t key_di
 /* Puts an entry in, in place of one for the same problems. */
 attn_status attn_tuning_put(struct attn_context *context, const struct tuned *entry);
 
-/* The largest product that a tuning of this context may ask for. */
-int64_t attn_tuning_volume(const struct attn_context *context, bool turn_keys);
+/* The largest product that an entry, of which turn_keys and own are looked at, may ask
+ * for in this context. */
+int64_t attn_tuning_volume(const struct attn_context *context,
+                           const struct tuned *entry);
 
 /* Fails unless these are sizes that the context's BLAS policy allows. */
 attn_status attn_tuning_check(const struct attn_context *context,

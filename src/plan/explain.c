@@ -83,6 +83,16 @@ static void explain_masks(struct text *text, const struct attn_plan *plan) {
     attn_text_add(text, "%s\n", count == 0 ? " none" : "");
 }
 
+static void explain_products(struct text *text, const struct cut *cut) {
+    if (cut->own) {
+        attn_text_add(text, "products: by kernels of our own: this BLAS would pack "
+                            "what is multiplied each time\n");
+    } else {
+        attn_text_add(text, "products: cblas_sgemm, sums over up to %d numbers\n",
+                      cut->depth);
+    }
+}
+
 /* What was measured, and what it lets expect of a whole call. */
 static void explain_tuning(struct text *text, const struct attn_plan *plan) {
     const struct tuned *tuned = attn_plan_tuned(plan);
@@ -123,6 +133,7 @@ size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) 
     attn_text_add(&text, "keys: %s\n",
                   tools->recipe.turn_keys ? "transposed for their product"
                                           : "rows in their product, as they lie");
+    explain_products(&text, &tools->recipe.cut);
     explain_tuning(&text, plan);
     attn_text_add(&text, "splits: at least %d keys of a decoded sequence%s\n",
                   tools->recipe.split_tiles * tools->recipe.tile_k,

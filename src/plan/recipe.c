@@ -24,6 +24,14 @@ enum { DENSE_KEYS = 512 };
 enum { EDGE = 64, EDGE_SMALL = 48, DEPTH = 128 };
 
 /*
+ * Without small-matrix kernels BLAS packs both sides of every product anew, which takes
+ * a fifth to a quarter as long as multiplying tiles, and the reference BLAS takes
+ * twenty times as long: kernels of our own do it, if they have vectors of so many
+ * floats. Those with fewer have not been measured against BLAS.
+ */
+enum { OWN_WIDTH = 8 };
+
+/*
  * Where nothing limits products and packing them costs: what repays that. Tiles of 256
  * by 512 are a fiftieth faster without masks, but a sixth slower with causal masks and
  * windows, which leave out less of them.
@@ -62,8 +70,14 @@ static struct recipe choose_tiles(const struct attn_plan *plan,
     if (tuned != NULL) {
         return (struct recipe){.tile_q = tuned->tile_q,
                                .tile_k = tuned->tile_k,
-                               .cut = {tuned->edge, tuned->depth},
+                               .cut = {tuned->edge, tuned->depth, tuned->own != 0},
                                .turn_keys = tuned->turn_keys != 0};
+    }
+    if (!blas->small_kernels && plan->tools.kernels->width >= OWN_WIDTH) {
+        return (struct recipe){.tile_q = EDGE,
+                               .tile_k = 2 * EDGE,
+                               .cut = {2 * EDGE, DEPTH, true},
+                               .turn_keys = true};
     }
     const bool limited =
         blas->volume != INT64_MAX && plan->context->blas_policy == ATTN_BLAS_SAFE;
@@ -73,12 +87,12 @@ static struct recipe choose_tiles(const struct attn_plan *plan,
         const int depth = blas->volume >= (int64_t)EDGE * EDGE * DEPTH ? DEPTH : edge;
         return (struct recipe){.tile_q = edge,
                                .tile_k = 2 * edge,
-                               .cut = {edge, depth},
+                               .cut = {edge, depth, false},
                                .turn_keys = true};
     }
     return (struct recipe){.tile_q = LARGE_TILE_Q,
                            .tile_k = LARGE_TILE_K,
-                           .cut = {LARGE_EDGE, LARGE_EDGE},
+                           .cut = {LARGE_EDGE, LARGE_EDGE, false},
                            .turn_keys = true};
 }
 

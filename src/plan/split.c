@@ -27,7 +27,7 @@ enum { BYTES_OF_A_THREAD = 1500 * 1000 };
  */
 static bool is_queue(const struct attn_plan *plan, const struct call *call) {
     const struct blas *blas = attn_blas();
-    return blas->one_at_a_time && !blas->small_kernels &&
+    return blas->one_at_a_time && !blas->small_kernels && !plan->tools.recipe.cut.own &&
            plan->tools.terms.count == 0 && call->q_length > plan->tools.recipe.few_rows;
 }
 

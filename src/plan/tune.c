@@ -118,6 +118,7 @@ static attn_status take_defaults(struct probe *probe, struct tuned *tuned) {
         .dense_keys = recipe->dense_keys,
         .few_rows = (int32_t)min_i64(recipe->few_rows, TUNED_FEW),
         .turn_keys = recipe->turn_keys ? 1 : 0,
+        .own = recipe->cut.own ? 1 : 0,
     };
     attn_plan_clear(&plan);
     return ATTN_OK;
@@ -128,22 +129,26 @@ static struct tuned *add_choice(struct probe *probe) {
     return &probe->choice[probe->count++].tuned;
 }
 
-/* Tiles and cuts for BLAS libraries that are fast at small products, at larger ones,
- * and only at large ones. */
+/* Tiles and cuts for kernels of our own, and for BLAS libraries that are fast at small
+ * products, at larger ones, and only at large ones. */
 static void add_tiles(struct probe *probe) {
-    static const int16_t sizes[][4] = {
-        {64, 128, 64, 128},   {64, 128, 64, 64},    {48, 96, 48, 48},
-        {96, 128, 96, 64},    {64, 256, 64, 128},   {128, 128, 64, 128},
-        {32, 256, 64, 128},   {128, 256, 64, 64},   {64, 512, 512, 512},
-        {128, 512, 512, 512}, {128, 256, 512, 512}, {256, 512, 512, 512},
+    static const int16_t sizes[][5] = {
+        {64, 128, 128, 128, 1},  {64, 256, 256, 128, 1},  {96, 128, 128, 128, 1},
+        {96, 256, 256, 128, 1},  {128, 128, 128, 128, 1}, {128, 256, 256, 256, 1},
+        {32, 256, 256, 128, 1},  {64, 128, 64, 128, 0},   {64, 128, 64, 64, 0},
+        {48, 96, 48, 48, 0},     {96, 128, 96, 64, 0},    {64, 256, 64, 128, 0},
+        {128, 128, 64, 128, 0},  {32, 256, 64, 128, 0},   {128, 256, 64, 64, 0},
+        {64, 512, 512, 512, 0},  {128, 512, 512, 512, 0}, {128, 256, 512, 512, 0},
+        {256, 512, 512, 512, 0},
     };
-    const int64_t volume = attn_tuning_volume(&probe->context, true);
+    const struct tuned base = probe->choice[0].tuned;
+    const int64_t volume = attn_tuning_volume(&probe->context, &base);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         const int16_t *size = sizes[i];
-        const struct tuned *base = &probe->choice[0].tuned;
-        const bool same = base->tile_q == size[0] && base->tile_k == size[1] &&
-                          base->edge == size[2] && base->depth == size[3];
-        if (!same && (int64_t)size[2] * size[2] * size[3] <= volume) {
+        const bool same = base.tile_q == size[0] && base.tile_k == size[1] &&
+                          base.edge == size[2] && base.depth == size[3];
+        if (base.own == size[4] && !same &&
+            (int64_t)size[2] * size[2] * size[3] <= volume) {
             struct tuned *tuned = add_choice(probe);
             tuned->tile_q = size[0];
             tuned->tile_k = size[1];
@@ -160,16 +165,31 @@ static void add_dense(struct probe *probe) {
     tuned->dense_keys = tuned->dense_keys >= keys ? keys - 1 : keys;
 }
 
-/* Keys as they lie, not transposed, in products that BLAS allows of that kind. */
-static void add_turned(struct probe *probe) {
+/* Cuts that BLAS allows, or as they are. */
+static void fit_blas(const struct probe *probe, struct tuned *tuned) {
     enum { EDGE = 64, EDGE_SMALL = 48 }; /* as plan/recipe.c has them */
-    struct tuned *tuned = add_choice(probe);
-    const int64_t volume = attn_tuning_volume(&probe->context, false);
-    tuned->turn_keys = 0;
+    const int64_t volume = attn_tuning_volume(&probe->context, tuned);
     if ((int64_t)tuned->edge * tuned->edge * tuned->depth > volume) {
         tuned->edge = tuned->depth =
             (int64_t)EDGE * EDGE * EDGE <= volume ? EDGE : EDGE_SMALL;
     }
+}
+
+/* Products by BLAS, or by kernels of our own. */
+static void add_own(struct probe *probe) {
+    struct tuned *tuned = add_choice(probe);
+    tuned->own = 1 - tuned->own;
+    if (tuned->own != 0) {
+        tuned->edge = tuned->tile_k;
+    }
+    fit_blas(probe, tuned);
+}
+
+/* Keys as they lie, not transposed, in products by BLAS. */
+static void add_turned(struct probe *probe) {
+    struct tuned *tuned = add_choice(probe);
+    tuned->turn_keys = 0;
+    fit_blas(probe, tuned);
 }
 
 /* Decoding, or products of matrices. */
@@ -265,6 +285,7 @@ static attn_status measure(struct probe *probe, double seconds) {
     if (probe->bounds.q_length > probe->choice[0].tuned.few_rows) {
         add_tiles(probe);
         TRY(compare(probe, start + 0.6 * seconds));
+        add_own(probe);
         add_turned(probe);
         TRY(compare(probe, start + 0.75 * seconds));
         if (automatic && probe->bounds.kv_length <= TUNED_DENSE) {

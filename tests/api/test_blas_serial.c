@@ -3,6 +3,7 @@
  * locks. This program is that library itself, so that it sees who calls: the functions
  * below take the place of those that libattn is linked with. TEST_BLAS_CORE names the
  * kernels it says it has; those for small matrices may be called by several threads.
+ * Without them attention has kernels of its own, but for an ISA with short vectors.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -43,6 +44,7 @@ int openblas_get_parallel(void) {
 }
 
 static bool small_kernels; /* by what libattn says of this library */
+static bool own;           /* attention has kernels of its own for products */
 static atomic_int inside, inside_small, together, small_together, calls, callers;
 static atomic_int largest;
 static _Thread_local bool known;
@@ -137,7 +139,7 @@ static void large_calls_come_one_by_one(void **state) {
         assert_int_equal(pthread_join(thread[i], &failed), 0);
         assert_null(failed);
     }
-    assert_true(atomic_load(&calls) > 0);
+    assert_true((atomic_load(&calls) > 0) == !own);
     assert_true(atomic_load(&together) <= 1);
     if (small_kernels) {
         assert_true(atomic_load(&small_together) > 1);
@@ -160,14 +162,41 @@ static void products_alone_take_one_thread(void **state) {
     if (small_kernels) {
         assert_true(atomic_load(&callers) > 1);
     } else {
-        assert_int_equal(atomic_load(&callers), 1);
+        assert_int_equal(atomic_load(&callers), own ? 0 : 1);
     }
     forget();
     call_run(&biased);
-    assert_true(atomic_load(&callers) > 1);
+    assert_true(atomic_load(&callers) > 1 || own);
     assert_true(atomic_load(&together) <= 1);
     call_close(&biased);
     call_close(&plain);
+}
+
+/* Threads of the application, of which there is one. */
+static void count_tasks(void *user, int32_t count, attn_task *task, void *argument) {
+    int32_t *most = user;
+    *most = count > *most ? count : *most;
+    for (int32_t i = 0; i < count; i++) {
+        task(argument, i);
+    }
+}
+
+/* Nobody waits for products of our own. */
+static void products_of_our_own_take_all_threads(void **state) {
+    (void)state;
+    const struct test_problem problem = run_parse("h8 q300 k300 d64");
+    attn_context *context = NULL;
+    struct test_call call;
+    int32_t most = 1;
+    assert_int_equal(attn_context_create(&context), ATTN_OK);
+    assert_int_equal(attn_context_set_threads(context, THREADS), ATTN_OK);
+    assert_int_equal(attn_context_set_parallel_for(context, count_tasks, &most),
+                     ATTN_OK);
+    call_open_on(&call, context, &problem, DATA_RANDOM, 1 << OUT);
+    call_run(&call);
+    assert_int_equal(most, own || small_kernels ? THREADS : 1);
+    call_close(&call);
+    attn_context_destroy(context);
 }
 
 static void explained(void **state) {
@@ -183,14 +212,28 @@ static void explained(void **state) {
                                                : ", one call at a time"));
 }
 
+/* Looks what a plan says. */
+static int look(void **state) {
+    struct test_call call;
+    char text[4096];
+    (void)state;
+    call_open(&call, "h2 q300 k300 d64", 1 << OUT);
+    (void)attn_plan_explain(call.plan, text, sizeof text);
+    own = !small_kernels && strstr(text, "isa: avx") != NULL;
+    const bool says = strstr(text, "products: by kernels of our own") != NULL;
+    call_close(&call);
+    return says == own ? 0 : 1;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(explained),
         cmocka_unit_test(large_calls_come_one_by_one),
         cmocka_unit_test(products_alone_take_one_thread),
+        cmocka_unit_test(products_of_our_own_take_all_threads),
     };
 #if defined(__x86_64__)
     small_kernels = strcmp(openblas_get_corename(), "SkylakeX") == 0;
 #endif
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, look, NULL);
 }

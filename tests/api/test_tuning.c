@@ -127,13 +127,19 @@ static void plans_take_the_numbers(void **state) {
     (void)state;
     assert_int_equal(
         attn_context_tuning_import(
-            context, with_lines("entry 16 16 1 32 48 16 16 90 5 0 1 1 1\nend\n")),
+            context, with_lines("entry 16 16 1 32 48 16 16 90 5 0 1 1 1 1\nend\n")),
         ATTN_OK);
     const char *text = explained("h2 q100 k900 d16");
     assert_non_null(strstr(text, "tiles: 32 queries x 48 keys"));
     assert_non_null(strstr(text, "up to 5 queries"));
     assert_non_null(strstr(text, "up to 90 keys"));
     assert_non_null(strstr(text, "keys: rows"));
+    assert_non_null(strstr(text, "products: by kernels of our own"));
+    /* those may be as large as they like */
+    assert_int_equal(
+        attn_context_tuning_import(
+            context, with_lines("entry 16 16 1 32 48 512 512 90 5 1 1 1 1 1\nend\n")),
+        ATTN_OK);
 }
 
 /* What was found is for the policy, kernels and allocator that the context has. */
@@ -161,7 +167,7 @@ static void plans_keep_what_they_were_made_with(void **state) {
     call_run(&before);
     assert_int_equal(
         attn_context_tuning_import(
-            context, with_lines("entry 16 16 1 16 16 16 16 0 0 1 1 1 1\nend\n")),
+            context, with_lines("entry 16 16 1 16 16 16 16 0 0 1 0 1 1 1\nend\n")),
         ATTN_OK);
     call_need_same(&before, &again);
     call_close(&before);
@@ -178,11 +184,12 @@ static int32_t some_size(struct random *random, int32_t most) {
 static void import_some(const struct test_problem *p, struct random *random) {
     char line[256];
     const int32_t edge = some_size(random, 48), depth = some_size(random, 48);
-    snprintf(line, sizeof line, "entry %d %d %d %d %d %d %d %d %d %d 1 1 0\nend\n",
+    snprintf(line, sizeof line, "entry %d %d %d %d %d %d %d %d %d %d %d 1 1 0\nend\n",
              (int)p->key_dim, (int)p->value_dim, (int)(p->q_heads / p->kv_heads),
              (int)some_size(random, 256), (int)some_size(random, 512), (int)edge,
              (int)depth, (int)random_between(random, 0, 1) * 4096,
-             (int)random_between(random, 0, 12), (int)random_between(random, 0, 1));
+             (int)random_between(random, 0, 12), (int)random_between(random, 0, 1),
+             (int)random_between(random, 0, 1));
     assert_int_equal(attn_context_tuning_import(context, with_lines(line)), ATTN_OK);
 }
 
@@ -253,8 +260,8 @@ static void refuse_fact(const char *from, const char *to, attn_status status,
 
 static void other_machines(void **state) {
     (void)state;
-    refuse_fact("attn-tuning 2", "attn-tuning 3", ATTN_ERR_UNSUPPORTED,
-                "\"attn-tuning 3\"|\"attn-tuning 2\"");
+    refuse_fact("attn-tuning 3", "attn-tuning 4", ATTN_ERR_UNSUPPORTED,
+                "\"attn-tuning 4\"|\"attn-tuning 3\"");
     refuse_fact("version ", "version 9", ATTN_ERR_UNSUPPORTED, "version 9");
     refuse_fact("\ncpu ", "\ncpu Abacus ", ATTN_ERR_UNSUPPORTED, "cpu Abacus ");
     refuse_fact("\nisa ", "\nisa other ", ATTN_ERR_UNSUPPORTED, "isa other ");
@@ -291,26 +298,27 @@ static void bad_texts(void **state) {
         {"end", "without a line \"end\""},
         {"end\nend\n", "more behind"},
         {"entrance\nend\n", "\"entrance\" is neither"},
-        {"entry 1 1 1 16 16 16 16 0 0 1 1 1\nend\n", "13 numbers"},
-        {"entry 1 1 1 16 16 16 16 0 0 1 1 1 1 1\nend\n", "more than 13"},
-        {"entry 1 1 1 16 16 16 16 0 0 1 1 1 -1\nend\n", "13 numbers"},
-        {"entry 1 1 1 16 16 16 16 0 0 1 1 1 9999999999\nend\n",
+        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1\nend\n", "14 numbers"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 1 1\nend\n", "more than 14"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 -1\nend\n", "14 numbers"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 9999999999\nend\n",
          "9999999999 is too large"},
-        {"entry 0 1 1 16 16 16 16 0 0 1 1 1 1\nend\n", "dims 0 and 1"},
-        {"entry 1 1 0 16 16 16 16 0 0 1 1 1 1\nend\n", "0 heads"},
-        {"entry 1 1 1 24 16 16 16 0 0 1 1 1 1\nend\n", "24 x 16"},
-        {"entry 1 1 1 272 16 16 16 0 0 1 1 1 1\nend\n", "272 x 16"},
-        {"entry 1 1 1 16 528 16 16 0 0 1 1 1 1\nend\n", "16 x 528"},
-        {"entry 1 1 1 16 16 0 16 0 0 1 1 1 1\nend\n", "products of 0 x 16"},
-        {"entry 1 1 1 16 16 16 528 0 0 1 1 1 1\nend\n", "16 x 528"},
-        {"entry 1 1 1 16 16 512 512 0 0 1 1 1 1\nend\n", "512 x 512 x 512"},
-        {"entry 1 1 1 16 16 16 16 4097 0 1 1 1 1\nend\n", "4097 keys"},
-        {"entry 1 1 1 16 16 16 16 0 65 1 1 1 1\nend\n", "65 few"},
-        {"entry 1 1 1 16 16 16 16 0 0 1 1 1 1\nentry 1 1 1 32 16 16 16 0 0 1 1 1 "
-         "1\nend\n",
+        {"entry 0 1 1 16 16 16 16 0 0 1 0 1 1 1\nend\n", "dims 0 and 1"},
+        {"entry 1 1 0 16 16 16 16 0 0 1 0 1 1 1\nend\n", "0 heads"},
+        {"entry 1 1 1 24 16 16 16 0 0 1 0 1 1 1\nend\n", "24 x 16"},
+        {"entry 1 1 1 272 16 16 16 0 0 1 0 1 1 1\nend\n", "272 x 16"},
+        {"entry 1 1 1 16 528 16 16 0 0 1 0 1 1 1\nend\n", "16 x 528"},
+        {"entry 1 1 1 16 16 0 16 0 0 1 0 1 1 1\nend\n", "products of 0 x 16"},
+        {"entry 1 1 1 16 16 16 528 0 0 1 0 1 1 1\nend\n", "16 x 528"},
+        {"entry 1 1 1 16 16 512 512 0 0 1 0 1 1 1\nend\n", "512 x 512 x 512"},
+        {"entry 1 1 1 16 16 16 16 4097 0 1 0 1 1 1\nend\n", "4097 keys"},
+        {"entry 1 1 1 16 16 16 16 0 65 1 0 1 1 1\nend\n", "65 few"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 1\nentry 1 1 1 32 16 16 16 0 0 1 0 1 "
+         "1 1\nend\n",
          "a second entry"},
-        {"entry 1 1 1 16 16 16 16 0 0 2 1 1 1\nend\n", "not 2"},
-        {"entry 1 1 1 64 128 64 128 0 0 0 1 1 1\nend\n", "64 x 64 x 128"},
+        {"entry 1 1 1 16 16 16 16 0 0 2 0 1 1 1\nend\n", "not 2"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 2 1 1 1\nend\n", "our own, 1, and not 2"},
+        {"entry 1 1 1 64 128 64 128 0 0 0 0 1 1 1\nend\n", "64 x 64 x 128"},
         {"other\nend\n", "\"other\" is neither"},
     };
     char kept[ROOM];
