@@ -71,7 +71,7 @@ static void run_own(const struct linear_product *p, int64_t output, int n) {
 /* By small products. */
 static void run_small(const struct linear_product *p, int64_t output, int n) {
     const bool add = linear_product_start(p, 0, p->m, output, n);
-    const int most = p->transpose_b ? ROWS_TRANSPOSED : ROWS;
+    const int64_t most = p->transpose_b ? ROWS_TRANSPOSED : ROWS;
     const int depth = p->transpose_b ? DEPTH_TRANSPOSED : DEPTH;
     const int64_t output_b = p->transpose_b ? p->ldb : 1,
                   input_b = p->transpose_b ? 1 : p->ldb;
@@ -79,7 +79,7 @@ static void run_small(const struct linear_product *p, int64_t output, int n) {
         const float *b = p->b + output * output_b + l * input_b;
         int rows;
         for (int64_t r = 0; r < p->m; r += rows) {
-            rows = p->m - r < 2 * most ? (int)(p->m - r) : most;
+            rows = (int)(p->m - r < 2 * most ? p->m - r : most);
             attn_blas_product(rows, n, (int)min_i64(depth, p->k - l), 1.0f,
                               p->a + r * p->lda + l, (int)p->lda, false, b, (int)p->ldb,
                               p->transpose_b, add || l > 0, p->c + r * p->ldc + output,

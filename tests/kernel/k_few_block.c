@@ -128,8 +128,8 @@ static void run_scores(struct call *call, int number, struct random *random) {
     call_open(call, true, number, random);
     matrix_open(&scores, (struct shape){number % PLACES, call->rows, e->n, number % 3});
     k->block_scores(call->dtype, call->rows, e->keys, e->lane, e->n, call->dim, scale,
-                    call->a.at, call->a.ld, call->blocks.at, number % 5 * 64, scores.at,
-                    scores.ld);
+                    call->a.at, call->a.ld, call->blocks.at,
+                    (ptrdiff_t)64 * (number % 5), scores.at, scores.ld);
     for (int r = 0; r < call->rows; r++) {
         for (int j = 0; j < e->n; j++) {
             check_score(call, &scores, r, j, scale);
@@ -188,8 +188,8 @@ static void run_values(struct call *call, int number, struct random *random) {
     matrix_copy(&right, &got);
     matrix_copy(&right_total, &total);
     k->block_values(call->dtype, call->rows, e->keys, e->lane, e->n, call->dim,
-                    call->a.at, call->a.ld, call->blocks.at, number % 5 * 64, got.at,
-                    got.ld, total.at, taken);
+                    call->a.at, call->a.ld, call->blocks.at,
+                    (ptrdiff_t)64 * (number % 5), got.at, got.ld, total.at, taken);
     sum_rows(call, &right, &right_total, taken);
     check_bits("block_values", &got, &right, call);
     check_bits("block_values, total", &total, &right_total, call);
