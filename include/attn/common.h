@@ -224,11 +224,11 @@ enum {
 };
 
 /**
- * ATTN_BLAS_SAFE is right everywhere. The others allow larger products, where
- * attention leaves them to a BLAS that is no faster at small ones than at large
- * ones: OpenBLAS on 64-bit ARM. On x86, kernels of our own multiply where BLAS
- * has none for small matrices, whatever the policy, unless attn_context_tune()
- * finds BLAS to be faster. ATTN_BLAS_SET_SINGLE is ATTN_ERR_UNSUPPORTED where
+ * ATTN_BLAS_SAFE is right everywhere. The others allow OpenBLAS larger products,
+ * which are faster where it has no kernels for small matrices: on 64-bit ARM, and
+ * on x86 with ATTN_ISA_SCALAR. With AVX2 or AVX-512, kernels of our own multiply
+ * there, whatever the policy, unless attn_context_tune() finds BLAS to be faster.
+ * ATTN_BLAS_SET_SINGLE is ATTN_ERR_UNSUPPORTED where
  * the BLAS in use offers no such setting. The policy is part of what decides
  * the bits of a result. Since 0.1.
  */

@@ -62,8 +62,8 @@ class MultiheadAttention(Layer):
     batch, for the price of smaller matrix products.
     seed: decides first values and what is dropped; None: they differ each time.
 
-    Products with parameters are calls of BLAS, which has its own number of threads: set
-    it to that of attn.set_num_threads().
+    Products with parameters are large calls of BLAS where it has no kernels for small
+    matrices, and use as many threads as it is set to: those of attn.set_num_threads().
 
     Beside forward and backward there are state_dict, load_state_dict, train and eval,
     which do what they do in torch, and the parameters and their gradients by name in

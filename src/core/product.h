@@ -17,7 +17,7 @@ struct operand {
  * multiples of 16. */
 struct cut {
     int edge, depth;
-    bool own; /* by a kernel of our own, whatever its size */
+    bool own; /* attn_product() by a kernel of our own, whatever its size */
 };
 
 /* True if a product of these sizes is computed by a kernel of our own. */

@@ -28,8 +28,8 @@ bool attn_blas_set_single(void);
 /*
  * c = alpha a b, or c += alpha a b with accumulate, row-major; with transpose_a
  * (transpose_b), a (b) is stored as its transpose. m, n, k are 1 or more and m n k is
- * within the volume the caller may use. OpenBLAS has small-matrix kernels for few
- * products with a transposed b.
+ * within the volume the caller may use; with a transposed b within volume_rows or,
+ * where there are small-matrix kernels, with m n <= 1200 and k >= 32.
  */
 void attn_blas_product(int m, int n, int k, float alpha, const float *a, int lda,
                        bool transpose_a, const float *b, int ldb, bool transpose_b,
@@ -38,8 +38,7 @@ void attn_blas_product(int m, int n, int k, float alpha, const float *a, int lda
 /*
  * c = a b, or c += a b with accumulate, row-major, for any m, n, k of 1 or more: one
  * call of BLAS, with its own settings, under a lock that all such calls of the process
- * take. With transpose_a (transpose_b), a (b) is stored as
- * its transpose.
+ * take. With transpose_a (transpose_b), a (b) is stored as its transpose.
  */
 void attn_blas_large(int m, int n, int k, const float *a, int lda, bool transpose_a,
                      const float *b, int ldb, bool transpose_b, bool accumulate,

@@ -111,8 +111,11 @@ attn_status attn_tuning_check(const struct attn_context *context,
             (int)TUNED_FEW);
     REQUIRE(entry->turn_keys == 0 || entry->turn_keys == 1, ATTN_ERR_INVALID,
             "keys are transposed, 1, or not, 0, and not %d", (int)entry->turn_keys);
-    REQUIRE(entry->own == 0 || entry->own == 1, ATTN_ERR_INVALID,
-            "products are by BLAS, 0, or our own, 1, and not %d", (int)entry->own);
+    REQUIRE(
+        entry->own == 0 || (entry->own == 1 && entry->turn_keys == 1), ATTN_ERR_INVALID,
+        "products are by BLAS, 0, or our own, 1, which takes keys transposed, 1, and "
+        "not %d of keys %d",
+        (int)entry->own, (int)entry->turn_keys);
     REQUIRE(entry->q_length >= 0 && entry->kv_length >= 0 && entry->megaflops >= 0,
             ATTN_ERR_INVALID, "%d MFLOP/s measured with %d queries and %d keys",
             (int)entry->megaflops, (int)entry->q_length, (int)entry->kv_length);

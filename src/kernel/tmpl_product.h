@@ -1,5 +1,5 @@
 /*
- * Template: the matrix product for what is too small for BLAS, and the transposed
+ * Template: the matrix product for what BLAS has no advantage in, and the transposed
  * copy. Include after a vec_*.h.
  */
 #ifndef ATTN_KERNEL_TMPL_PRODUCT_H

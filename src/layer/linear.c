@@ -52,6 +52,18 @@ static void for_panels(struct size size, const struct sequences *y, int width_y,
     }
 }
 
+/* Puts the bias, if there is one, where the product is then added to. */
+static void start_with_bias(const struct linear *linear, struct linear_product *p) {
+    if (p->bias != NULL) {
+        const struct size rows = {1, p->m};
+        const struct sequences y = {p->c, 0, p->ldc},
+                               same = {(float *)(uintptr_t)p->bias, 0, 0};
+        attn_rows_copy(linear->context, rows, &y, &same, p->n);
+        p->bias = NULL;
+        p->add = true;
+    }
+}
+
 static void multiply(const struct linear *linear, struct linear_product product) {
     const struct linear_product *p = &product;
     product.kernels = linear->kernels;
@@ -63,9 +75,9 @@ static void multiply(const struct linear *linear, struct linear_product product)
         attn_linear_few(linear->context, p);
         return;
     }
-    const bool add = linear_product_start(p, 0, p->m, 0, p->n);
+    start_with_bias(linear, &product);
     attn_blas_large(p->m, p->n, p->k, p->a, (int)p->lda, p->transpose_a, p->b,
-                    (int)p->ldb, p->transpose_b, add, p->c, (int)p->ldc);
+                    (int)p->ldb, p->transpose_b, p->add, p->c, (int)p->ldc);
 }
 
 static void forward(const struct product *p, int rows, float *y, int ld_y,

@@ -23,9 +23,9 @@ enum { OUTPUTS = 128 };
 enum { ROWS_WORTH_PACKING = 128, OUTPUTS_SMALL = 64 };
 
 /*
- * Inputs that a small product sums over, and its rows; up to twice as many, less one,
- * for the last. Longer sums read a transposed b along its rows, and the others would
- * wait for more pages than processors keep track of.
+ * Inputs that a small product sums over, and its rows: up to twice as many, less one,
+ * if they are the last. Longer sums read a transposed b along its rows, and the others
+ * would wait for more pages than processors keep track of.
  */
 enum { DEPTH_TRANSPOSED = 1024, DEPTH = 192 };
 enum { ROWS_TRANSPOSED = 4, ROWS = 8 };
@@ -68,6 +68,28 @@ static void run_own(const struct linear_product *p, int64_t output, int n) {
     }
 }
 
+/*
+ * One of the products that a sum of products is made of. Those with one row or column
+ * are not for BLAS, which may hand them on to kernels with other rules for threads.
+ */
+static void multiply(const struct linear_product *p, int rows, int n, int k,
+                     const float *a, const float *b, bool add, float *c) {
+    if (rows > 1 && n > 1) {
+        attn_blas_product(rows, n, k, 1.0f, a, (int)p->lda, false, b, (int)p->ldb,
+                          p->transpose_b, add, c, (int)p->ldc);
+    } else if (p->transpose_b && n > 1) {
+        float products[OUTPUTS_SMALL];
+        p->kernels->few_scores(ATTN_F32, 1, n, k, 1.0f, a, p->lda, b, p->ldb,
+                               add ? products : c, OUTPUTS_SMALL);
+        if (add) {
+            p->kernels->add_bias(c, p->ldc, 1, n, products, OUTPUTS_SMALL, 1);
+        }
+    } else {
+        p->kernels->product(rows, n, k, 1.0f, a, p->lda, 1, b,
+                            p->transpose_b ? 1 : p->ldb, add, c, p->ldc);
+    }
+}
+
 /* By small products. */
 static void run_small(const struct linear_product *p, int64_t output, int n) {
     const bool add = linear_product_start(p, 0, p->m, output, n);
@@ -80,10 +102,8 @@ static void run_small(const struct linear_product *p, int64_t output, int n) {
         int rows;
         for (int64_t r = 0; r < p->m; r += rows) {
             rows = (int)(p->m - r < 2 * most ? p->m - r : most);
-            attn_blas_product(rows, n, (int)min_i64(depth, p->k - l), 1.0f,
-                              p->a + r * p->lda + l, (int)p->lda, false, b, (int)p->ldb,
-                              p->transpose_b, add || l > 0, p->c + r * p->ldc + output,
-                              (int)p->ldc);
+            multiply(p, rows, n, (int)min_i64(depth, p->k - l), p->a + r * p->lda + l,
+                     b, add || l > 0, p->c + r * p->ldc + output);
         }
     }
 }

@@ -3,6 +3,7 @@
  */
 #include "base/arith.h"
 #include "base/text.h"
+#include "exec/blas.h"
 #include "exec/tuning.h"
 #include "plan/plan.h"
 
@@ -85,8 +86,10 @@ static void explain_masks(struct text *text, const struct attn_plan *plan) {
 
 static void explain_products(struct text *text, const struct cut *cut) {
     if (cut->own) {
-        attn_text_add(text, "products: by kernels of our own: this BLAS would pack "
-                            "what is multiplied each time\n");
+        attn_text_add(text, "products: by kernels of our own, not cblas_sgemm%s\n",
+                      attn_blas()->small_kernels
+                          ? ""
+                          : ", which would pack what it multiplies each time");
     } else {
         attn_text_add(text, "products: cblas_sgemm, sums over up to %d numbers\n",
                       cut->depth);

@@ -165,9 +165,10 @@ static void add_dense(struct probe *probe) {
     tuned->dense_keys = tuned->dense_keys >= keys ? keys - 1 : keys;
 }
 
-/* Cuts that BLAS allows, or as they are. */
+/* For BLAS, with cuts that it allows, or as they are. */
 static void fit_blas(const struct probe *probe, struct tuned *tuned) {
     enum { EDGE = 64, EDGE_SMALL = 48 }; /* as plan/recipe.c has them */
+    tuned->own = 0;
     const int64_t volume = attn_tuning_volume(&probe->context, tuned);
     if ((int64_t)tuned->edge * tuned->edge * tuned->depth > volume) {
         tuned->edge = tuned->depth =
@@ -175,14 +176,20 @@ static void fit_blas(const struct probe *probe, struct tuned *tuned) {
     }
 }
 
-/* Products by BLAS, or by kernels of our own. */
+/* Products by kernels of our own or by BLAS, which likes large ones if it packs. */
 static void add_own(struct probe *probe) {
     struct tuned *tuned = add_choice(probe);
-    tuned->own = 1 - tuned->own;
-    if (tuned->own != 0) {
+    if (tuned->own == 0) {
+        tuned->own = 1;
         tuned->edge = tuned->tile_k;
+        return;
     }
     fit_blas(probe, tuned);
+    if (attn_tuning_volume(&probe->context, tuned) == INT64_MAX) {
+        tuned->tile_q = 128;
+        tuned->tile_k = 256;
+        tuned->edge = tuned->depth = TUNED_TILE_K;
+    }
 }
 
 /* Keys as they lie, not transposed, in products by BLAS. */

@@ -12,7 +12,7 @@
 #include "tests/support/random.h"
 #include "tests/support/test.h"
 
-enum { ROWS = 41, OUTPUTS = 2077, INPUTS = 1051, GAP = 3 };
+enum { ROWS = 41, OUTPUTS = 2113, INPUTS = 1051, GAP = 3 };
 enum { LD_X = INPUTS + GAP, LD_Y = OUTPUTS + GAP };
 enum { NOTHING, BIAS, ADD, STARTS };
 

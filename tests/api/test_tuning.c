@@ -127,19 +127,21 @@ static void plans_take_the_numbers(void **state) {
     (void)state;
     assert_int_equal(
         attn_context_tuning_import(
-            context, with_lines("entry 16 16 1 32 48 16 16 90 5 0 1 1 1 1\nend\n")),
+            context, with_lines("entry 16 16 1 32 48 16 16 90 5 0 0 1 1 1\nend\n")),
         ATTN_OK);
     const char *text = explained("h2 q100 k900 d16");
     assert_non_null(strstr(text, "tiles: 32 queries x 48 keys"));
     assert_non_null(strstr(text, "up to 5 queries"));
     assert_non_null(strstr(text, "up to 90 keys"));
     assert_non_null(strstr(text, "keys: rows"));
-    assert_non_null(strstr(text, "products: by kernels of our own"));
-    /* those may be as large as they like */
+    assert_non_null(strstr(text, "products: cblas_sgemm"));
+    /* those of our own may be as large as they like */
     assert_int_equal(
         attn_context_tuning_import(
             context, with_lines("entry 16 16 1 32 48 512 512 90 5 1 1 1 1 1\nend\n")),
         ATTN_OK);
+    text = explained("h2 q100 k900 d16");
+    assert_non_null(strstr(text, "products: by kernels of our own"));
 }
 
 /* What was found is for the policy, kernels and allocator that the context has. */
@@ -184,12 +186,13 @@ static int32_t some_size(struct random *random, int32_t most) {
 static void import_some(const struct test_problem *p, struct random *random) {
     char line[256];
     const int32_t edge = some_size(random, 48), depth = some_size(random, 48);
+    const int turned = (int)random_between(random, 0, 1);
     snprintf(line, sizeof line, "entry %d %d %d %d %d %d %d %d %d %d %d 1 1 0\nend\n",
              (int)p->key_dim, (int)p->value_dim, (int)(p->q_heads / p->kv_heads),
              (int)some_size(random, 256), (int)some_size(random, 512), (int)edge,
              (int)depth, (int)random_between(random, 0, 1) * 4096,
-             (int)random_between(random, 0, 12), (int)random_between(random, 0, 1),
-             (int)random_between(random, 0, 1));
+             (int)random_between(random, 0, 12), turned,
+             turned * (int)random_between(random, 0, 1));
     assert_int_equal(attn_context_tuning_import(context, with_lines(line)), ATTN_OK);
 }
 
@@ -317,7 +320,8 @@ static void bad_texts(void **state) {
          "1 1\nend\n",
          "a second entry"},
         {"entry 1 1 1 16 16 16 16 0 0 2 0 1 1 1\nend\n", "not 2"},
-        {"entry 1 1 1 16 16 16 16 0 0 1 2 1 1 1\nend\n", "our own, 1, and not 2"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 2 1 1 1\nend\n", "not 2 of keys 1"},
+        {"entry 1 1 1 16 16 16 16 0 0 0 1 1 1 1\nend\n", "not 1 of keys 0"},
         {"entry 1 1 1 64 128 64 128 0 0 0 0 1 1 1\nend\n", "64 x 64 x 128"},
         {"other\nend\n", "\"other\" is neither"},
     };
