@@ -161,45 +161,41 @@ block_scores_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
  * Every type has functions of its own, one that calls ahead and one that does not:
  * compilers do badly by one that has it all.
  */
-#define SCORES_OF(name, dtype)                                                         \
-    static NEVER_INLINE void name##_ahead(                                             \
+#define BY_TYPE(name, dtype)                                                           \
+    ((dtype) == ATTN_F16    ? name##_f16                                               \
+     : (dtype) == ATTN_BF16 ? name##_bf16                                              \
+     : (dtype) == ATTN_I8   ? name##_i8                                                \
+                            : name##_f32)
+
+#define SCORES_OF(type, dtype)                                                         \
+    static NEVER_INLINE void block_scores_##type(                                      \
+        int rows, int keys, int lane, int n, int dim, float scale, const float *q,     \
+        ptrdiff_t ld_q, const void *k, float *s, ptrdiff_t ld_s) {                     \
+        block_scores_of(dtype, rows, keys, lane, n, dim, scale, q, ld_q, k, 0, s,      \
+                        ld_s);                                                         \
+    }                                                                                  \
+    static NEVER_INLINE void block_scores_ahead_##type(                                \
         int rows, int keys, int lane, int n, int dim, float scale, const float *q,     \
         ptrdiff_t ld_q, const void *k, ptrdiff_t ahead, float *s, ptrdiff_t ld_s) {    \
         block_scores_of(dtype, rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s,  \
                         ld_s);                                                         \
-    }                                                                                  \
-    static NEVER_INLINE void name(                                                     \
-        int rows, int keys, int lane, int n, int dim, float scale, const float *q,     \
-        ptrdiff_t ld_q, const void *k, ptrdiff_t ahead, float *s, ptrdiff_t ld_s) {    \
-        if (ahead != 0) {                                                              \
-            name##_ahead(rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s, ld_s); \
-            return;                                                                    \
-        }                                                                              \
-        block_scores_of(dtype, rows, keys, lane, n, dim, scale, q, ld_q, k, 0, s,      \
-                        ld_s);                                                         \
     }
-SCORES_OF(block_scores_f32, ATTN_F32)
-SCORES_OF(block_scores_f16, ATTN_F16)
-SCORES_OF(block_scores_bf16, ATTN_BF16)
-SCORES_OF(block_scores_i8, ATTN_I8)
+SCORES_OF(f32, ATTN_F32)
+SCORES_OF(f16, ATTN_F16)
+SCORES_OF(bf16, ATTN_BF16)
+SCORES_OF(i8, ATTN_I8)
 #undef SCORES_OF
 
 static void kernel_block_scores(int32_t dtype, int rows, int keys, int lane, int n,
                                 int dim, float scale, const float *q, ptrdiff_t ld_q,
                                 const void *k, ptrdiff_t ahead, float *s,
                                 ptrdiff_t ld_s) {
-    switch (dtype) {
-    case ATTN_F16:
-        block_scores_f16(rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s, ld_s);
-        break;
-    case ATTN_BF16:
-        block_scores_bf16(rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s, ld_s);
-        break;
-    case ATTN_I8:
-        block_scores_i8(rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s, ld_s);
-        break;
-    default:
-        block_scores_f32(rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s, ld_s);
+    if (ahead == 0) {
+        BY_TYPE(block_scores, dtype)
+        (rows, keys, lane, n, dim, scale, q, ld_q, k, s, ld_s);
+    } else {
+        BY_TYPE(block_scores_ahead, dtype)
+        (rows, keys, lane, n, dim, scale, q, ld_q, k, ahead, s, ld_s);
     }
 }
 
@@ -312,28 +308,23 @@ block_values_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
     }
 }
 
-#define VALUES_OF(name, dtype)                                                         \
-    static NEVER_INLINE void name##_ahead(                                             \
+#define VALUES_OF(type, dtype)                                                         \
+    static NEVER_INLINE void block_values_##type(                                      \
+        int rows, int keys, int lane, int n, int dim, const float *w, ptrdiff_t ld_w,  \
+        const void *v, ptrdiff_t block, float *sums, ptrdiff_t ld) {                   \
+        block_values_of(dtype, rows, keys, lane, n, dim, w, ld_w, v, block, 0, sums,   \
+                        ld);                                                           \
+    }                                                                                  \
+    static NEVER_INLINE void block_values_ahead_##type(                                \
         int rows, int keys, int lane, int n, int dim, const float *w, ptrdiff_t ld_w,  \
         const void *v, ptrdiff_t block, ptrdiff_t ahead, float *sums, ptrdiff_t ld) {  \
         block_values_of(dtype, rows, keys, lane, n, dim, w, ld_w, v, block, ahead,     \
                         sums, ld);                                                     \
-    }                                                                                  \
-    static NEVER_INLINE void name(                                                     \
-        int rows, int keys, int lane, int n, int dim, const float *w, ptrdiff_t ld_w,  \
-        const void *v, ptrdiff_t block, ptrdiff_t ahead, float *sums, ptrdiff_t ld) {  \
-        if (ahead != 0) {                                                              \
-            name##_ahead(rows, keys, lane, n, dim, w, ld_w, v, block, ahead, sums,     \
-                         ld);                                                          \
-            return;                                                                    \
-        }                                                                              \
-        block_values_of(dtype, rows, keys, lane, n, dim, w, ld_w, v, block, 0, sums,   \
-                        ld);                                                           \
     }
-VALUES_OF(block_values_f32, ATTN_F32)
-VALUES_OF(block_values_f16, ATTN_F16)
-VALUES_OF(block_values_bf16, ATTN_BF16)
-VALUES_OF(block_values_i8, ATTN_I8)
+VALUES_OF(f32, ATTN_F32)
+VALUES_OF(f16, ATTN_F16)
+VALUES_OF(bf16, ATTN_BF16)
+VALUES_OF(i8, ATTN_I8)
 #undef VALUES_OF
 
 /* total += sums, and sums = 0. */
@@ -357,12 +348,14 @@ static void kernel_block_values(int32_t dtype, int rows, int keys, int lane, int
     for (int j = 0; j < n;) {
         const int some = n - j < SUM_KEYS - taken ? n - j : SUM_KEYS - taken;
         const int at = lane + j;
-        (dtype == ATTN_F16    ? block_values_f16
-         : dtype == ATTN_BF16 ? block_values_bf16
-         : dtype == ATTN_I8
-             ? block_values_i8
-             : block_values_f32)(rows, keys, at % keys, some, dim, w + j, ld_w, v,
-                                 (ptrdiff_t)(at / keys) * keys * dim, ahead, sums, ld);
+        const ptrdiff_t block = (ptrdiff_t)(at / keys) * keys * dim;
+        if (ahead == 0) {
+            BY_TYPE(block_values, dtype)
+            (rows, keys, at % keys, some, dim, w + j, ld_w, v, block, sums, ld);
+        } else {
+            BY_TYPE(block_values_ahead, dtype)
+            (rows, keys, at % keys, some, dim, w + j, ld_w, v, block, ahead, sums, ld);
+        }
         j += some;
         taken += some;
         if (taken == SUM_KEYS) {
