@@ -104,7 +104,7 @@ static void run_few_scores(void) {
 
 static void run_block_scores(void) {
     k->block_scores(ATTN_F32, HEADS, 16, 0, ROWS, KEYS, 0.1f, data.sums, KEYS,
-                    data.other, 8192, data.s, KEYS);
+                    data.other, 0, data.s, KEYS);
 }
 
 static void run_few_values(void) {
@@ -113,8 +113,8 @@ static void run_few_values(void) {
 }
 
 static void run_block_values(void) {
-    k->block_values(ATTN_F32, HEADS, 16, 0, ROWS, KEYS, data.saved, KEYS, data.other,
-                    8192, data.sums, KEYS, data.total, 0);
+    k->block_values(ATTN_F32, HEADS, 16, 0, ROWS, KEYS, data.saved, KEYS, data.other, 0,
+                    data.sums, KEYS, data.total, 0);
 }
 
 static void run_product(void) {

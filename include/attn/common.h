@@ -228,9 +228,9 @@ enum {
  * which are faster where it has no kernels for small matrices: on 64-bit ARM, and
  * on x86 with ATTN_ISA_SCALAR. With AVX2 or AVX-512, kernels of our own multiply
  * there, whatever the policy, unless attn_context_tune() finds BLAS to be faster.
- * ATTN_BLAS_SET_SINGLE is ATTN_ERR_UNSUPPORTED where
- * the BLAS in use offers no such setting. The policy is part of what decides
- * the bits of a result. Since 0.1.
+ * ATTN_BLAS_SET_SINGLE is ATTN_ERR_UNSUPPORTED where the BLAS in use offers no
+ * such setting. The policy is part of what decides the bits of a result. Since
+ * 0.1.
  */
 ATTN_API attn_status attn_context_set_blas_policy(attn_context *context,
                                                   int32_t policy);

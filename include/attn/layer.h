@@ -17,8 +17,8 @@
  * be finite, and grad_output 0 there, or it counts like any other row.
  *
  * Where BLAS has kernels for small matrices, most products with parameters are made of
- * many small ones, on the context's threads. Otherwise each is one call of BLAS,
- * made from the calling thread under a lock of libattn's, with the BLAS settings of the
+ * many small ones, on the context's threads. Otherwise each is one call of BLAS, made
+ * from the calling thread under a lock of libattn's, with the BLAS settings of the
  * application: give BLAS as many threads as the context has; up to 8 rows are computed
  * without BLAS, by the context's threads.
  * The bits of a result may depend on the batch and its padding, unless

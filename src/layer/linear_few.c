@@ -55,17 +55,21 @@ bool attn_linear_is_few(const struct linear_product *product) {
            product->m <= ROWS_MOST && (int64_t)product->m * product->k <= NUMBERS_MOST;
 }
 
+/* c = a b^T, or c += a b^T, for up to ROWS_MOST rows and OUTPUTS columns. */
+static void multiply_few(const struct linear_product *p, int rows, int n, int k,
+                         const float *a, const float *b, bool add, float *c) {
+    float products[ROWS_MOST * OUTPUTS];
+    p->kernels->few_scores(ATTN_F32, rows, n, k, 1.0f, a, p->lda, b, p->ldb,
+                           add ? products : c, add ? OUTPUTS : p->ldc);
+    if (add) {
+        p->kernels->add_bias(c, p->ldc, rows, n, products, OUTPUTS, 1);
+    }
+}
+
 /* By kernels of our own, for which b is transposed. */
 static void run_own(const struct linear_product *p, int64_t output, int n) {
     const bool add = linear_product_start(p, 0, p->m, output, n);
-    const float *weight = p->b + output * p->ldb;
-    float *y = p->c + output;
-    float products[ROWS_MOST * OUTPUTS];
-    p->kernels->few_scores(ATTN_F32, p->m, n, p->k, 1.0f, p->a, p->lda, weight, p->ldb,
-                           add ? products : y, add ? OUTPUTS : p->ldc);
-    if (add) {
-        p->kernels->add_bias(y, p->ldc, p->m, n, products, OUTPUTS, 1);
-    }
+    multiply_few(p, p->m, n, p->k, p->a, p->b + output * p->ldb, add, p->c + output);
 }
 
 /*
@@ -78,12 +82,7 @@ static void multiply(const struct linear_product *p, int rows, int n, int k,
         attn_blas_product(rows, n, k, 1.0f, a, (int)p->lda, false, b, (int)p->ldb,
                           p->transpose_b, add, c, (int)p->ldc);
     } else if (p->transpose_b && n > 1) {
-        float products[OUTPUTS_SMALL];
-        p->kernels->few_scores(ATTN_F32, 1, n, k, 1.0f, a, p->lda, b, p->ldb,
-                               add ? products : c, OUTPUTS_SMALL);
-        if (add) {
-            p->kernels->add_bias(c, p->ldc, 1, n, products, OUTPUTS_SMALL, 1);
-        }
+        multiply_few(p, rows, n, k, a, b, add, c);
     } else {
         p->kernels->product(rows, n, k, 1.0f, a, p->lda, 1, b,
                             p->transpose_b ? 1 : p->ldb, add, c, p->ldc);
