@@ -37,6 +37,14 @@ void attn_context_retain(struct attn_context *context);
 /* Gives up a hold; the last one frees a context made by attn_context_create(). */
 void attn_context_release(struct attn_context *context);
 
+/* Threads of the context to wake for work of so many threads' worth. */
+static inline int32_t context_threads(const struct attn_context *context,
+                                      double worth) {
+    return worth < 2.0                ? 1
+           : worth < context->threads ? (int32_t)worth
+                                      : context->threads;
+}
+
 /* Runs task(argument, i) for 0 <= i < count, count at most context->threads. */
 void attn_context_run(struct attn_context *context, int32_t count, attn_task *task,
                       void *argument);

@@ -127,9 +127,8 @@ static int32_t threads_worth(const struct attn_context *context,
     }
     const double numbers = (double)p->n * p->k / NUMBERS_OF_A_THREAD;
     const double flops = 2.0 * p->m * p->n * p->k / FLOPS_OF_A_THREAD;
-    const double worth = flops > numbers ? flops : numbers;
-    const int64_t most = min_i64(context->threads, pieces);
-    return worth < 2.0 ? 1 : worth < (double)most ? (int32_t)worth : (int32_t)most;
+    const int32_t threads = context_threads(context, flops > numbers ? flops : numbers);
+    return (int32_t)min_i64(threads, pieces);
 }
 
 void attn_linear_few(struct attn_context *context,

@@ -112,10 +112,7 @@ static void run_task(void *argument, int32_t index) {
 void attn_linear_tiled(struct attn_context *context, float *memory,
                        const struct linear_product *product) {
     const double flops = 2.0 * product->m * product->n * product->k;
-    const double worth = flops / FLOPS_OF_A_THREAD;
-    const int32_t threads = worth < 2.0                ? 1
-                            : worth < context->threads ? (int32_t)worth
-                                                       : context->threads;
+    const int32_t threads = context_threads(context, flops / FLOPS_OF_A_THREAD);
     struct job job = {.product = product, .memory = memory, .rows = product->m};
     job.columns = ceil_div(product->n, TILES_COLUMNS);
     job.chunks = 1;

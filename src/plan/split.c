@@ -47,8 +47,7 @@ int32_t attn_plan_threads_worth(const struct attn_plan *plan, const struct call 
         const double bytes = keys * bytes_of_key / BYTES_OF_A_THREAD;
         worth += rows == 0.0 ? 0.0 : flops > bytes ? flops : bytes;
     }
-    const int32_t threads = plan->context->threads;
-    return worth < 2.0 ? 1 : worth < threads ? (int32_t)worth : threads;
+    return context_threads(plan->context, worth);
 }
 
 /* Chunks that hold something, of all sequences. */
