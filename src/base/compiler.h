@@ -43,4 +43,8 @@
 #define UNROLL_LOOP _Pragma("GCC unroll 16")
 #endif
 
+/* READ_LATER(p) - what is read through p below is not read above, where it would take a
+ * register away from a loop */
+#define READ_LATER(p) __asm__("" : "+r"(p) : : "memory")
+
 #endif

@@ -92,13 +92,14 @@ void attn_product_add_nonzero(struct work *work, int m, int n, int k, float fact
         }
         b = finite;
     }
-    attn_product(kernels, tools->recipe.cut, m, n, k, factor, a, b, n, true, sums, n);
+    attn_product(kernels, tools->recipe.cut, m, n, k, factor, a, factor_rows(b, n),
+                 true, sums, n);
 }
 
 void attn_tile_product_add(struct work *work, const struct head *head,
                            const struct tile *tile, enum over over, bool guarded,
                            float factor, const float *weights, int64_t ld,
-                           const float *data, int dim, float *sums) {
+                           struct factor data, int dim, float *sums) {
     const struct toolbox *tools = work->tools;
     if (guarded) {
         float *attended = work_floats(work, REGION_ATTENDED);
@@ -114,10 +115,10 @@ void attn_tile_product_add(struct work *work, const struct head *head,
             .dim = dim,
             .sums = sums,
         };
-        data = add_rows(work, &rows_of_data, data);
+        data.data = add_rows(work, &rows_of_data, data.data);
     }
     const bool rows = over == OVER_ROWS;
     attn_product(tools->kernels, tools->recipe.cut, rows ? tile->keys : tile->rows, dim,
                  rows ? tile->rows : tile->keys, factor,
-                 (struct operand){weights, ld, rows}, data, dim, true, sums, dim);
+                 (struct operand){weights, ld, rows}, data, true, sums, dim);
 }

@@ -37,31 +37,67 @@ static int keys_of_tile(const struct panel *panel, const struct head *head, int6
     return (int)min_i64(panel->tile_k, head->keys - t * panel->tile_k);
 }
 
+/* The rows of a tile where they lie or, if that is not possible, copied to be read
+ * once. */
+static const float *rows_once(struct panel *panel, const struct source *source,
+                              int64_t row, int rows, int dim, int64_t *stride) {
+    const float *data = attn_source_floats(source, row, rows);
+    *stride = source->stride;
+    if (data == NULL) {
+        attn_source_read(source, panel->kernels, row, rows, dim, panel->rows, dim);
+        data = panel->rows;
+        *stride = dim;
+    }
+    return data;
+}
+
 /* The matrix of a tile transposed, if not yet done. */
-static const float *turn(struct panel *panel, const struct head *head, int64_t t,
-                         const struct source *source, int dim, bool *done,
-                         float *memory) {
+static struct factor turn(struct panel *panel, const struct head *head, int64_t t,
+                          const struct source *source, int dim, bool *done,
+                          float *memory) {
     float *packed = memory + (t % panel->slots) * dim * panel->tile_k;
+    const int columns = panel->columns > 0 ? panel->columns : panel->tile_k;
+    const struct factor turned = {packed, columns, columns, (int64_t)dim * columns};
     if (*done) {
-        return packed;
+        return turned;
+    }
+    const int keys = keys_of_tile(panel, head, t);
+    const int64_t key = t * panel->tile_k;
+    *done = true;
+    int64_t stride = 0;
+    const float *rows = source->order == ORDER_KEY_BLOCKS
+                            ? NULL
+                            : rows_once(panel, source, key, keys, dim, &stride);
+    for (int j = 0; j < keys; j += columns, packed += turned.step) {
+        const int count = (int)min_i64(columns, keys - j);
+        if (rows == NULL) {
+            attn_source_read_turned(source, panel->kernels, key + j, count, dim, packed,
+                                    columns);
+        } else {
+            panel->kernels->transpose(packed, columns, rows + j * stride, stride, count,
+                                      dim);
+        }
+    }
+    return turned;
+}
+
+/* The same as it is, in blocks of columns. */
+static struct factor block(struct panel *panel, const struct head *head, int64_t t,
+                           const struct source *source, int dim, bool *done,
+                           float *memory) {
+    const int columns = panel->columns;
+    const int64_t step = (int64_t)panel->tile_k * columns;
+    float *packed = memory + (t % panel->slots) * ceil_div(dim, columns) * step;
+    const struct factor blocks = {packed, columns, columns, step};
+    if (*done) {
+        return blocks;
     }
     const int keys = keys_of_tile(panel, head, t);
     *done = true;
-    if (source->order == ORDER_KEY_BLOCKS) {
-        attn_source_read_turned(source, panel->kernels, t * panel->tile_k, keys, dim,
-                                packed, panel->tile_k);
-        return packed;
-    }
-    const float *rows = attn_source_floats(source, t * panel->tile_k, keys);
-    int64_t stride = source->stride;
-    if (rows == NULL) {
-        attn_source_read(source, panel->kernels, t * panel->tile_k, keys, dim,
-                         panel->rows, dim);
-        rows = panel->rows;
-        stride = dim;
-    }
-    panel->kernels->transpose(packed, panel->tile_k, rows, stride, keys, dim);
-    return packed;
+    int64_t stride;
+    const float *rows = rows_once(panel, source, t * panel->tile_k, keys, dim, &stride);
+    panel->kernels->to_blocks(packed, step, rows, stride, keys, dim);
+    return blocks;
 }
 
 /* The same as it is, copied only where rows are not contiguous floats. */
@@ -82,7 +118,7 @@ static const float *straighten(struct panel *panel, const struct head *head, int
     return packed;
 }
 
-const float *attn_panel_keys(struct panel *panel, const struct head *head, int64_t t) {
+struct factor attn_panel_keys(struct panel *panel, const struct head *head, int64_t t) {
     return turn(panel, head, t, &head->key, head->problem->key_dim,
                 &slot_of(panel, t)->keys, panel->keys);
 }
@@ -99,10 +135,37 @@ const float *attn_panel_plain_keys(struct panel *panel, const struct head *head,
                       &slot_of(panel, t)->plain_keys, panel->plain_keys);
 }
 
-const float *attn_panel_turned_values(struct panel *panel, const struct head *head,
-                                      int64_t t) {
+struct factor attn_panel_turned_values(struct panel *panel, const struct head *head,
+                                       int64_t t) {
     return turn(panel, head, t, &head->value, head->problem->value_dim,
                 &slot_of(panel, t)->turned_values, panel->turned_values);
+}
+
+/* True if rows of keys or values are used so often that copying them repays. */
+static bool blocks_repay(const struct panel *panel, const struct head *head) {
+    enum { ROWS_WORTH = 160 };
+    return panel->columns > 0 &&
+           head->rows >= ceil_div(ROWS_WORTH, head->problem->group);
+}
+
+struct factor attn_panel_value_rows(struct panel *panel, const struct head *head,
+                                    int64_t t) {
+    const int dim = head->problem->value_dim;
+    if (!blocks_repay(panel, head)) {
+        return factor_rows(attn_panel_values(panel, head, t), dim);
+    }
+    return block(panel, head, t, &head->value, dim, &slot_of(panel, t)->value_blocks,
+                 panel->value_blocks);
+}
+
+struct factor attn_panel_key_rows(struct panel *panel, const struct head *head,
+                                  int64_t t) {
+    const int dim = head->problem->key_dim;
+    if (!blocks_repay(panel, head)) {
+        return factor_rows(attn_panel_plain_keys(panel, head, t), dim);
+    }
+    return block(panel, head, t, &head->key, dim, &slot_of(panel, t)->key_blocks,
+                 panel->key_blocks);
 }
 
 bool attn_panel_finite(struct panel *panel, const struct head *head, int64_t t) {

@@ -6,20 +6,21 @@
 #define ATTN_CORE_PANEL_H
 
 #include "core/call.h"
-#include "kernel/kernel.h"
+#include "core/product.h"
 
 struct panel_slot {
     int64_t tile; /* -1: empty */
-    bool keys, values, plain_keys, turned_values, scanned;
+    bool keys, values, plain_keys, turned_values, key_blocks, value_blocks, scanned;
     bool finite; /* once scanned: no value of the tile is infinite or NaN */
 };
 
 struct panel {
     const struct kernels *kernels;
     int slots, tile_k;
-    float *keys, *values;
-    float *plain_keys, *turned_values; /* of the backward pass */
-    float *rows;                       /* a tile on its way */
+    int columns; /* as in the recipe */
+    float *keys, *values, *value_blocks;
+    float *plain_keys, *turned_values, *key_blocks; /* of the backward pass */
+    float *rows;                                    /* a tile on its way */
     struct panel_slot *slot;
     /* the head that the slots belong to */
     struct source key, value;
@@ -29,8 +30,8 @@ struct panel {
 /* Drops what the slots hold unless it belongs to the head's keys and values. */
 void attn_panel_bind(struct panel *panel, const struct head *head);
 
-/* The transposed keys of tile t: key_dim rows, tile_k floats apart. */
-const float *attn_panel_keys(struct panel *panel, const struct head *head, int64_t t);
+/* The transposed keys of tile t: key_dim rows of tile_k floats. */
+struct factor attn_panel_keys(struct panel *panel, const struct head *head, int64_t t);
 
 /* The values of tile t: value_dim floats apart. */
 const float *attn_panel_values(struct panel *panel, const struct head *head, int64_t t);
@@ -39,9 +40,15 @@ const float *attn_panel_values(struct panel *panel, const struct head *head, int
 const float *attn_panel_plain_keys(struct panel *panel, const struct head *head,
                                    int64_t t);
 
-/* The transposed values of tile t: value_dim rows, tile_k floats apart. */
-const float *attn_panel_turned_values(struct panel *panel, const struct head *head,
-                                      int64_t t);
+/* The transposed values of tile t: value_dim rows of tile_k floats. */
+struct factor attn_panel_turned_values(struct panel *panel, const struct head *head,
+                                       int64_t t);
+
+/* The values, and the keys, of tile t as products take them best: a row each. */
+struct factor attn_panel_value_rows(struct panel *panel, const struct head *head,
+                                    int64_t t);
+struct factor attn_panel_key_rows(struct panel *panel, const struct head *head,
+                                  int64_t t);
 
 /* True if all values of tile t are finite. */
 bool attn_panel_finite(struct panel *panel, const struct head *head, int64_t t);

@@ -11,10 +11,23 @@
 #include "base/arith.h"
 #include "exec/blas.h"
 
-static void product(const struct kernels *kernels, bool own, int m, int n, int k,
-                    float alpha, struct operand a, const float *b, int64_t ldb,
-                    bool accumulate, float *c, int64_t ldc) {
-    if (own || alpha == 0.0f || product_is_small(m, n, k)) {
+void attn_product_own(const struct kernels *kernels, int m, int n, int k, float alpha,
+                      const struct operand *a, struct factor b, bool accumulate,
+                      float *c, int64_t ldc) {
+    const int64_t row_a = a->transposed ? 1 : a->ld,
+                  column_a = a->transposed ? a->ld : 1;
+    const int columns = b.columns > 0 ? b.columns : n;
+    for (int j = 0; j < n; j += columns) {
+        kernels->product(m, (int)min_i64(columns, n - j), k, alpha, a->data, row_a,
+                         column_a, b.data + j / columns * b.step, b.ld, accumulate,
+                         c + j, ldc);
+    }
+}
+
+static void product(const struct kernels *kernels, int m, int n, int k, float alpha,
+                    struct operand a, const float *b, int64_t ldb, bool accumulate,
+                    float *c, int64_t ldc) {
+    if (alpha == 0.0f || product_is_small(m, n, k)) {
         kernels->product(m, n, k, alpha, a.data, a.transposed ? 1 : a.ld,
                          a.transposed ? a.ld : 1, b, ldb, accumulate, c, ldc);
     } else {
@@ -46,14 +59,30 @@ static int part_of(int size, int most) {
     return (int)round_up(ceil_div(size, parts), 16);
 }
 
+/* By our own kernel: b may be in blocks, and stays in the nearest cache by itself. */
+static void product_in_depths(const struct kernels *kernels, int depth, int m, int n,
+                              int k, float alpha, struct operand a, struct factor b,
+                              bool accumulate, float *c, int64_t ldc) {
+    for (int l = 0; l < k; l += depth) {
+        attn_product_own(kernels, m, n, (int)min_i64(depth, k - l), alpha, &a, b,
+                         accumulate || l > 0, c, ldc);
+        a.data += a.transposed ? depth * a.ld : depth;
+        b.data += depth * b.ld;
+    }
+}
+
 void attn_product(const struct kernels *kernels, struct cut cut, int m, int n, int k,
-                  float alpha, struct operand a, const float *b, int64_t ldb,
-                  bool accumulate, float *c, int64_t ldc) {
+                  float alpha, struct operand a, struct factor b, bool accumulate,
+                  float *c, int64_t ldc) {
     if (m == 0 || n == 0) {
         return;
     }
     const int rows = part_of(m, cut.edge), columns = part_of(n, cut.edge);
     const int depth = part_of(k, cut.depth);
+    if (cut.own) {
+        product_in_depths(kernels, depth, m, n, k, alpha, a, b, accumulate, c, ldc);
+        return;
+    }
     const int64_t row_a = a.transposed ? 1 : a.ld, column_a = a.transposed ? a.ld : 1;
     for (int i = 0; i < m; i += rows) {
         const int height = (int)min_i64(rows, m - i);
@@ -62,8 +91,8 @@ void attn_product(const struct kernels *kernels, struct cut cut, int m, int n, i
             for (int l = 0; l < k; l += depth) {
                 const struct operand part = {a.data + i * row_a + l * column_a, a.ld,
                                              a.transposed};
-                product(kernels, cut.own, height, width, (int)min_i64(depth, k - l),
-                        alpha, part, b + l * ldb + j, ldb, accumulate || l > 0,
+                product(kernels, height, width, (int)min_i64(depth, k - l), alpha, part,
+                        b.data + l * b.ld + j, b.ld, accumulate || l > 0,
                         c + i * ldc + j, ldc);
             }
         }

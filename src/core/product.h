@@ -13,11 +13,33 @@ struct operand {
     bool transposed; /* it takes part with rows and columns exchanged */
 };
 
+/*
+ * The second factor of a product: its rows lie ld floats apart. With columns, it comes
+ * in blocks of so many columns, step floats apart: of product_columns() is what kernels
+ * of our own are fastest with.
+ */
+struct factor {
+    const float *data;
+    int64_t ld;
+    int columns; /* 0: all together */
+    int64_t step;
+};
+
+static inline int product_columns(const struct kernels *kernels) {
+    return PRODUCT_VECS * kernels->width;
+}
+
+/* A factor as it lies in rows. */
+static inline struct factor factor_rows(const float *data, int64_t ld) {
+    return (struct factor){.data = data, .ld = ld};
+}
+
 /* The largest sizes of one product: rows and columns, and what a sum runs over;
  * multiples of 16. */
 struct cut {
     int edge, depth;
-    bool own; /* attn_product() by a kernel of our own, whatever its size */
+    bool own; /* attn_product() by a kernel of our own, whatever its size; only that
+                 takes factors in blocks of columns */
 };
 
 /* True if a product of these sizes is computed by a kernel of our own. */
@@ -33,12 +55,17 @@ static inline bool product_is_small(int m, int n, int k) {
  * more exact than one long chain.
  */
 void attn_product(const struct kernels *kernels, struct cut cut, int m, int n, int k,
-                  float alpha, struct operand a, const float *b, int64_t ldb,
-                  bool accumulate, float *c, int64_t ldc);
+                  float alpha, struct operand a, struct factor b, bool accumulate,
+                  float *c, int64_t ldc);
 
 /* c = alpha a b^T, likewise, for m rows of a and n of b, of k numbers each. */
 void attn_product_rows(const struct kernels *kernels, struct cut cut, int m, int n,
                        int k, float alpha, const float *a, int64_t lda, const float *b,
                        int64_t ldb, float *c, int64_t ldc);
+
+/* c = alpha a b, or c += alpha a b with accumulate, by the kernel of our own. */
+void attn_product_own(const struct kernels *kernels, int m, int n, int k, float alpha,
+                      const struct operand *a, struct factor b, bool accumulate,
+                      float *c, int64_t ldc);
 
 #endif

@@ -92,7 +92,7 @@ static void apply(struct work *work, const struct head *head, const struct tile 
                               dim);
     attn_product(tools->kernels, tools->recipe.cut, tile->rows, band.count, dim,
                  head->problem->scale, (struct operand){query.data, query.ld, false},
-                 turned, room, false, band_scores, room);
+                 factor_rows(turned, room), false, band_scores, room);
     tools->kernels->add_bias(scores, ld, tile->rows, tile->keys,
                              band_scores + tile->rows - 1, room - 1, 1);
 }

@@ -72,7 +72,7 @@ static void apply(struct work *work, const struct head *head, const struct tile 
     tools->kernels->transpose(turned, KINDS, keys_of(work, head), dim, KINDS, dim);
     attn_product(tools->kernels, tools->recipe.cut, tile->rows, KINDS, dim,
                  head->problem->scale, (struct operand){query.data, query.ld, false},
-                 turned, KINDS, false, kinds, KINDS);
+                 factor_rows(turned, KINDS), false, kinds, KINDS);
     for (int r = 0; r < tile->rows; r++) {
         const int32_t *differ = differ_of(work, head, tile, r);
         const float same = kinds[r * KINDS + SAME], other = kinds[r * KINDS + OTHER];

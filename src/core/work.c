@@ -15,10 +15,13 @@ void attn_work_setup(struct work *work, const struct toolbox *tools, void *memor
         .kernels = tools->kernels,
         .slots = tools->panel_slots,
         .tile_k = tools->recipe.tile_k,
+        .columns = tools->recipe.columns,
         .keys = work_floats(work, REGION_PANEL_KEYS),
         .values = work_floats(work, REGION_PANEL_VALUES),
         .plain_keys = work_floats(work, REGION_PANEL_PLAIN_KEYS),
         .turned_values = work_floats(work, REGION_PANEL_TURNED_VALUES),
+        .key_blocks = work_floats(work, REGION_PANEL_KEY_BLOCKS),
+        .value_blocks = work_floats(work, REGION_PANEL_VALUE_BLOCKS),
         .rows = work_floats(work, REGION_PANEL_ROWS),
         .slot = layout_at(&tools->layout, memory, REGION_PANEL_SLOTS),
         .length = -1,
@@ -133,12 +136,12 @@ void attn_scores_product(struct work *work, const struct head *head,
         return;
     }
     const enum stage before = work_turn(work, STAGE_COPIES);
-    const float *keys = attn_panel_keys(&work->panel, head, tile->key / tile_k);
+    const struct factor keys = attn_panel_keys(&work->panel, head, tile->key / tile_k);
     work_turn(work, STAGE_SCORES);
     attn_product(tools->kernels, tools->recipe.cut, tile->rows, tile->keys,
                  head->problem->key_dim, head->problem->scale,
-                 (struct operand){query.data, query.ld, false}, keys, tile_k, false,
-                 scores, ld);
+                 (struct operand){query.data, query.ld, false}, keys, false, scores,
+                 ld);
     work_turn(work, before);
 }
 
@@ -180,7 +183,10 @@ void attn_values_add(struct work *work, const struct head *head,
     const enum stage before = work_turn(work, STAGE_COPIES);
     const bool guarded =
         cover == COVER_SOME && !attn_panel_finite(&work->panel, head, t);
-    const float *values = attn_panel_values(&work->panel, head, t);
+    const struct factor values =
+        guarded ? factor_rows(attn_panel_values(&work->panel, head, t),
+                              head->problem->value_dim)
+                : attn_panel_value_rows(&work->panel, head, t);
     work_turn(work, STAGE_VALUES);
     attn_tile_product_add(work, head, tile, OVER_KEYS, guarded, 1.0f, weights, ld,
                           values, head->problem->value_dim, sums);

@@ -153,12 +153,13 @@ enum over { OVER_KEYS, OVER_ROWS };
 /*
  * sums += factor weights data over keys, factor weights^T data over rows, where weights
  * are 0 at what the masks exclude. Data there may be infinite or NaN, which `guarded`
- * says, and does not arrive all the same. Sums and data are dim floats wide.
+ * says, and does not arrive all the same: then they are contiguous rows. Sums and data
+ * are dim floats wide.
  */
 void attn_tile_product_add(struct work *work, const struct head *head,
                            const struct tile *tile, enum over over, bool guarded,
                            float factor, const float *weights, int64_t ld,
-                           const float *data, int dim, float *sums);
+                           struct factor data, int dim, float *sums);
 
 /*
  * sums += factor a b for m x k numbers of a and k x n of b, contiguous, where 0 times

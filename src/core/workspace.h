@@ -8,20 +8,21 @@
 #include "base/compiler.h"
 
 enum region {
-    REGION_PANEL_KEYS,    /* key tiles, transposed */
-    REGION_PANEL_VALUES,  /* value tiles, made contiguous */
-    REGION_PANEL_ROWS,    /* a tile of rows that are not floats or lie in pages */
-    REGION_PANEL_SLOTS,   /* what the panel holds */
-    REGION_QUERY,         /* a query tile, made contiguous */
-    REGION_SCORES,        /* a tile of scores, or whole rows */
-    REGION_SUM_OF_VALUES, /* weighted sums of the rows of a block */
-    REGION_MAXIMUM,       /* of each row of a block */
-    REGION_SUM,           /* of the weights of each row of a block */
-    REGION_FACTOR,        /* per row of a tile: rescale, later 1 / sum */
-    REGION_FINITE,        /* rows of a factor with what is not finite zeroed */
-    REGION_ATTENDED,      /* which pairs of a tile the masks leave */
-    REGION_COVER,         /* how much the masks leave of each tile of keys */
-    REGION_SMALL,         /* queries and scores of the small engine */
+    REGION_PANEL_KEYS,         /* key tiles, transposed */
+    REGION_PANEL_VALUES,       /* value tiles, made contiguous */
+    REGION_PANEL_VALUE_BLOCKS, /* value tiles in blocks of columns */
+    REGION_PANEL_ROWS,         /* a tile of rows that are not floats or lie in pages */
+    REGION_PANEL_SLOTS,        /* what the panel holds */
+    REGION_QUERY,              /* a query tile, made contiguous */
+    REGION_SCORES,             /* a tile of scores, or whole rows */
+    REGION_SUM_OF_VALUES,      /* weighted sums of the rows of a block */
+    REGION_MAXIMUM,            /* of each row of a block */
+    REGION_SUM,                /* of the weights of each row of a block */
+    REGION_FACTOR,             /* per row of a tile: rescale, later 1 / sum */
+    REGION_FINITE,             /* rows of a factor with what is not finite zeroed */
+    REGION_ATTENDED,           /* which pairs of a tile the masks leave */
+    REGION_COVER,              /* how much the masks leave of each tile of keys */
+    REGION_SMALL,              /* queries and scores of the small engine */
     /* of the decode engine */
     REGION_STACK,       /* the heads of a stack */
     REGION_TILE_VALUES, /* weighted sums of a tile's values */
@@ -40,6 +41,7 @@ enum region {
     /* of the backward pass */
     REGION_PANEL_TURNED_VALUES, /* value tiles, transposed */
     REGION_PANEL_PLAIN_KEYS,    /* key tiles, made contiguous */
+    REGION_PANEL_KEY_BLOCKS,    /* the same in blocks of columns */
     REGION_GRAD_OUT,            /* rows of grad_out, made contiguous */
     REGION_RAW,                 /* a tile of scores before the softcap */
     REGION_GRAD_SCORES,         /* a tile of gradients of weights, then of scores */

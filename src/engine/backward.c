@@ -16,6 +16,7 @@ bool attn_backward_book(struct layout *layout, const struct toolbox *tools) {
     const struct problem *problem = tools->problem;
     const int64_t tile_q = tools->recipe.tile_q, tile_k = tools->recipe.tile_k;
     const int64_t keys = tools->panel_slots * tile_k;
+    const int64_t blocks = tools->recipe.columns > 0 ? keys : 0;
     const int64_t capped = problem->softcap > 0.0f ? tile_q : 0;
     const int64_t keep = problem->dropout > 0.0f ? tile_q : 0;
     const int key_dim = problem->key_dim, value_dim = problem->value_dim;
@@ -26,6 +27,8 @@ bool attn_backward_book(struct layout *layout, const struct toolbox *tools) {
     } books[] = {
         {REGION_PANEL_KEYS, keys, key_dim, sizeof(float)},
         {REGION_PANEL_PLAIN_KEYS, keys, key_dim, sizeof(float)},
+        {REGION_PANEL_KEY_BLOCKS, blocks, panel_columns(&tools->recipe, key_dim),
+         sizeof(float)},
         {REGION_PANEL_TURNED_VALUES, keys, value_dim, sizeof(float)},
         {REGION_PANEL_SLOTS, tools->panel_slots, 1, sizeof(struct panel_slot)},
         {REGION_QUERY, tile_q, key_dim, sizeof(float)},

@@ -63,12 +63,12 @@ static void gradients_of_weights(struct work *work, const struct head *head,
     const struct view *each = &head->call->grad_weights;
     const struct view *sums = &head->call->grad_key_sums;
     if (grad_out.data != NULL) {
-        const float *values =
+        const struct factor values =
             attn_panel_turned_values(&work->panel, head, tile->key / ld);
         attn_product(tools->kernels, tools->recipe.cut, tile->rows, tile->keys,
                      head->problem->value_dim, 1.0f,
-                     (struct operand){grad_out.data, grad_out.ld, false}, values, ld,
-                     false, gradients, ld);
+                     (struct operand){grad_out.data, grad_out.ld, false}, values, false,
+                     gradients, ld);
     } else {
         memset(gradients, 0, (size_t)tile->rows * (size_t)ld * sizeof *gradients);
     }
@@ -102,16 +102,20 @@ static void add_to_factors(struct work *work, const struct rows_state *rows,
     const int dim = head->problem->key_dim;
     const float scale = head->problem->scale;
     if (head->call->grad_key.data != NULL) {
-        attn_tile_product_add(work, head, tile, OVER_ROWS,
-                              must_guard(work, cover, query, tile->rows), scale,
-                              gradients, ld, query.data, dim, grad_key);
+        attn_tile_product_add(
+            work, head, tile, OVER_ROWS, must_guard(work, cover, query, tile->rows),
+            scale, gradients, ld, factor_rows(query.data, dim), dim, grad_key);
     }
     if (head->call->grad_query.data != NULL) {
-        const struct matrix keys = {
-            attn_panel_plain_keys(&work->panel, head, tile->key / ld), dim};
-        attn_tile_product_add(work, head, tile, OVER_KEYS,
-                              must_guard(work, cover, keys, tile->keys), scale,
-                              gradients, ld, keys.data, dim, rows->grad_query);
+        const int64_t t = tile->key / ld;
+        const float *plain = attn_panel_plain_keys(&work->panel, head, t);
+        const bool guarded =
+            must_guard(work, cover, (struct matrix){plain, dim}, tile->keys);
+        attn_tile_product_add(work, head, tile, OVER_KEYS, guarded, scale, gradients,
+                              ld,
+                              guarded ? factor_rows(plain, dim)
+                                      : attn_panel_key_rows(&work->panel, head, t),
+                              dim, rows->grad_query);
     }
 }
 
@@ -153,10 +157,10 @@ void attn_backward_tile(struct work *work, const struct rows_state *rows,
         if (keep != NULL) {
             attn_dropout_apply(head, tile, tools->kernels, keep, ld, weights, ld);
         }
-        attn_tile_product_add(work, head, tile, OVER_ROWS,
-                              must_guard(work, cover, grad_out, tile->rows), 1.0f,
-                              weights, ld, grad_out.data, head->problem->value_dim,
-                              keys->grad_value);
+        attn_tile_product_add(
+            work, head, tile, OVER_ROWS, must_guard(work, cover, grad_out, tile->rows),
+            1.0f, weights, ld, factor_rows(grad_out.data, head->problem->value_dim),
+            head->problem->value_dim, keys->grad_value);
     }
     if (needs_scores(call)) {
         work->grad_query = call->grad_query.data != NULL ? rows->grad_query : NULL;

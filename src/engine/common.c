@@ -18,6 +18,9 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
                             size) &&
            attn_layout_book(layout, REGION_PANEL_VALUES, panel_keys, problem->value_dim,
                             size) &&
+           attn_layout_book(layout, REGION_PANEL_VALUE_BLOCKS,
+                            recipe->columns > 0 ? panel_keys : 0,
+                            panel_columns(recipe, problem->value_dim), size) &&
            attn_layout_book(layout, REGION_PANEL_ROWS, recipe->tile_k,
                             max_i64(problem->key_dim, problem->value_dim), size) &&
            attn_layout_book(layout, REGION_PANEL_SLOTS, tools->panel_slots, 1,

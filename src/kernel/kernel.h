@@ -51,6 +51,13 @@ struct small {
 /* The most values that are summed up one by one. */
 enum { SUM_KEYS = 512 };
 
+/*
+ * Vectors of columns that the product kernel takes at a time. It is fastest where b
+ * has no more, with rows one after the other: at larger strides they push each other
+ * out of the first-level cache.
+ */
+enum { PRODUCT_VECS = 2 };
+
 struct kernels {
     int32_t isa;
     int32_t width; /* floats in a vector */
@@ -66,6 +73,11 @@ struct kernels {
 
     /* to[c][r] = from[r][c] for rows x n elements of from. */
     void (*transpose)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
+                      int rows, int n);
+
+    /* Copies rows of n floats to blocks of PRODUCT_VECS vectors of columns, step floats
+     * apart: what product takes best. from is read in order. */
+    void (*to_blocks)(float *to, ptrdiff_t step, const float *from, ptrdiff_t ld_from,
                       int rows, int n);
 
     /*

@@ -12,7 +12,7 @@
  * With AVX2, where loading takes longer beside multiplying, 6 x 2 load less, and are as
  * many as 16 registers hold.
  */
-enum { BLOCK_ROWS = WIDTH == 8 ? 6 : 4, BLOCK_VECS = 2 };
+enum { BLOCK_ROWS = WIDTH == 8 ? 6 : 4, BLOCK_VECS = PRODUCT_VECS };
 
 /*
  * A block of rows x (vecs * WIDTH) of c, or with part > 0 only the first part columns
@@ -43,6 +43,7 @@ product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t
             }
         }
     }
+    READ_LATER(alpha);
     const vec zero = vec_set(0.0f);
     for (int r = 0; r < rows; r++) {
         float *p = c + r * ldc;
@@ -80,39 +81,41 @@ product_strip(int rows, int n, int k, const float *alpha, ptrdiff_t step,
     }
 }
 
-/* All rows of c, the last ones together; column_a is a constant where this is called,
- * if it is 1. */
+/* A strip of 1 to BLOCK_ROWS rows of c. */
+static inline __attribute__((always_inline)) void
+product_few_rows(int m, int n, int k, const float *alpha, ptrdiff_t step,
+                 const float *a, ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
+                 ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
+#define STRIP(rows)                                                                    \
+    if (m == (rows) && BLOCK_ROWS >= (rows)) {                                         \
+        product_strip(BLOCK_ROWS >= (rows) ? (rows) : 1, n, k, alpha, step, a, row_a,  \
+                      column_a, b, ldb, accumulate, c, ldc);                           \
+        return;                                                                        \
+    }
+    STRIP(BLOCK_ROWS)
+    STRIP(1)
+    STRIP(2)
+    STRIP(3)
+    STRIP(4)
+    STRIP(5)
+#undef STRIP
+}
+
+/*
+ * All rows of c; column_a is a constant where this is called, if it is 1. Where a strip
+ * would be left that does not hide the latency, the last two share their rows.
+ */
 static inline __attribute__((always_inline)) void
 product_strips(int m, int n, int k, const float *alpha, ptrdiff_t step, const float *a,
                ptrdiff_t row_a, ptrdiff_t column_a, const float *b, ptrdiff_t ldb,
                bool accumulate, float *c, ptrdiff_t ldc) {
-    int i = 0;
-    for (; i + BLOCK_ROWS <= m; i += BLOCK_ROWS) {
-        product_strip(BLOCK_ROWS, n, k, alpha + i * step, step, a + i * row_a, row_a,
-                      column_a, b, ldb, accumulate, c + i * ldc, ldc);
-    }
-    for (; BLOCK_ROWS > 4 && i + 4 <= m; i += 4) {
-        product_strip(4, n, k, alpha + i * step, step, a + i * row_a, row_a, column_a,
-                      b, ldb, accumulate, c + i * ldc, ldc);
-    }
-    a += i * row_a;
-    c += i * ldc;
-    alpha += i * step;
-    switch (m - i) {
-    case 1:
-        product_strip(1, n, k, alpha, step, a, row_a, column_a, b, ldb, accumulate, c,
-                      ldc);
-        break;
-    case 2:
-        product_strip(2, n, k, alpha, step, a, row_a, column_a, b, ldb, accumulate, c,
-                      ldc);
-        break;
-    case 3:
-        product_strip(3, n, k, alpha, step, a, row_a, column_a, b, ldb, accumulate, c,
-                      ldc);
-        break;
-    default:
-        break;
+    for (int i = 0, rows; i < m; i += rows) {
+        const int left = m - i;
+        rows = left <= BLOCK_ROWS      ? left
+               : left < 2 * BLOCK_ROWS ? (left + 1) / 2
+                                       : BLOCK_ROWS;
+        product_few_rows(rows, n, k, alpha + i * step, step, a + i * row_a, row_a,
+                         column_a, b, ldb, accumulate, c + i * ldc, ldc);
     }
 }
 
@@ -169,6 +172,23 @@ static inline void call_below(const float *from, ptrdiff_t ld_from, int c) {
     enum { ROWS_AHEAD = 32, LINE = 64 / sizeof(float) };
     for (int r = ROWS_AHEAD; r < ROWS_AHEAD + WIDTH && c % LINE == 0; r++) {
         __builtin_prefetch(from + r * ld_from + c);
+    }
+}
+
+static void kernel_to_blocks(float *to, ptrdiff_t step, const float *from,
+                             ptrdiff_t ld_from, int rows, int n) {
+    enum { COLUMNS = PRODUCT_VECS * WIDTH };
+    for (int r = 0; r < rows; r++, to += COLUMNS, from += ld_from) {
+        float *block = to;
+        int c = 0;
+        for (; c + COLUMNS <= n; c += COLUMNS, block += step) {
+            for (int v = 0; v < COLUMNS; v += WIDTH) {
+                vec_store(block + v, vec_load(from + c + v));
+            }
+        }
+        for (int v = 0; c + v < n; v += WIDTH) {
+            store_some(block + v, n - c - v, load_some(from + c + v, n - c - v, 0.0f));
+        }
     }
 }
 

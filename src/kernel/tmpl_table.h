@@ -26,6 +26,7 @@ const struct kernels KERNELS_NAME = {
     .width = WIDTH,
     .product = kernel_product,
     .transpose = kernel_transpose,
+    .to_blocks = kernel_to_blocks,
     .few_scores = kernel_few_scores,
     .few_values = kernel_few_values,
     .block_scores = kernel_block_scores,

@@ -109,6 +109,8 @@ static void choose_forward(struct attn_plan *plan) {
     const struct tuned *tuned = attn_plan_tuned(plan);
     *recipe = choose_tiles(plan, tuned);
     choose_few(recipe, plan->forced, problem->group, tuned);
+    const int columns = product_columns(tools->kernels);
+    recipe->columns = recipe->cut.own && recipe->tile_k % columns == 0 ? columns : 0;
     recipe->dense_keys = tuned != NULL ? tuned->dense_keys : DENSE_KEYS;
     const int64_t tile_floats = (int64_t)recipe->tile_k * dim;
     const int64_t tiles = ceil_div(max_i64(plan->bounds.kv_length, 1), recipe->tile_k);

@@ -1,6 +1,6 @@
 /*
- * The kernels that move and add up rows: product, transpose, scale, scale_add,
- * add_columns.
+ * The kernels that move and add up rows: product, transpose, to_blocks, scale,
+ * scale_add, add_columns.
  *
  * A product is compared with float64 within the bound of a sum of k terms, and bit for
  * bit with the one chain that its promise leaves: ascending k, with or without fused
@@ -160,6 +160,43 @@ static void transposes(void **state) {
     }
 }
 
+/* Each number at its place in its block, and nothing beside it. */
+static void blocks_of_columns(void **state) {
+    (void)state;
+    k = sets_begin();
+    struct random random = random_stream(26, 0);
+    const int w = PRODUCT_VECS * k->width;
+    for (int number = 0; number < SHAPES * 3; number++) {
+        struct shape shape = shape_number(number / 3, k->width);
+        shape.n += number % 3 * w;
+        const int blocks = (shape.n + w - 1) / w, step = shape.rows * w + number % 5;
+        const struct shape room = {shape.place, 1, blocks * step + w, 0};
+        struct matrix from, to;
+        matrix_open(&from, shape);
+        matrix_open(&to, room);
+        matrix_fill(&from, FILL_RANDOM, &random);
+        matrix_fill(&to, FILL_NAN, &random);
+        struct matrix expected;
+        matrix_open(&expected, room);
+        matrix_copy(&expected, &to);
+        for (int r = 0; r < shape.rows; r++) {
+            for (int c = 0; c < shape.n; c++) {
+                expected.at[c / w * step + r * w + c % w] = matrix_get(&from, r, c);
+            }
+        }
+        k->to_blocks(to.at, step, from.at, from.ld, shape.rows, shape.n);
+        for (int i = 0; i < room.n; i++) {
+            if (!same_bits(matrix_get(&to, 0, i), matrix_get(&expected, 0, i))) {
+                matrix_fail("to_blocks", &to, 0, i, matrix_get(&to, 0, i),
+                            matrix_get(&expected, 0, i));
+            }
+        }
+        matrix_close(&from);
+        matrix_close(&to);
+        matrix_close(&expected);
+    }
+}
+
 static void check_scale(struct shape shape, int fill, bool in_place,
                         struct random *random) {
     struct matrix from, old, factor, to;
@@ -258,6 +295,7 @@ int main(void) {
     const struct CMUnitTest checks[] = {
         cmocka_unit_test(products),
         cmocka_unit_test(transposes),
+        cmocka_unit_test(blocks_of_columns),
         cmocka_unit_test(rows),
     };
     int failed = 0;

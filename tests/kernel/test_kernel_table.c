@@ -26,7 +26,8 @@ static void tables_are_complete(void **state) {
         assert_int_equal(k->isa, isa);
         assert_true(k->width >= 1 && k->width <= 16);
         assert_true(isa == ATTN_ISA_SCALAR || k->width > 1);
-        assert_true(k->product && k->transpose && k->softcap && k->add_bias);
+        assert_true(k->product && k->transpose && k->to_blocks && k->softcap &&
+                    k->add_bias);
         assert_true(k->add_alibi && k->mask_bias && k->mask_bytes && k->scan_bias);
         assert_true(k->all_finite && k->softmax && k->weights && k->scale);
         assert_true(k->scale_add && k->add_columns && k->dot_rows &&
