@@ -94,6 +94,7 @@ static void forward(const struct product *p, int rows, float *y, int ld_y,
         .bias = p->bias,
         .add = p->add,
         .own = p->linear->reproducible,
+        .packed = p->weight.packed,
         .c = y,
         .ldc = ld_y,
     };

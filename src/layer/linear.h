@@ -25,11 +25,19 @@ struct weight {
     float *data; /* NULL: not there */
     int64_t ld;
     bool transposed;
+    struct factor packed; /* its transpose once more, for products forwards; data NULL:
+                             not there */
 };
 
 /* The weight of outputs from this one on. */
 static inline struct weight weight_from(struct weight weight, int64_t output) {
     weight.data += weight.transposed ? output : output * weight.ld;
+    struct factor *packed = &weight.packed;
+    if (packed->data != NULL) {
+        const bool whole = output % packed->columns == 0;
+        packed->data =
+            whole ? packed->data + output / packed->columns * packed->step : NULL;
+    }
     return weight;
 }
 

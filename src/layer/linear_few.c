@@ -30,10 +30,6 @@ enum { ROWS_WORTH_PACKING = 128, OUTPUTS_SMALL = 64 };
 enum { DEPTH_TRANSPOSED = 1024, DEPTH = 192 };
 enum { ROWS_TRANSPOSED = 4, ROWS = 8 };
 
-/* A thread is woken for this many numbers of the parameter, 1.5 MB, some 50 us; or for
- * this much work, some 100 us. */
-enum { NUMBERS_OF_A_THREAD = 375 * 1000, FLOPS_OF_A_THREAD = 10 * 1000 * 1000 };
-
 typedef void run_outputs(const struct linear_product *product, int64_t output, int n);
 
 struct job {
@@ -125,10 +121,7 @@ static int32_t threads_worth(const struct attn_context *context,
     if (blas->small_kernels && blas->one_at_a_time) {
         return 1;
     }
-    const double numbers = (double)p->n * p->k / NUMBERS_OF_A_THREAD;
-    const double flops = 2.0 * p->m * p->n * p->k / FLOPS_OF_A_THREAD;
-    const int32_t threads = context_threads(context, flops > numbers ? flops : numbers);
-    return (int32_t)min_i64(threads, pieces);
+    return (int32_t)min_i64(linear_product_threads(p, context), pieces);
 }
 
 void attn_linear_few(struct attn_context *context,

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "core/product.h"
+#include "exec/context.h"
 #include "kernel/kernel.h"
 
 /*
@@ -23,6 +25,7 @@ struct linear_product {
     bool transpose_a, transpose_b, add;
     bool own; /* the bits of a row of c may depend on that row of a and on b alone,
                  which BLAS does not promise */
+    struct factor packed; /* b once more, packed; data NULL: not there */
 };
 
 /*
@@ -39,6 +42,16 @@ static inline bool linear_product_start(const struct linear_product *p, int64_t 
                (size_t)columns * sizeof *p->c);
     }
     return true;
+}
+
+/* Threads that a product is worth: one is woken for so many numbers of b, 1.5 MB, some
+ * 50 us, or for so much work, some 100 us. */
+static inline int32_t linear_product_threads(const struct linear_product *p,
+                                             const struct attn_context *context) {
+    enum { NUMBERS = 375 * 1000, FLOPS = 10 * 1000 * 1000 };
+    const double numbers = (double)p->n * p->k / NUMBERS;
+    const double flops = 2.0 * p->m * p->n * p->k / FLOPS;
+    return context_threads(context, flops > numbers ? flops : numbers);
 }
 
 #endif

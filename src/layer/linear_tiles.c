@@ -1,9 +1,12 @@
 /*
- * Large products by tiles: where BLAS has small-matrix kernels, they take their input
- * as it lies, and those for a b without transposition reach more of the peak than the
- * kernels for large products, which pack a and b. One operand is packed here, b, which
- * many rows of a are then multiplied with. Where a product must be our own, it is
- * computed the same way by a kernel of ours, whatever its size.
+ * Large products by tiles. One operand is packed here, b, which many rows of a are then
+ * multiplied with, unless the caller has it packed.
+ *
+ * Where BLAS has small-matrix kernels, they take their input as it lies, and those for
+ * a b without transposition reach more of the peak than the kernels for large products,
+ * which pack a and b. Elsewhere a kernel of ours takes the place of BLAS, with b in
+ * blocks of the columns that it takes at a time: BLAS is slower for up to a thousand
+ * rows. Where a product must be our own, it is that whatever its size.
  */
 #include "layer/linear_tiles.h"
 
@@ -11,16 +14,21 @@
 
 #include "base/arith.h"
 #include "exec/blas.h"
+#include "layer/linear_few.h"
 
 /* Rows of a tile, and what one product sums over: as large as the kernels take with
- * TILES_COLUMNS. */
-enum { ROWS = 64, DEPTH = 192 };
+ * TILES_COLUMNS. Of our own kernel, rows that stay in the second-level cache. */
+enum { ROWS = 64, DEPTH = 192, ROWS_OWN = 48 };
 
 /* Fewer rows do not repay packing, and shorter sums not loading and storing c. */
 enum { ROWS_WORTH = 128, DEPTH_WORTH = 128 };
 
-/* A thread is woken for this much work, some 100 us. */
-enum { FLOPS_OF_A_THREAD = 10 * 1000 * 1000 };
+/* Up to so many rows, kernels that read b as it lies are as fast as with it packed; not
+ * ours, which then read it in one piece. */
+enum { ROWS_FEW = 8 };
+
+/* Kernels of ours with vectors of fewer floats have not been measured against BLAS. */
+enum { OWN_WIDTH = 8 };
 
 /* Pieces for each thread, so that uneven ones even out. */
 enum { PIECES_OF_A_THREAD = 3 };
@@ -30,27 +38,56 @@ struct job {
     float *memory;
     int64_t columns, chunks; /* pieces: panels of columns, chunks of rows */
     int rows;                /* of a chunk */
+    bool own;
     atomic_llong next;
 };
 
-bool attn_linear_is_tiled(const struct linear_product *product) {
-    const struct blas *blas = attn_blas();
-    const bool faster = blas->small_kernels &&
-                        blas->volume >= (int64_t)ROWS * TILES_COLUMNS * DEPTH &&
-                        product->m >= ROWS_WORTH && product->n >= TILES_COLUMNS &&
-                        product->k >= DEPTH_WORTH;
-    return product->own || faster;
+/* True if kernels of our own are used where BLAS might be. */
+static bool own_is_faster(const struct linear_product *product) {
+    return !attn_blas()->small_kernels && product->kernels->width >= OWN_WIDTH &&
+           !product->transpose_a;
 }
 
-/* panel = the rows [l, l + depth) of `columns` columns of b. */
-static void pack(const struct linear_product *p, float *panel, int64_t l, int depth,
-                 int64_t column, int columns) {
-    if (p->transpose_b) {
-        p->kernels->transpose(panel, TILES_COLUMNS, p->b + column * p->ldb + l, p->ldb,
-                              columns, depth);
-    } else {
-        p->kernels->widen(ATTN_F32, panel, TILES_COLUMNS, p->b + l * p->ldb + column,
-                          p->ldb, depth, columns);
+/* True if the small-matrix kernels of BLAS take tiles. */
+static bool small_is_faster(const struct linear_product *product) {
+    const struct blas *blas = attn_blas();
+    return blas->small_kernels &&
+           blas->volume >= (int64_t)ROWS * TILES_COLUMNS * DEPTH &&
+           product->n >= TILES_COLUMNS && product->k >= DEPTH_WORTH;
+}
+
+int attn_linear_packed_columns(const struct kernels *kernels) {
+    const struct blas *blas = attn_blas();
+    return blas->small_kernels           ? TILES_COLUMNS
+           : kernels->width >= OWN_WIDTH ? product_columns(kernels)
+                                         : 0;
+}
+
+bool attn_linear_is_tiled(const struct linear_product *product) {
+    const bool packed = product->packed.data != NULL;
+    if (small_is_faster(product)) {
+        return product->own || product->m >= (packed ? ROWS_FEW + 1 : ROWS_WORTH);
+    }
+    return product->own ||
+           (own_is_faster(product) && (packed || !attn_linear_is_few(product)));
+}
+
+void attn_linear_pack(const struct kernels *kernels, struct factor *to, float *memory,
+                      const float *b, int64_t ldb, bool transposed, int k, int n) {
+    to->data = memory;
+    to->ld = to->columns;
+    to->step = (int64_t)k * to->columns;
+    if (!transposed && to->columns == product_columns(kernels)) {
+        kernels->to_blocks(memory, to->step, b, ldb, k, n);
+        return;
+    }
+    for (int j = 0; j < n; j += to->columns, memory += to->step) {
+        const int columns = (int)min_i64(to->columns, n - j);
+        if (transposed) {
+            kernels->transpose(memory, to->ld, b + j * ldb, ldb, columns, k);
+        } else {
+            kernels->widen(ATTN_F32, memory, to->ld, b + j, ldb, k, columns);
+        }
     }
 }
 
@@ -60,60 +97,78 @@ struct place {
     int rows, columns;
 };
 
+/* The rows [l, l + depth) of a panel's columns of b. */
+static struct factor panel_of(const struct job *job, float *memory,
+                              const struct place *at, int64_t l, int depth) {
+    const struct linear_product *p = job->product;
+    struct factor panel = p->packed;
+    if (panel.data != NULL) {
+        panel.data += at->column / panel.columns * panel.step + l * panel.ld;
+        return panel;
+    }
+    panel.columns = job->own ? product_columns(p->kernels) : TILES_COLUMNS;
+    const float *b =
+        p->b + (p->transpose_b ? at->column * p->ldb + l : l * p->ldb + at->column);
+    attn_linear_pack(p->kernels, &panel, memory, b, p->ldb, p->transpose_b, depth,
+                     at->columns);
+    return panel;
+}
+
 /* Adds the product of `depth` columns of a from l on and a panel. */
-static void multiply(const struct linear_product *p, const struct place *at,
-                     const float *panel, int64_t l, int depth) {
+static void multiply(const struct job *job, const struct place *at, struct factor panel,
+                     int64_t l, int depth) {
+    const struct linear_product *p = job->product;
     const bool add = l > 0 || linear_product_start(p, at->row, at->row + at->rows,
                                                    at->column, at->columns);
-    const int most = p->own ? depth : DEPTH;
-    const int64_t row_a = p->transpose_a ? 1 : p->lda,
-                  column_a = p->transpose_a ? p->lda : 1;
+    struct operand a = {p->a, p->lda, p->transpose_a};
+    a.data += p->transpose_a ? at->row + l * p->lda : at->row * p->lda + l;
     float *c = p->c + at->row * p->ldc + at->column;
-    for (int i = 0; i < depth; i += most) {
-        const int part = (int)min_i64(most, depth - i);
-        const float *a = p->a + at->row * row_a + (l + i) * column_a;
-        const float *b = panel + (ptrdiff_t)i * TILES_COLUMNS;
-        if (p->own) {
-            p->kernels->product(at->rows, at->columns, part, 1.0f, a, row_a, column_a,
-                                b, TILES_COLUMNS, add || i > 0, c, p->ldc);
-        } else {
-            attn_blas_product(at->rows, at->columns, part, 1.0f, a, (int)p->lda,
-                              p->transpose_a, b, TILES_COLUMNS, false, add || i > 0, c,
-                              (int)p->ldc);
-        }
+    if (job->own || at->rows == 1 || at->columns == 1) {
+        /* BLAS may hand vectors on to kernels with other rules for threads */
+        attn_product_own(p->kernels, at->rows, at->columns, depth, 1.0f, &a, panel, add,
+                         c, p->ldc);
+        return;
+    }
+    for (int i = 0; i < depth; i += DEPTH) {
+        attn_blas_product(at->rows, at->columns, (int)min_i64(DEPTH, depth - i), 1.0f,
+                          a.data, (int)a.ld, a.transposed, panel.data, (int)panel.ld,
+                          false, add || i > 0, c, (int)p->ldc);
+        a.data += a.transposed ? DEPTH * a.ld : DEPTH;
+        panel.data += DEPTH * panel.ld;
     }
 }
 
-static void run_piece(const struct job *job, float *panel, int64_t piece) {
+static void run_piece(const struct job *job, float *memory, int64_t piece) {
     const struct linear_product *p = job->product;
     const int64_t first = piece / job->columns * job->rows;
     const int64_t end = min_i64(p->m, first + job->rows);
+    const int rows = job->own ? ROWS_OWN : ROWS;
     struct place at = {.column = piece % job->columns * TILES_COLUMNS};
     at.columns = (int)min_i64(TILES_COLUMNS, p->n - at.column);
     for (int64_t l = 0; l < p->k; l += TILES_DEPTH) {
         const int depth = (int)min_i64(TILES_DEPTH, p->k - l);
-        pack(p, panel, l, depth, at.column, at.columns);
-        for (at.row = first; at.row < end; at.row += ROWS) {
-            at.rows = (int)min_i64(ROWS, end - at.row);
-            multiply(p, &at, panel, l, depth);
+        const struct factor panel = panel_of(job, memory, &at, l, depth);
+        for (at.row = first; at.row < end; at.row += rows) {
+            at.rows = (int)min_i64(rows, end - at.row);
+            multiply(job, &at, panel, l, depth);
         }
     }
 }
 
 static void run_task(void *argument, int32_t index) {
     struct job *job = argument;
-    float *panel = job->memory + (ptrdiff_t)index * TILES_FLOATS;
+    float *memory = job->memory + (ptrdiff_t)index * TILES_FLOATS;
     long long i;
     while ((i = atomic_fetch_add(&job->next, 1)) < job->columns * job->chunks) {
-        run_piece(job, panel, i);
+        run_piece(job, memory, i);
     }
 }
 
 void attn_linear_tiled(struct attn_context *context, float *memory,
                        const struct linear_product *product) {
-    const double flops = 2.0 * product->m * product->n * product->k;
-    const int32_t threads = context_threads(context, flops / FLOPS_OF_A_THREAD);
+    const int32_t threads = linear_product_threads(product, context);
     struct job job = {.product = product, .memory = memory, .rows = product->m};
+    job.own = product->own || !small_is_faster(product);
     job.columns = ceil_div(product->n, TILES_COLUMNS);
     job.chunks = 1;
     const int64_t wanted =

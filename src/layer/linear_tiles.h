@@ -1,5 +1,5 @@
 /*
- * Large products, by tiles for the small-matrix kernels of BLAS.
+ * Large products by tiles, for the small-matrix kernels of BLAS or a kernel of our own.
  */
 #ifndef ATTN_LAYER_LINEAR_TILES_H
 #define ATTN_LAYER_LINEAR_TILES_H
@@ -12,7 +12,16 @@
 enum { TILES_COLUMNS = 64, TILES_DEPTH = 768 };
 enum { TILES_FLOATS = TILES_COLUMNS * TILES_DEPTH };
 
-/* True if this is faster than one product by BLAS, or must be. */
+/* The columns of a block that a parameter is best packed in, for all products with it;
+ * 0: packing it is of no use. */
+int attn_linear_packed_columns(const struct kernels *kernels);
+
+/* Packs b, k x n numbers or the transpose of what is stored, in blocks of to->columns,
+ * and fills in the rest of *to. memory: k n floats, n rounded up to whole blocks. */
+void attn_linear_pack(const struct kernels *kernels, struct factor *to, float *memory,
+                      const float *b, int64_t ldb, bool transposed, int k, int n);
+
+/* True if this is faster than other ways, or must be. */
 bool attn_linear_is_tiled(const struct linear_product *product);
 
 /* On the context's threads, each of which has TILES_FLOATS of memory. How many there

@@ -1,8 +1,9 @@
 /*
  * Large products by tiles: the sums of the definition, with either operand transposed,
- * with a bias or added to what is there, by BLAS or by our own kernel; nothing beside
- * the result; and the same bits whatever the number of threads. Sizes are no multiples
- * of a tile's, and longer than what is packed at a time.
+ * with a bias or added to what is there, by BLAS or by our own kernel, b packed before
+ * or not; nothing beside the result; and the same bits whatever the number of threads.
+ * Sizes leave one row and one column beyond the tiles of BLAS, and are longer than what
+ * is packed at a time.
  */
 #include <math.h>
 #include <stdio.h>
@@ -13,12 +14,13 @@
 #include "tests/support/random.h"
 #include "tests/support/test.h"
 
-enum { M = 715, N = 203, K = 1001, GAP = 3, LD_C = N + GAP, THREADS = 5 };
+enum { M = 705, N = 193, K = 1001, GAP = 3, LD_C = N + GAP, THREADS = 5 };
 enum { NOTHING, BIAS, ADD, STARTS };
 
 static float a[(M + GAP) * (K + GAP)], b[(K + GAP) * (N + GAP)], bias[N];
+static double products[M * N];
 static float before[M * LD_C], one[M * LD_C], some[M * LD_C];
-static float memory[THREADS * TILES_FLOATS];
+static float memory[THREADS * TILES_FLOATS], packed[(N + TILES_COLUMNS) * K];
 
 static void fill(float *numbers, int count, struct random *random) {
     for (int i = 0; i < count; i++) {
@@ -49,21 +51,38 @@ static void run(int32_t threads, struct linear_product product, float *c) {
     assert_int_equal(attn_context_set_threads(context, threads), ATTN_OK);
     product.kernels = attn_kernels(context->isa);
     product.c = c;
+    if (product.packed.columns > 0) {
+        const int columns = attn_linear_packed_columns(product.kernels);
+        product.packed.columns =
+            columns > 0 ? columns : product_columns(product.kernels);
+        attn_linear_pack(product.kernels, &product.packed, packed, b, product.ldb,
+                         product.transpose_b, K, N);
+        product.b = NULL;
+    }
     memcpy(c, before, sizeof before);
     attn_linear_tiled(context, memory, &product);
     attn_context_destroy(context);
 }
 
-static double element(const struct linear_product *p, int i, int j) {
-    double sum = p->bias != NULL ? (double)p->bias[j]
-                 : p->add        ? (double)before[i * LD_C + j]
-                                 : 0.0;
-    for (int l = 0; l < K; l++) {
-        const float x = p->transpose_a ? a[l * p->lda + i] : a[i * p->lda + l];
-        const float y = p->transpose_b ? b[j * p->ldb + l] : b[l * p->ldb + j];
-        sum += (double)x * y;
+static void multiply(const struct linear_product *p) {
+    for (int i = 0; i < M; i++) {
+        for (int j = 0; j < N; j++) {
+            double sum = 0.0;
+            for (int l = 0; l < K; l++) {
+                const float x = p->transpose_a ? a[l * p->lda + i] : a[i * p->lda + l];
+                const float y = p->transpose_b ? b[j * p->ldb + l] : b[l * p->ldb + j];
+                sum += (double)x * y;
+            }
+            products[i * N + j] = sum;
+        }
     }
-    return sum;
+}
+
+static double element(const struct linear_product *p, int i, int j) {
+    const double start = p->bias != NULL ? (double)p->bias[j]
+                         : p->add        ? (double)before[i * LD_C + j]
+                                         : 0.0;
+    return start + products[i * N + j];
 }
 
 /* Sums over K numbers of at most 1, however they are ordered. */
@@ -87,10 +106,15 @@ static void sums_on_any_threads(void **state) {
     fill(b, (int)COUNT_OF(b), &random);
     fill(bias, N, &random);
     fill(before, (int)COUNT_OF(before), &random);
-    for (int way = 0; way < 8; way++) {
+    for (int way = 0; way < 16; way++) {
+        const bool transpose_a = way >> 3, transpose_b = way >> 2 & 1;
         for (int start = 0; start < STARTS; start++) {
-            struct linear_product p = product_of(way & 1, way >> 1 & 1, start);
-            p.own = way >= 4;
+            struct linear_product p = product_of(transpose_a, transpose_b, start);
+            p.own = way >> 1 & 1;
+            p.packed.columns = way & 1; /* how many, the kernels say */
+            if (way % 4 == 0 && start == 0) {
+                multiply(&p);
+            }
             run(1, p, one);
             check(&p, one);
             for (int32_t threads = 2; threads <= THREADS; threads += 3) {
