@@ -16,6 +16,7 @@
  *     attn/profile.h   where the time of a call goes
  *     attn/tuning.h    tiles chosen by measuring
  *     attn/layer.h     layers: multi-head attention, stacks of Transformer blocks
+ *     attn/packed.h    packed weights of layers that do not change
  *
  * The shortest program calls attn_sdpa(). Everything else is a descriptor
  * (which attention), a plan (up to which sizes), and attn_plan_forward().
@@ -32,6 +33,7 @@
 #include "attn/desc.h"
 #include "attn/layer.h"
 #include "attn/merge.h"
+#include "attn/packed.h"
 #include "attn/profile.h"
 #include "attn/rotary.h"
 #include "attn/sdpa.h"

@@ -1,7 +1,8 @@
 """A multi-head layer with its projections as a module of torch.
 
 Self-attention of heads times dim features, (batch, length, features). libattn and
-PyTorch have the same module, with the same parameters.
+PyTorch have the same module, with the same parameters. Those of ONNX Runtime and
+OpenVINO never change; of libattn neither, where a problem says that they are constant.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ def layer_call(
     layer = module(x.shape[-1], problem.q_heads, batch_first=True)
     layer.load_state_dict(inputs.parameters)
     layer.train(problem.backward)
+    if problem.constant and hasattr(layer, "pack_weights"):
+        layer.pack_weights()
     options: dict[str, Any] = {"need_weights": False}
     if problem.causal:
         options.update(causal, is_causal=True)

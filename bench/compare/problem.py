@@ -1,8 +1,8 @@
 """Problems as lines of text, in the words of attn_bench and of the tests.
 
 What the words mean stands in tests/support/problem.h and in ``attn_bench --help``;
-layer, packed and skewed are words of ./dev peers alone. Some have no counterpart in
-any peer; threads, isa and engine are no words here.
+layer, constant, packed and skewed are words of ./dev peers alone. Some have no
+counterpart in any peer; threads, isa and engine are no words here.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ FLAGS = {
     "alibi": "alibi",
     "backward": "backward",
     "layer": "layer",
+    "constant": "constant",
     "packed": "packed",
     "skewed": "skewed",
     "cache": "cache",
@@ -36,6 +37,7 @@ TYPES = {"f32", "f16", "bf16"}
 EXCLUDED = {
     "cache": ("backward", "layer", "packed", "qlens", "docs", "block", "dropout"),
     "packed": ("backward", "layer", "qlens", "kvlens", "docs", "block", "mask", "bias"),
+    "constant": ("backward",),
     "layer": (
         *("qlens", "kvlens", "docs", "block", "window", "mask", "bias", "alibi"),
         *("softcap", "scale", "dropout"),
@@ -84,6 +86,7 @@ class Problem:
     types: dict[str, str] = field(default_factory=dict)  # of those that say one
     backward: bool = False
     layer: bool = False
+    constant: bool = False  # parameters, which libattn may pack once
     packed: bool = False
     skewed: bool = False  # lengths fall by a factor, not a step
     cache: bool = False
@@ -167,6 +170,8 @@ def _check(problem: Problem, words: set[str]) -> None:
                 raise ProblemError(f"{problem.title}: no {word} with {other}")
     if "layer" in words and problem.kv_heads != problem.q_heads:
         raise ProblemError(f"{problem.title}: layers have no groups of heads")
+    if "constant" in words and "layer" not in words:
+        raise ProblemError(f"{problem.title}: constant without layer")
     if "skewed" in words and not {"packed", "qlens", "kvlens"} & words:
         raise ProblemError(f"{problem.title}: skewed without lengths")
     shifted = problem.bottom_right and problem.q_length != problem.kv_length

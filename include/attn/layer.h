@@ -4,7 +4,8 @@
  *
  * A layer is made from options, a descriptor of its attention and bounds. Its
  * parameters are the caller's tensors, known by the names that PyTorch gives them: the
- * layer keeps views, and whatever the tensors hold when a call runs is what counts.
+ * layer keeps views, and whatever the tensors hold when a call runs is what counts,
+ * unless it was given packed copies (attn/packed.h).
  *
  *     attn_layer_create_multihead(&layer, context, &options, desc, &bounds);
  *     for each parameter:  attn_layer_set_parameter(layer, name, &tensor);
@@ -16,11 +17,12 @@
  * what lies beyond the lengths becomes rows of output of its own. For training it must
  * be finite, and grad_output 0 there, or it counts like any other row.
  *
- * Where BLAS has kernels for small matrices, most products with parameters are made of
- * many small ones, on the context's threads. Otherwise each is one call of BLAS, made
- * from the calling thread under a lock of libattn's, with the BLAS settings of the
- * application: give BLAS as many threads as the context has; up to 8 rows are computed
- * without BLAS, by the context's threads.
+ * Most products with parameters are computed on the context's threads: by many small
+ * ones of BLAS where it has kernels for small matrices, else, with AVX2 or AVX-512, by
+ * kernels of libattn's own. Gradients of parameters, and with other kernels all but
+ * those of a few rows, are one call of BLAS each, made from the calling thread under a
+ * lock of libattn's, with the BLAS settings of the application: give BLAS as many
+ * threads as the context has.
  * The bits of a result may depend on the batch and its padding, unless
  * attn_layer_set_reproducible() says otherwise.
  */

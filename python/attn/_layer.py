@@ -10,7 +10,7 @@ from ._arrays import look
 from ._errors import invalid
 from ._layer_call import backward, forward
 from ._layer_kinds import Kind
-from ._layer_parameters import locate, shapes_of
+from ._layer_parameters import locate, pack, shapes_of
 from ._layer_request import LayerRequest
 from ._layer_state import Parametric
 from ._options import number, whole_number
@@ -52,6 +52,18 @@ class Layer(Parametric):
         """train(False)."""
         return self.train(False)
 
+    def pack_weights(self, packed: bool = True) -> Any:
+        """Keeps a copy of the weights for products; returns the layer.
+
+        For parameters that do not change any more: calls outside training read the
+        copy, which spares them the packing. After writing to parameters call it again.
+        load_state_dict() drops the copy, and so does packed=False.
+        """
+        held = self._held
+        copy = pack(self._kind, held.where) if packed else None
+        self._held = held._replace(packed=copy)
+        return self
+
     def __call__(self, *args: Any, **options: Any) -> Any:
         """The same as forward()."""
         return self.forward(*args, **options)
@@ -73,7 +85,11 @@ class Layer(Parametric):
         """The outputs of a call, by name."""
         training = self.training
         self._local.kept = None
-        results, state = forward(request, self._held.where, asked, training=training)
+        held = self._held
+        packed = None if training else held.packed
+        results, state = forward(
+            request, held.where, asked, training=training, packed=packed
+        )
         if training:
             self._local.kept = _Kept(request, state, asked)
         return results

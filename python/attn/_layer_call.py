@@ -10,7 +10,7 @@ import numpy as np
 from ._arrays import Look, address, as_numpy, empty_like_kind, look
 from ._call import sum_to
 from ._context import current
-from ._layer_handle import Parameters
+from ._layer_handle import Packed, Parameters
 from ._layer_inputs import Placed
 from ._layer_prepare import Target, ready, ready_back
 from ._layer_request import LayerRequest
@@ -40,11 +40,12 @@ def forward(
     asked: tuple[str, ...] = (),
     *,
     training: bool = False,
+    packed: Packed | None = None,
 ) -> tuple[dict[str, Any], Any]:
     """The outputs by name, "output" and those of asked, and the state if training.
 
     The state is an array of bytes, of the kind of the first array. Whoever calls holds
-    on to the parameters.
+    on to the parameters. packed: those weights once more, None: they are not.
     """
     looks = _looks(request)
     call = ready(current(), request.form, _facts(looks), asked)
@@ -60,7 +61,7 @@ def forward(
                 layer.handle, sizes.batch, sizes.q_length, sizes.kv_length
             )
             state = args.put_state(_aligned(like, size))
-        layer.give(parameters)
+        layer.give(parameters, packed)
         check(_forward(layer.handle, ctypes.byref(args.layer)))
     del kept
     return results, state

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ._context import Context, owned
 from ._layer_kinds import Kind, Multihead
@@ -30,6 +33,27 @@ class Parameter(NamedTuple):
 
 # Those of a layer, in any order.
 Parameters = tuple[Parameter, ...]
+
+_ALIGNMENT = 64  # of packed weights
+_numbers = itertools.count(1)
+
+
+class Packed:
+    """Packed weights, which are a copy of what was at these places.
+
+    number: of no other, nor of None, which has 0. A copy is None.
+    """
+
+    def __init__(self, parameters: Parameters, size: int) -> None:
+        self.parameters = parameters
+        self.number = next(_numbers)
+        self._array = np.empty(size + _ALIGNMENT, np.uint8)
+        where = self._array.ctypes.data
+        self.memory = where + -where % _ALIGNMENT, size
+
+    def __reduce__(self) -> Any:
+        """For copy and pickle: it is of use where its parameters are."""
+        return type(None), ()
 
 
 class Handle:
@@ -71,6 +95,7 @@ class Handle:
         }
         self._given: dict[str, Parameter] = {}
         self._all: Parameters | None = None
+        self._packed = 0  # the number of what it was given
 
     def _list(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Names and shapes of the parameters."""
@@ -83,15 +108,26 @@ class Handle:
             )
             yield (name.value or b"").decode(), tuple(shape[: rank.value])
 
-    def give(self, parameters: Parameters) -> None:
-        """Says where the parameters are, as far as it is not known."""
-        if parameters == self._all:
+    def give(self, parameters: Parameters, packed: Packed | None = None) -> None:
+        """Says where the parameters are, packed and not, as far as it is not known."""
+        number = packed.number if packed is not None else 0
+        if parameters == self._all and number == self._packed:
             return
         for parameter in parameters:
             if self._given.get(parameter.name) != parameter:
                 self._set(lib.attn_layer_set_parameter, parameter)
                 self._given[parameter.name] = parameter
         self._all = parameters
+        where, size = packed.memory if packed is not None else (None, 0)
+        check(lib.attn_layer_set_packed(self.handle, where, size))
+        self._packed = number
+
+    def pack(self, parameters: Parameters) -> Packed:
+        """The weights, packed."""
+        self.give(parameters)
+        packed = Packed(parameters, lib.attn_layer_packed_size(self.handle))
+        check(lib.attn_layer_pack(self.handle, *packed.memory))
+        return packed
 
     def give_gradients(self, gradients: Parameters) -> None:
         """Says where the gradients of parameters go."""

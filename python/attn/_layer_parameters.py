@@ -15,10 +15,10 @@ import numpy as np
 from ._arrays import address, as_numpy, look
 from ._context import current
 from ._errors import invalid, unsupported
-from ._layer_handle import Parameter, Parameters
+from ._layer_handle import Packed, Parameter, Parameters
 from ._layer_inputs import LayerSizes
 from ._layer_kinds import Kind
-from ._layer_pool import pool_for
+from ._layer_pool import Pool, pool_for
 from ._layer_request import attention
 from ._layout import View, view
 from ._options import Options
@@ -35,6 +35,18 @@ class First(NamedTuple):
 
 def shapes_of(kind: Kind) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the parameters of a layer, in the library's order."""
+    with _smallest(kind).lend() as layer:
+        return layer.shapes
+
+
+def pack(kind: Kind, parameters: Parameters) -> Packed:
+    """Packed weights, for all layers of this kind."""
+    with _smallest(kind).lend() as layer:
+        return layer.pack(parameters)
+
+
+def _smallest(kind: Kind) -> Pool:
+    """Layers of this kind for the smallest calls."""
     sizes = LayerSizes((1,), 1, 1, 1)
     plain = Options(*attention({}, kind.attention, 0.0, 0).options).checked(frozenset())
     problem = sizes.of_attention(kind.attention, 1)
@@ -42,8 +54,7 @@ def shapes_of(kind: Kind) -> dict[str, tuple[int, ...]]:
     cross = None
     if kind.cross is not None:
         cross = facts_of(sizes.of_attention(kind.cross, 1), plain, [])
-    with pool_for(current(), kind, facts, cross, (1, 1, 1)).lend() as layer:
-        return layer.shapes
+    return pool_for(current(), kind, facts, cross, (1, 1, 1))
 
 
 def first_value(

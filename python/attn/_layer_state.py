@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._errors import invalid
-from ._layer_handle import Parameters
+from ._layer_handle import Packed, Parameters
 from ._layer_parameters import as_parameter, first_values, locate
 
 
@@ -26,6 +26,7 @@ class _Held(NamedTuple):
 
     arrays: dict[str, Any]
     where: Parameters
+    packed: Packed | None = None
 
 
 class Parametric:

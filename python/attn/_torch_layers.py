@@ -8,15 +8,16 @@ from typing import Any
 import torch
 
 from ._errors import invalid
+from ._layer_handle import Packed
 from ._layer_kinds import Kind, multihead_kind
-from ._layer_parameters import first_value, shapes_of
+from ._layer_parameters import first_value, pack, shapes_of
 from ._layer_request import LayerRequest
 from ._multihead_request import asked_weights, inputs_of, multihead_request, weights_of
 from ._options import number
 from ._results import result_type
 from ._stack_kinds import stack_kind
 from ._stack_request import stack_request
-from ._torch_run import run
+from ._torch_run import held_of, run
 from ._torch_tools import as_tensor, draw_seed
 
 
@@ -35,7 +36,29 @@ class _Layer(torch.nn.Module):
         for (*path, last), shape in zip(self._paths, self._shapes.values()):
             module = functools.reduce(_child, path, self)
             module.register_parameter(last, torch.nn.Parameter(torch.empty(shape)))
+        self._packed: Packed | None = None
+        self._versions: list[int] = []
         self.reset_parameters()
+
+    def pack_weights(self, packed: bool = True) -> Any:
+        """Keeps a copy of the weights for products; returns the layer.
+
+        Calls without gradients read the copy, which spares them the packing, until a
+        parameter is moved, replaced or written to by torch; call it again then. What
+        others write, through numpy say, goes unseen. packed=False drops the copy.
+        """
+        self._packed = None
+        if packed:
+            parameters = self._parameters_now()
+            held, where = held_of(parameters, self._shapes)
+            self._packed = pack(self._kind, where)
+            self._versions = list(map(_version, parameters))
+            del held
+        return self
+
+    def _parameters_now(self) -> list[torch.Tensor]:
+        """The parameters, in the order of shapes."""
+        return [functools.reduce(getattr, path, self) for path in self._paths]
 
     def reset_parameters(self) -> None:
         """New first values, from torch's generator, as torch's modules draw them."""
@@ -59,8 +82,16 @@ class _Layer(torch.nn.Module):
 
     def _run(self, request: LayerRequest, asked: tuple[str, ...]) -> dict[str, Any]:
         """The outputs of a call, by name."""
-        parameters = [functools.reduce(getattr, path, self) for path in self._paths]
-        return run(request, self._shapes, parameters, asked)
+        parameters = self._parameters_now()
+        packed = self._packed
+        if packed is not None and self._versions != list(map(_version, parameters)):
+            packed = None
+        return run(request, self._shapes, parameters, asked, packed)
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """Changes with each write that torch knows of; it counts none in inference mode."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _child(module: torch.nn.Module, name: str) -> torch.nn.Module:

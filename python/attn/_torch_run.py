@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ._layer_call import backward, forward
-from ._layer_handle import Parameter, Parameters
+from ._layer_handle import Packed, Parameter, Parameters
 from ._layer_parameters import as_parameter, locate, suits
 from ._layer_request import LayerRequest
 from ._layout import view
@@ -25,10 +25,12 @@ def run(
     shapes: Shapes,
     parameters: Sequence[torch.Tensor],
     asked: tuple[str, ...],
+    packed: Packed | None = None,
 ) -> dict[str, torch.Tensor]:
     """The outputs of a call by name, with what their gradients need, if they need any.
 
-    parameters are in the order of shapes.
+    parameters are in the order of shapes; packed: a copy of their weights, as long as
+    they lie where they lay.
     """
     names = request.form.names
     arrays = [as_tensor(array, name) for name, array in zip(names, request.arrays)]
@@ -37,8 +39,11 @@ def run(
         bare = request._replace(arrays=())
         results = _Run.apply(bare, shapes, asked, *tensors)
         return dict(zip(("output", *asked), results))
-    held, where = _held(parameters, shapes)
-    results, _ = forward(request._replace(arrays=tuple(arrays)), where, asked)
+    held, where = held_of(parameters, shapes)
+    if packed is not None and packed.parameters != where:
+        packed = None
+    bare = request._replace(arrays=tuple(arrays))
+    results, _ = forward(bare, where, asked, packed=packed)
     del held
     return results
 
@@ -55,7 +60,7 @@ class _Run(torch.autograd.Function):
         *tensors: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         count = len(request.form.names)
-        held, where = _held(tensors[count:], shapes)
+        held, where = held_of(tensors[count:], shapes)
         request = request._replace(arrays=tensors[:count])
         results, state = forward(request, where, asked, training=True)
         del held
@@ -92,7 +97,7 @@ class _Run(torch.autograd.Function):
             for (name, shape), need in zip(ctx.shapes.items(), needed[count:])
             if need
         }
-        held, where = _held(parameters, ctx.shapes)
+        held, where = held_of(parameters, ctx.shapes)
         found = backward(
             ctx.request._replace(arrays=tuple(arrays)),
             where,
@@ -109,7 +114,7 @@ class _Run(torch.autograd.Function):
         return (None, None, None, *of_arrays, *map(of_parameters.get, ctx.shapes))
 
 
-def _held(
+def held_of(
     parameters: Sequence[torch.Tensor], shapes: Shapes
 ) -> tuple[list[Any], Parameters]:
     """The parameters' memory, to be held on to during the call, and where it is."""

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "attn/packed.h"
 #include "layer/layer.h"
 #include "layer/rollout.h"
 
@@ -126,6 +127,24 @@ attn_status attn_layer_set_reproducible(attn_layer *layer, int32_t reproducible)
             "reproducible is %d, should be 0 or 1", (int)reproducible);
     layer->reproducible = reproducible != 0;
     return ATTN_OK;
+}
+
+size_t attn_layer_packed_size(const attn_layer *layer) {
+    return layer != NULL ? attn_parameters_packed_size(
+                               &layer->parameters, attn_kernels(layer->context->isa))
+                         : 0;
+}
+
+attn_status attn_layer_pack(const attn_layer *layer, void *memory, int64_t size) {
+    REQUIRE_POINTER(layer);
+    return attn_parameters_pack(&layer->parameters, attn_kernels(layer->context->isa),
+                                memory, size);
+}
+
+attn_status attn_layer_set_packed(attn_layer *layer, const void *memory, int64_t size) {
+    REQUIRE_POINTER(layer);
+    return attn_parameters_set_packed(&layer->parameters,
+                                      attn_kernels(layer->context->isa), memory, size);
 }
 
 size_t attn_layer_workspace_size(const attn_layer *layer) {

@@ -4,18 +4,21 @@
 #include "base/status.h"
 #include "layer/multihead_parts.h"
 
-/* The weight of a part among these parameters. */
+/* A weight of the call's layer, or its gradient. */
+typedef struct weight matrix_of(const struct multihead_call *call,
+                                enum multihead_parameter parameter, int64_t index);
+
+/* That of a part: its own or within that of all. */
 static struct weight weight_of(const struct multihead_call *call, int part,
-                               int64_t head, const attn_tensor *packed,
-                               const attn_tensor *separate) {
+                               int64_t head, matrix_of *matrix) {
     int64_t output = 0;
     if (call->multihead->facts.separate == 1) {
-        return attn_parameter_weight(separate, head);
+        return matrix(call, (enum multihead_parameter)(Q_WEIGHT + part), head);
     }
     for (int i = 0; i < part; i++) {
         output += call->multihead->width[i];
     }
-    const struct weight weight = attn_parameter_weight(packed, 0);
+    const struct weight weight = matrix(call, IN_WEIGHT, 0);
     return weight.data != NULL ? weight_from(weight, output) : weight;
 }
 
@@ -31,20 +34,14 @@ static float *bias_of(const struct multihead_call *call, int part,
 
 struct weight attn_multihead_weight(const struct multihead_call *call, int part,
                                     int64_t head, const float **bias) {
-    const enum multihead_parameter separate =
-        (enum multihead_parameter)(Q_WEIGHT + part);
     *bias = bias_of(call, part, attn_multihead_value(call, IN_BIAS));
-    return weight_of(call, part, head, attn_multihead_value(call, IN_WEIGHT),
-                     attn_multihead_value(call, separate));
+    return weight_of(call, part, head, attn_multihead_matrix);
 }
 
 struct weight attn_multihead_weight_gradient(const struct multihead_call *call,
                                              int part, int64_t head, float **bias) {
-    const enum multihead_parameter separate =
-        (enum multihead_parameter)(Q_WEIGHT + part);
     *bias = bias_of(call, part, attn_multihead_gradient(call, IN_BIAS));
-    return weight_of(call, part, head, attn_multihead_gradient(call, IN_WEIGHT),
-                     attn_multihead_gradient(call, separate));
+    return weight_of(call, part, head, attn_multihead_matrix_gradient);
 }
 
 /* Heads, each from its slice of the input. */
@@ -108,9 +105,8 @@ static void make_relative_keys(const struct multihead_call *call) {
     const struct sequences x = attn_multihead_positions(call->args->positions);
     const struct size size = {1, attn_multihead_relative_rows(call)};
     const struct sequences y = sequences_at(call->relative_keys, size, width);
-    attn_linear(&call->linear, size, &y, &x,
-                attn_parameter_weight(attn_multihead_value(call, R_WEIGHT), 0), NULL,
-                width, call->multihead->facts.embed_dim, false);
+    attn_linear(&call->linear, size, &y, &x, attn_multihead_matrix(call, R_WEIGHT, 0),
+                NULL, width, call->multihead->facts.embed_dim, false);
 }
 
 static void average_task(const void *argument, int64_t b, int64_t row, int64_t end) {
@@ -175,7 +171,7 @@ attn_status attn_multihead_forward(const struct multihead_call *call,
     }
     const struct sequences combined = attn_multihead_combined(call);
     attn_linear(linear, size, output, &combined,
-                attn_parameter_weight(attn_multihead_value(call, OUT_WEIGHT), 0),
+                attn_multihead_matrix(call, OUT_WEIGHT, 0),
                 parameter_vector(attn_multihead_value(call, OUT_BIAS)),
                 multihead->facts.embed_dim, multihead->combined, add);
     return ATTN_OK;

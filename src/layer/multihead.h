@@ -175,7 +175,15 @@ attn_status attn_multihead_backward(const struct multihead_call *call,
                                     const struct multihead_backward_bound *bound,
                                     const struct multihead_gradients *gradients);
 
-/* A parameter of the call's layer, or its gradient; rank 0 where there is none. */
+/* A parameter of the call's layer as a matrix, and its gradient; data NULL where there
+ * is none. */
+struct weight attn_multihead_matrix(const struct multihead_call *call,
+                                    enum multihead_parameter parameter, int64_t index);
+struct weight attn_multihead_matrix_gradient(const struct multihead_call *call,
+                                             enum multihead_parameter parameter,
+                                             int64_t index);
+
+/* The same as tensors; rank 0 where there is none. */
 const attn_tensor *attn_multihead_value(const struct multihead_call *call,
                                         enum multihead_parameter parameter);
 const attn_tensor *attn_multihead_gradient(const struct multihead_call *call,

@@ -71,9 +71,9 @@ static void output_gradients(const struct multihead_call *call,
     const int64_t outputs = multihead->facts.embed_dim, inputs = multihead->combined;
     const bool mean = multihead->facts.combine == ATTN_COMBINE_MEAN;
     const bool targets = multihead->facts.targets == 1;
-    const attn_tensor *grad_weight = attn_multihead_gradient(call, OUT_WEIGHT);
     const struct sequences combined = attn_multihead_combined(call);
-    attn_linear_parameters(linear, size, attn_parameter_weight(grad_weight, 0),
+    attn_linear_parameters(linear, size,
+                           attn_multihead_matrix_gradient(call, OUT_WEIGHT, 0),
                            parameter_vector(attn_multihead_gradient(call, OUT_BIAS)),
                            &gradients->grad_output, &combined, outputs, inputs);
     const struct sequences of_queries =
@@ -81,8 +81,8 @@ static void output_gradients(const struct multihead_call *call,
     const struct sequences to =
         targets ? sequences_at(call->target_rows, size, inputs) : of_queries;
     attn_linear_input(linear, size, &to, &gradients->grad_output,
-                      attn_parameter_weight(attn_multihead_value(call, OUT_WEIGHT), 0),
-                      outputs, inputs, false);
+                      attn_multihead_matrix(call, OUT_WEIGHT, 0), outputs, inputs,
+                      false);
     if (targets) {
         attn_multihead_scatter(call, &of_queries, call->target_rows, inputs);
     }
@@ -176,16 +176,14 @@ static void relative_gradients(const struct multihead_call *call,
     const struct sequences grad_y =
         sequences_at(gradients->relative_keys, size, outputs);
     const struct sequences x = attn_multihead_positions(call->args->positions);
-    attn_linear_parameters(
-        &call->linear, size,
-        attn_parameter_weight(attn_multihead_gradient(call, R_WEIGHT), 0), NULL,
-        &grad_y, &x, outputs, inputs);
+    attn_linear_parameters(&call->linear, size,
+                           attn_multihead_matrix_gradient(call, R_WEIGHT, 0), NULL,
+                           &grad_y, &x, outputs, inputs);
     if (gradients->grad_positions != NULL) {
         const struct sequences to = attn_multihead_positions(gradients->grad_positions);
-        attn_linear_input(
-            &call->linear, size, &to, &grad_y,
-            attn_parameter_weight(attn_multihead_value(call, R_WEIGHT), 0), outputs,
-            inputs, true);
+        attn_linear_input(&call->linear, size, &to, &grad_y,
+                          attn_multihead_matrix(call, R_WEIGHT, 0), outputs, inputs,
+                          true);
     }
 }
 

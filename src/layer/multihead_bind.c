@@ -7,18 +7,33 @@
 #include "base/status.h"
 #include "layer/multihead_parts.h"
 
+/* A parameter of the call's layer; one of rank 0 where there is none. */
+static const struct parameter *parameter_of(const struct multihead_call *call,
+                                            enum multihead_parameter parameter) {
+    static const struct parameter none = {.rank = 0};
+    const int64_t at = call->multihead->parameter[parameter];
+    return at < 0 ? &none : &call->parameters->list[call->first + at];
+}
+
 const attn_tensor *attn_multihead_value(const struct multihead_call *call,
                                         enum multihead_parameter parameter) {
-    static const attn_tensor none = {0};
-    const int64_t at = call->multihead->parameter[parameter];
-    return at < 0 ? &none : &call->parameters->list[call->first + at].value;
+    return &parameter_of(call, parameter)->value;
 }
 
 const attn_tensor *attn_multihead_gradient(const struct multihead_call *call,
                                            enum multihead_parameter parameter) {
-    static const attn_tensor none = {0};
-    const int64_t at = call->multihead->parameter[parameter];
-    return at < 0 ? &none : &call->parameters->list[call->first + at].gradient;
+    return &parameter_of(call, parameter)->gradient;
+}
+
+struct weight attn_multihead_matrix(const struct multihead_call *call,
+                                    enum multihead_parameter parameter, int64_t index) {
+    return attn_parameter_weight(parameter_of(call, parameter), index);
+}
+
+struct weight attn_multihead_matrix_gradient(const struct multihead_call *call,
+                                             enum multihead_parameter parameter,
+                                             int64_t index) {
+    return attn_parameter_weight_gradient(parameter_of(call, parameter), index);
 }
 
 /* Rows in the order of an input, but for what is moved row by row. */

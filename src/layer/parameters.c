@@ -14,8 +14,9 @@ void attn_parameters_add(struct parameters *parameters, const char *prefix,
     struct parameter *parameter = &parameters->list[parameters->count++];
     *parameter = (struct parameter){
         .rank = rank,
-        .may_turn = rank == 2 && strstr(name, "weight") != NULL,
+        .is_weight = rank >= 2 && strstr(name, "weight") != NULL,
     };
+    parameter->may_turn = parameter->is_weight && rank == 2;
     snprintf(parameter->name, sizeof parameter->name, "%s%s", prefix, name);
     for (int i = 0; i < rank; i++) {
         parameter->shape[i] = shape[i];
@@ -106,6 +107,7 @@ attn_status attn_parameters_set(struct parameters *parameters, const char *name,
     struct extent extent = {0};
     TRY(check(parameter, "", tensor, &extent));
     TRY(attn_parameters_gradients_apart(parameters, &extent));
+    parameter->packed.data = NULL;
     parameter->value = *tensor;
     parameter->bytes = extent;
     return ATTN_OK;
@@ -171,7 +173,7 @@ attn_status attn_parameters_apart(const struct parameters *parameters,
     return attn_parameters_gradients_apart(parameters, extent);
 }
 
-struct weight attn_parameter_weight(const attn_tensor *tensor, int64_t index) {
+static struct weight weight_of(const attn_tensor *tensor, int64_t index) {
     struct weight weight = {0};
     if (tensor->rank == 0) {
         return weight;
@@ -185,4 +187,18 @@ struct weight attn_parameter_weight(const attn_tensor *tensor, int64_t index) {
         weight.ld = max_i64(weight.ld, tensor->shape[row + 1]);
     }
     return weight;
+}
+
+struct weight attn_parameter_weight(const struct parameter *parameter, int64_t index) {
+    struct weight weight = weight_of(&parameter->value, index);
+    weight.packed = parameter->packed;
+    if (weight.packed.data != NULL) {
+        weight.packed.data += index * parameter->packed_floats;
+    }
+    return weight;
+}
+
+struct weight attn_parameter_weight_gradient(const struct parameter *parameter,
+                                             int64_t index) {
+    return weight_of(&parameter->gradient, index);
 }

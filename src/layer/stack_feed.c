@@ -69,7 +69,7 @@ static void gradient_task(const void *argument, int64_t b, int64_t row, int64_t 
 static struct weight weight_of(const struct stack_call *stack,
                                const struct stack_block *block, int parameter) {
     const struct parameter *p = attn_block_parameter(stack->layer, block->l, parameter);
-    return attn_parameter_weight(&p->value, 0);
+    return attn_parameter_weight(p, 0);
 }
 
 static const float *bias_of(const struct stack_call *stack,
@@ -108,11 +108,11 @@ static void linear_back(const struct stack_call *stack, const struct stack_block
     const struct linear *linear = &stack->self.linear;
     const struct parameter *w = attn_block_parameter(stack->layer, block->l, weight);
     const struct parameter *b = attn_block_parameter(stack->layer, block->l, bias);
-    attn_linear_parameters(linear, stack->size, attn_parameter_weight(&w->gradient, 0),
+    attn_linear_parameters(linear, stack->size, attn_parameter_weight_gradient(w, 0),
                            b != NULL ? parameter_vector(&b->gradient) : NULL, grad_y, x,
                            outputs, inputs);
-    attn_linear_input(linear, stack->size, grad_x, grad_y,
-                      attn_parameter_weight(&w->value, 0), outputs, inputs, add);
+    attn_linear_input(linear, stack->size, grad_x, grad_y, attn_parameter_weight(w, 0),
+                      outputs, inputs, add);
 }
 
 void attn_feed_backward(const struct stack_call *stack, const struct stack_block *block,

@@ -13,7 +13,8 @@ static uint64_t first_number = 0, count_of_numbers = 1000;
 static void all_options(void **state) {
     (void)state;
     for (uint64_t n = 0; n < count_of_numbers; n += TEST_SHARE) {
-        const struct layer_problem problem = layer_compose(first_number + n);
+        struct layer_problem problem = layer_compose(first_number + n);
+        problem.packed = (first_number + n) % 3 == 1;
         layer_run_and_check(&problem);
     }
 }
@@ -24,6 +25,7 @@ static void samples(void **state) {
         struct layer_problem problem = layer_sample(n);
         layer_run_and_check(&problem);
         problem.plain = 0;
+        problem.packed = 1;
         layer_run_and_check(&problem);
     }
 }
@@ -41,7 +43,9 @@ static void larger_sizes(void **state) {
         problem.stack.feed_forward_dim += 7;
         problem.threads = 3;
         problem.plain = 0;
-        layer_run_and_check(&problem);
+        for (problem.packed = 0; problem.packed < 2; problem.packed++) {
+            layer_run_and_check(&problem);
+        }
     }
 }
 
@@ -84,7 +88,9 @@ static void large_products(void **state) {
     problem.self.options.embed_dim = 128;
     problem.self.options.heads = 1;
     problem.self.options.key_dim = 32;
-    layer_run_and_check(&problem);
+    for (problem.packed = 0; problem.packed < 2; problem.packed++) {
+        layer_run_and_check(&problem);
+    }
 }
 
 int main(int argc, char **argv) {

@@ -57,6 +57,47 @@ def test_nothing_is_kept_where_nothing_is_asked_for(layer, states):
     assert states
 
 
+def test_packed_weights_until_a_parameter_is_written(layer):
+    x = torch.randn(N, L, E)
+    with torch.no_grad():
+        expected = layer(x, x, x)[0]
+        layer.pack_weights()
+        torch.testing.assert_close(layer(x, x, x)[0], expected)
+        if layer._packed.memory[1] == 0:
+            pytest.skip("kernels that have no use for packed weights")
+        layer.in_proj_weight.numpy()[...] = np.nan  # which torch does not see
+        unseen = layer(x, x, x)[0]
+        torch.testing.assert_close(unseen, expected)
+        copied = copy.deepcopy(layer)
+        assert copied(x, x, x)[0].isnan().all()
+        layer.out_proj.weight.mul_(2)
+        assert layer(x, x, x)[0].isnan().all()
+        layer.in_proj_weight.fill_(0.5)
+        layer.pack_weights()
+        packed = layer(x, x, x)[0]
+        layer.in_proj_weight.numpy()[...] = np.nan
+        torch.testing.assert_close(layer(x, x, x)[0], packed)
+        layer.in_proj_weight = torch.nn.Parameter(torch.full((3 * E, E), 0.5))
+        torch.testing.assert_close(layer(x, x, x)[0], packed)
+        layer.pack_weights(False)
+        layer.in_proj_weight.fill_(np.nan)
+        assert layer(x, x, x)[0].isnan().all()
+
+
+def test_packed_weights_of_inference_tensors():
+    with torch.inference_mode():
+        layer = attn.torch.MultiheadAttention(E, H, batch_first=True)
+        x = torch.randn(N, L, E)
+        expected = layer(x, x, x)[0]
+        torch.testing.assert_close(layer.pack_weights()(x, x, x)[0], expected)
+
+
+def test_training_reads_the_parameters_themselves(layer):
+    x = torch.randn(N, L, E)
+    layer.pack_weights().in_proj_weight.detach().numpy()[...] = np.nan
+    assert layer(x, x, x)[0].isnan().all()
+
+
 def test_what_is_trained(layer):
     """Parameters and inputs that require a gradient get what they get when all do."""
     query, key, value = sequences((N, L, E), (N, S, E), (N, S, E))

@@ -35,6 +35,7 @@ PROBLEMS = [
     "h4/2 q1 k40 d16 causal cache",
     f"h4/2 q1 k40 d16 cache {HALF}",
     "b2 h4 q20 d16 layer causal",
+    "b2 h4 q20 d16 layer constant",
     "b2 h4 q20 d16 layer backward",
 ]
 

@@ -255,6 +255,10 @@ void layer_open(struct layer_call *call, const struct layer_problem *problem) {
     layer_need(call, attn_context_set_isa(call->context, problem->isa), "isa");
     layer_need(call, layer_create(&call->layer, call->context, problem), "create");
     layer_give(call->layer, call);
+    call->packed = NULL;
+    if (problem->packed) {
+        layer_pack(call);
+    }
     const size_t bytes = attn_layer_state_size(
         call->layer, problem->batch, problem->q_length,
         problem->layers == 0 ? layer_keys(problem) : problem->kv_length);
@@ -264,6 +268,18 @@ void layer_open(struct layer_call *call, const struct layer_problem *problem) {
     memset(call->state, 0xff, bytes + 64);
     call->args.state = call->state;
     call->args.state_size = (int64_t)bytes;
+}
+
+int64_t layer_pack(struct layer_call *call) {
+    const int64_t size = (int64_t)attn_layer_packed_size(call->layer);
+    free(call->packed);
+    call->packed = aligned_alloc(64, (size_t)size + 64);
+    assert_non_null(call->packed);
+    memset(call->packed, 0xff, (size_t)size + 64);
+    layer_need(call, attn_layer_pack(call->layer, call->packed, size), "pack");
+    layer_need(call, attn_layer_set_packed(call->layer, call->packed, size),
+               "set packed");
+    return size;
 }
 
 void layer_close(struct layer_call *call) {
@@ -279,6 +295,7 @@ void layer_close(struct layer_call *call) {
         free(call->block[b]);
     }
     free(call->state);
+    free(call->packed);
 }
 
 static void blank(const attn_tensor *tensor) {

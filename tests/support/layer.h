@@ -56,6 +56,7 @@ struct layer_problem {
     int64_t targets; /* rows of input, with options.targets */
     int plain;       /* contiguous tensors, no stride 0 */
     int outputs;     /* the call asks for all outputs there are */
+    int packed;      /* forward calls read packed weights, if there are any */
     int isa;
     int threads;
     uint64_t seed;
@@ -98,7 +99,7 @@ struct layer_call {
     attn_backward_args gradients[2];
     attn_layer_args args;
     attn_layer_backward_args backward;
-    void *state;
+    void *state, *packed;
 };
 
 /* Sizes of an attention with defaults filled in. */
@@ -124,6 +125,9 @@ struct layer_problem layer_sample(int n);
  * of all tensors are NaN; gradients of parameters hold something. */
 void layer_open(struct layer_call *call, const struct layer_problem *problem);
 void layer_close(struct layer_call *call);
+
+/* Packs the weights as they are; its bytes, 0 where there is no use for it. */
+int64_t layer_pack(struct layer_call *call);
 
 /* The data alone. */
 void layer_open_data(struct layer_call *call, const struct layer_problem *problem);

@@ -1,0 +1,204 @@
+/*
+ * Packed weights: forward calls read them and nothing else of a weight, whichever layer
+ * of the same options packed them, and tensors again once told to; what the three calls
+ * refuse. That results are right is test_layer's to show.
+ */
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/element.h"
+#include "tests/support/expect.h"
+#include "tests/support/layer.h"
+#include "tests/support/run.h"
+
+/* A weight: packed where there is a use for it. */
+static bool is_weight(const struct layer_tensor *t) {
+    return t->parameter && t->tensor.rank >= 2 && strstr(t->name, "weight") != NULL;
+}
+
+/* All weights become NaN. */
+static void spoil_weights(const struct layer_call *call) {
+    for (int t = 0; t < call->tensors; t++) {
+        const attn_tensor *tensor = &call->tensor[t].tensor;
+        if (is_weight(&call->tensor[t])) {
+            memset(tensor->data, 0xff, (size_t)element_extent(tensor) * sizeof(float));
+        }
+    }
+}
+
+static void need_nan(const struct layer_call *call) {
+    assert_true(isnan(*(const float *)call->output.data));
+}
+
+static void what_calls_read(void **state) {
+    (void)state;
+    for (int n = 0; n < LAYER_SAMPLES; n++) {
+        struct layer_problem problem = layer_sample(n);
+        problem.packed = 1;
+        struct layer_call call;
+        layer_open(&call, &problem);
+        layer_forward(&call);
+        struct layer_snapshot before = layer_take(&call, LAYER_OUTPUT);
+        const int64_t size = (int64_t)attn_layer_packed_size(call.layer);
+        if (size == 0) {
+            free(before.values);
+            layer_close(&call);
+            continue; /* kernels that have no use for it */
+        }
+        spoil_weights(&call);
+        layer_reset(&call);
+        layer_forward(&call);
+        layer_need_same(&before, &call, LAYER_OUTPUT, "spoilt tensors");
+        /* tensors again */
+        layer_need(&call, attn_layer_set_packed(call.layer, NULL, 0), "unset");
+        layer_reset(&call);
+        layer_forward(&call);
+        need_nan(&call);
+        layer_need(&call, attn_layer_set_packed(call.layer, call.packed, size), "set");
+        layer_give(call.layer, &call);
+        layer_reset(&call);
+        layer_forward(&call);
+        need_nan(&call);
+        layer_close(&call);
+    }
+}
+
+/* The bounds are nothing to the packed weights. */
+static void layers_share_them(void **state) {
+    (void)state;
+    for (int n = 0; n < LAYER_SAMPLES; n++) {
+        struct layer_problem problem = layer_sample(n), larger = problem;
+        struct layer_call first, second;
+        problem.packed = 1;
+        layer_open(&first, &problem);
+        layer_forward(&first);
+        struct layer_snapshot output = layer_take(&first, LAYER_OUTPUT);
+        layer_open(&second, &larger);
+        const attn_bounds bounds = {sizeof bounds, 9, 99, 99};
+        attn_layer *other = NULL;
+        const int64_t size = (int64_t)attn_layer_packed_size(first.layer);
+        larger.batch += bounds.batch;
+        larger.q_length += 3;
+        layer_need(&second, layer_create(&other, second.context, &larger), "create");
+        assert_int_equal(attn_layer_packed_size(other), size);
+        layer_give(other, &second);
+        layer_need(&second, attn_layer_set_packed(other, first.packed, size), "set");
+        spoil_weights(&second);
+        attn_layer_destroy(second.layer);
+        second.layer = other;
+        layer_reset(&second);
+        second.args.state = NULL;
+        second.args.state_size = 0;
+        if (size > 0) {
+            layer_forward(&second);
+            layer_need_same(&output, &second, LAYER_OUTPUT, "another layer");
+        } else {
+            free(output.values);
+        }
+        layer_close(&first);
+        layer_close(&second);
+    }
+}
+
+static void refusals(void **state) {
+    (void)state;
+    struct layer_call call;
+    struct layer_problem problem = layer_sample(0);
+    layer_open(&call, &problem);
+    const int64_t size = layer_pack(&call);
+    assert_int_equal(attn_layer_packed_size(NULL), 0);
+    expect_refusal(attn_layer_pack(NULL, call.packed, size), ATTN_ERR_INVALID, "layer");
+    expect_refusal(attn_layer_set_packed(NULL, call.packed, size), ATTN_ERR_INVALID,
+                   "layer");
+    if (size > 0) {
+        char *memory = call.packed, says[64];
+        attn_layer *layer = call.layer;
+        expect_refusal(attn_layer_pack(layer, NULL, size), ATTN_ERR_INVALID, "NULL");
+        expect_refusal(attn_layer_pack(layer, memory + 32, size), ATTN_ERR_INVALID,
+                       "multiple of 64");
+        expect_refusal(attn_layer_set_packed(layer, memory + 32, size),
+                       ATTN_ERR_INVALID, "multiple of 64");
+        snprintf(says, sizeof says, "size is %lld|need %lld", (long long)size - 1,
+                 (long long)size);
+        expect_refusal(attn_layer_pack(layer, memory, size - 1), ATTN_ERR_INVALID,
+                       says);
+        expect_refusal(attn_layer_set_packed(layer, memory, size - 1), ATTN_ERR_INVALID,
+                       says);
+        /* what is refused is not taken: the old ones are still read */
+        layer_forward(&call);
+        struct layer_snapshot output = layer_take(&call, LAYER_OUTPUT);
+        char *copy = aligned_alloc(64, (size_t)size);
+        assert_non_null(copy);
+        memcpy(copy, memory, (size_t)size);
+        for (int at = 0; at < 32; at++) {
+            copy[at] ^= 1;
+            expect_refusal(attn_layer_set_packed(layer, copy, size), ATTN_ERR_INVALID,
+                           "does not hold|attn_layer_pack");
+            copy[at] ^= 1;
+        }
+        memset(copy + 64, 0xff, (size_t)size - 64);
+        layer_forward(&call);
+        layer_need_same(&output, &call, LAYER_OUTPUT, "after refusals");
+        layer_need(&call, attn_layer_set_packed(layer, copy, size), "set");
+        layer_forward(&call);
+        need_nan(&call);
+        free(copy);
+    }
+    layer_close(&call);
+}
+
+/* Memory that meets a parameter, and a parameter that is not there. */
+static void packing_refusals(void **state) {
+    (void)state;
+    enum { E = 32, ROOM = 1 << 16 };
+    attn_context *context = NULL;
+    attn_layer *layer = NULL;
+    attn_multihead_options options;
+    attn_tensor tensor;
+    assert_int_equal(attn_context_create(&context), ATTN_OK);
+    assert_int_equal(attn_multihead_options_init(&options, sizeof options), ATTN_OK);
+    options.embed_dim = E;
+    options.heads = 2;
+    const attn_bounds bounds = {sizeof bounds, 1, 4, 0};
+    assert_int_equal(
+        attn_layer_create_multihead(&layer, context, &options, NULL, &bounds), ATTN_OK);
+    const int64_t size = (int64_t)attn_layer_packed_size(layer);
+    char *memory = aligned_alloc(64, (size_t)size + ROOM);
+    assert_non_null(memory);
+    memset(memory, 0, (size_t)size + ROOM);
+    attn_tensor_init(&tensor, ATTN_F32, 2, (int64_t[]){96, E}, memory + size);
+    assert_int_equal(attn_layer_set_parameter(layer, "in_proj_weight", &tensor),
+                     ATTN_OK);
+    if (size > 0) {
+        expect_refusal(attn_layer_pack(layer, memory, size), ATTN_ERR_INVALID,
+                       "out_proj.weight was not given");
+        attn_tensor_init(&tensor, ATTN_F32, 2, (int64_t[]){E, E}, memory + size - 64);
+        assert_int_equal(attn_layer_set_parameter(layer, "out_proj.weight", &tensor),
+                         ATTN_OK);
+        expect_refusal(attn_layer_pack(layer, memory, size), ATTN_ERR_INVALID,
+                       "packed weights overlaps parameter out_proj.weight");
+    } else {
+        assert_int_equal(attn_layer_pack(layer, NULL, 0), ATTN_OK);
+        assert_int_equal(attn_layer_set_packed(layer, NULL, 0), ATTN_OK);
+    }
+    attn_layer_destroy(layer);
+    attn_context_destroy(context);
+    free(memory);
+}
+
+int main(void) {
+    const int skipped = run_skip_isa();
+    if (skipped != 0) {
+        return skipped;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_calls_read),
+        cmocka_unit_test(layers_share_them),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(packing_refusals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
