@@ -3,7 +3,7 @@
  *
  * For parameters that do not change any more: a copy of every weight of two dimensions
  * or more, in the order in which products read it. It spares each call the packing,
- * which with ten to two hundred rows is a fifth to a half of the work, and takes about
+ * which with ten to thirty rows is a sixth to a quarter of the time, and takes about
  * as much memory as the weights.
  *
  *     size = attn_layer_packed_size(layer);

@@ -62,8 +62,9 @@ class MultiheadAttention(Layer):
     batch, for the price of smaller matrix products.
     seed: decides first values and what is dropped; None: they differ each time.
 
-    Products with parameters are large calls of BLAS where it has no kernels for small
-    matrices, and use as many threads as it is set to: those of attn.set_num_threads().
+    Where BLAS has no kernels for small matrices, gradients of parameters are large
+    calls of it and use as many threads as it is set to; with neither AVX2 nor AVX-512
+    so do products with parameters.
 
     Beside forward and backward there are state_dict, load_state_dict, train and eval,
     which do what they do in torch, and the parameters and their gradients by name in
