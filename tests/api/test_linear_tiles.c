@@ -14,7 +14,12 @@
 #include "tests/support/random.h"
 #include "tests/support/test.h"
 
-enum { M = 705, N = 193, K = 1001, GAP = 3, LD_C = N + GAP, THREADS = 5 };
+#ifdef TEST_EMULATED
+enum { M = 257, N = 129, K = 801 };
+#else
+enum { M = 705, N = 193, K = 1001 };
+#endif
+enum { GAP = 3, LD_C = N + GAP, THREADS = 5 };
 enum { NOTHING, BIAS, ADD, STARTS };
 
 static float a[(M + GAP) * (K + GAP)], b[(K + GAP) * (N + GAP)], bias[N];
