@@ -3,8 +3,8 @@
  *
  * For parameters that do not change any more: a copy of every weight of two dimensions
  * or more, in the order in which products read it. It spares each call the packing,
- * which with ten to thirty rows is a sixth to a quarter of the time, and takes about
- * as much memory as the weights.
+ * which with up to thirty rows is a tenth to a quarter of the time, and takes about as
+ * much memory as the weights.
  *
  *     size = attn_layer_packed_size(layer);
  *     memory = aligned_alloc(64, size);

@@ -10,7 +10,7 @@ import numpy as np
 from ._arrays import Look, address, as_numpy, empty_like_kind, look
 from ._call import sum_to
 from ._context import current
-from ._layer_handle import Packed, Parameters
+from ._layer_handle import ALIGNMENT, Packed, Parameters
 from ._layer_inputs import Placed
 from ._layer_prepare import Target, ready, ready_back
 from ._layer_request import LayerRequest
@@ -22,8 +22,6 @@ from ._structs import BackwardArgs, ForwardArgs
 # Called by name, so that tests can look at what goes by.
 _forward = lib.attn_layer_forward
 _backward = lib.attn_layer_backward
-
-_ALIGNMENT = 64
 
 _INIT = {
     LayerArgs: lib.attn_layer_args_init,
@@ -176,7 +174,7 @@ class _Arguments:
     def put_state(self, state: Any) -> Any:
         """The memory between a forward and a backward call, as it is used."""
         where = address(as_numpy(state))
-        if where % _ALIGNMENT:  # it was away and has come back elsewhere
+        if where % ALIGNMENT:  # it was away and has come back elsewhere
             array = state
             state = _aligned(array, array.shape[0])
             state[:] = array
@@ -187,9 +185,9 @@ class _Arguments:
 
 def _aligned(like: Any, size: int) -> Any:
     """An array of so many bytes, of the kind of like, where the library wants it."""
-    shape = (size + _ALIGNMENT,)
+    shape = (size + ALIGNMENT,)
     array, where = empty_like_kind(like, shape, np.dtype(np.uint8))
-    return array[-where % _ALIGNMENT :][:size]
+    return array[-where % ALIGNMENT :][:size]
 
 
 def _new(kind: type[Any]) -> Any:

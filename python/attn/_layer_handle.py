@@ -34,7 +34,7 @@ class Parameter(NamedTuple):
 # Those of a layer, in any order.
 Parameters = tuple[Parameter, ...]
 
-_ALIGNMENT = 64  # of packed weights
+ALIGNMENT = 64  # of packed weights, and of states
 _numbers = itertools.count(1)
 
 
@@ -47,9 +47,9 @@ class Packed:
     def __init__(self, parameters: Parameters, size: int) -> None:
         self.parameters = parameters
         self.number = next(_numbers)
-        self._array = np.empty(size + _ALIGNMENT, np.uint8)
+        self._array = np.empty(size + ALIGNMENT, np.uint8)
         where = self._array.ctypes.data
-        self.memory = where + -where % _ALIGNMENT, size
+        self.memory = where + -where % ALIGNMENT, size
 
     def __reduce__(self) -> Any:
         """For copy and pickle: it is of use where its parameters are."""

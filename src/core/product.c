@@ -11,6 +11,11 @@
 #include "base/arith.h"
 #include "exec/blas.h"
 
+bool attn_product_own_is_faster(const struct kernels *kernels) {
+    enum { WIDTH = 8 }; /* those with shorter vectors have not been measured */
+    return !attn_blas()->small_kernels && kernels->width >= WIDTH;
+}
+
 void attn_product_own(const struct kernels *kernels, int m, int n, int k, float alpha,
                       const struct operand *a, struct factor b, bool accumulate,
                       float *c, int64_t ldc) {

@@ -108,7 +108,8 @@ static void add_to_factors(struct work *work, const struct rows_state *rows,
     }
     if (head->call->grad_query.data != NULL) {
         const int64_t t = tile->key / ld;
-        const float *plain = attn_panel_plain_keys(&work->panel, head, t);
+        const float *plain =
+            cover == COVER_SOME ? attn_panel_plain_keys(&work->panel, head, t) : NULL;
         const bool guarded =
             must_guard(work, cover, (struct matrix){plain, dim}, tile->keys);
         attn_tile_product_add(work, head, tile, OVER_KEYS, guarded, scale, gradients,

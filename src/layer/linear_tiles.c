@@ -27,9 +27,6 @@ enum { ROWS_WORTH = 128, DEPTH_WORTH = 128 };
  * ours, which then read it in one piece. */
 enum { ROWS_FEW = 8 };
 
-/* Kernels of ours with vectors of fewer floats have not been measured against BLAS. */
-enum { OWN_WIDTH = 8 };
-
 /* Pieces for each thread, so that uneven ones even out. */
 enum { PIECES_OF_A_THREAD = 3 };
 
@@ -42,12 +39,6 @@ struct job {
     atomic_llong next;
 };
 
-/* True if kernels of our own are used where BLAS might be. */
-static bool own_is_faster(const struct linear_product *product) {
-    return !attn_blas()->small_kernels && product->kernels->width >= OWN_WIDTH &&
-           !product->transpose_a;
-}
-
 /* True if the small-matrix kernels of BLAS take tiles. */
 static bool small_is_faster(const struct linear_product *product) {
     const struct blas *blas = attn_blas();
@@ -57,10 +48,9 @@ static bool small_is_faster(const struct linear_product *product) {
 }
 
 int attn_linear_packed_columns(const struct kernels *kernels) {
-    const struct blas *blas = attn_blas();
-    return blas->small_kernels           ? TILES_COLUMNS
-           : kernels->width >= OWN_WIDTH ? product_columns(kernels)
-                                         : 0;
+    return attn_blas()->small_kernels            ? TILES_COLUMNS
+           : attn_product_own_is_faster(kernels) ? product_columns(kernels)
+                                                 : 0;
 }
 
 bool attn_linear_is_tiled(const struct linear_product *product) {
@@ -69,7 +59,8 @@ bool attn_linear_is_tiled(const struct linear_product *product) {
         return product->own || product->m >= (packed ? ROWS_FEW + 1 : ROWS_WORTH);
     }
     return product->own ||
-           (own_is_faster(product) && (packed || !attn_linear_is_few(product)));
+           (attn_product_own_is_faster(product->kernels) && !product->transpose_a &&
+            (packed || !attn_linear_is_few(product)));
 }
 
 void attn_linear_pack(const struct kernels *kernels, struct factor *to, float *memory,

@@ -24,14 +24,6 @@ enum { DENSE_KEYS = 512 };
 enum { EDGE = 64, EDGE_SMALL = 48, DEPTH = 128 };
 
 /*
- * Without small-matrix kernels BLAS packs both sides of every product anew, which takes
- * a fifth to a quarter as long as multiplying tiles, and the reference BLAS takes
- * twenty times as long: kernels of our own do it, if they have vectors of so many
- * floats. Those with fewer have not been measured against BLAS.
- */
-enum { OWN_WIDTH = 8 };
-
-/*
  * Where nothing limits products and packing them costs: what repays that. Tiles of 256
  * by 512 are a fiftieth faster without masks, but a sixth slower with causal masks and
  * windows, which leave out less of them.
@@ -73,7 +65,7 @@ static struct recipe choose_tiles(const struct attn_plan *plan,
                                .cut = {tuned->edge, tuned->depth, tuned->own != 0},
                                .turn_keys = tuned->turn_keys != 0};
     }
-    if (!blas->small_kernels && plan->tools.kernels->width >= OWN_WIDTH) {
+    if (attn_product_own_is_faster(plan->tools.kernels)) {
         return (struct recipe){.tile_q = EDGE,
                                .tile_k = 2 * EDGE,
                                .cut = {2 * EDGE, DEPTH, true},
