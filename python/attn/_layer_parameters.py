@@ -35,14 +35,19 @@ class First(NamedTuple):
 
 def shapes_of(kind: Kind) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the parameters of a layer, in the library's order."""
-    with _smallest(kind).lend() as layer:
-        return layer.shapes
+    pool = _smallest(kind)
+    layer = pool.take()
+    pool.put(layer)
+    return layer.shapes
 
 
 def pack(kind: Kind, parameters: Parameters) -> Packed:
     """Packed weights, for all layers of this kind."""
-    with _smallest(kind).lend() as layer:
-        return layer.pack(parameters)
+    pool = _smallest(kind)
+    layer = pool.take()
+    packed = layer.pack(parameters)
+    pool.put(layer)
+    return packed
 
 
 def _smallest(kind: Kind) -> Pool:

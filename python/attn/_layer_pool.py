@@ -6,10 +6,8 @@ way. So each call borrows one of its own: whoever finds none free makes another.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
-from collections.abc import Iterator
 
 from ._context import Context, forget
 from ._layer_handle import Handle
@@ -37,15 +35,16 @@ class Pool:
         # Those not in use. Appending and popping are atomic, so this needs no lock.
         self._free: list[Handle] = []
 
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[Handle]:
-        """One for the caller alone. After an error it is not used again."""
+    def take(self) -> Handle:
+        """One for the caller alone."""
         try:
-            handle = self._free.pop()
+            return self._free.pop()
         except IndexError:
             bounds = Bounds(ctypes.sizeof(Bounds), *self._bounds)
-            handle = Handle(*self._recipe, bounds)
-        yield handle
+            return Handle(*self._recipe, bounds)
+
+    def put(self, handle: Handle) -> None:
+        """Takes back one that was taken; not after an error."""
         self._free.append(handle)
 
 

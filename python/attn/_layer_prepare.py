@@ -6,13 +6,13 @@ As in ``_prepare.py``, which does this for single calls of attention.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
 
 from ._arrays import Facts as ArrayFacts
 from ._call import Output
 from ._context import Context, forget
 from ._errors import AttnError, Status, invalid
 from ._inputs import Input
+from ._layer_frame import Ready, Target
 from ._layer_inputs import (
     SEQUENCES,
     LayerSizes,
@@ -23,7 +23,7 @@ from ._layer_inputs import (
     sequence,
 )
 from ._layer_kinds import Kind
-from ._layer_pool import Pool, pool_for
+from ._layer_pool import pool_for
 from ._layer_request import MEMORY, Form
 from ._layout import Slot, View, contiguous, fit, new, view
 from ._options import Options
@@ -33,22 +33,6 @@ from ._shapes import check_float32
 
 # Prepared calls of each kind that are kept. One takes some 5 KiB.
 _CALLS = 256
-
-
-class Target(NamedTuple):
-    """An output, and the struct it goes to."""
-
-    struct: str
-    output: Output
-
-
-class Ready(NamedTuple):
-    """A call whose every array has its place."""
-
-    pool: Pool
-    sizes: LayerSizes
-    inputs: tuple[Placed, ...]
-    outputs: tuple[Target, ...]
 
 
 @functools.lru_cache(maxsize=_CALLS)
@@ -91,10 +75,12 @@ def ready(
     bounds = (sizes.batch, sizes.q_length, sizes.kv_length)
     first = next(iter(views.values()))
     slot = _like(first, form.seq_first)
-    outputs = [Target("layer", Output("output", "output", first.shape, slot))]
+    same = contiguous(first.shape) == first.strides
+    output = Output("output", "output", first.shape, slot, same=same)
+    outputs = [Target("layer", output)]
     outputs += [_weights(name, kind, sizes) for name in asked]
     pool = pool_for(context, kind, attention, cross, bounds)
-    return Ready(pool, sizes, inputs, tuple(outputs))
+    return Ready(form, pool, sizes, inputs, tuple(outputs))
 
 
 @functools.lru_cache(maxsize=_CALLS)
@@ -131,7 +117,9 @@ def ready_back(
             output = output._replace(slot=_like(array, form.seq_first), summed=None)
         outputs.append(Target(f"{struct} back", output))
     everything = forward.inputs + incoming
-    return Ready(forward.pool, forward.sizes, everything, tuple(outputs))
+    return Ready(
+        form, forward.pool, forward.sizes, everything, tuple(outputs), backward=True
+    )
 
 
 forget.append(ready.cache_clear)

@@ -66,6 +66,9 @@ class Numbers(NamedTuple):
     positions_zero: int
 
 
+NO_NUMBERS = Numbers(0, 0, 0, 0, 0)
+
+
 class Form(NamedTuple):
     """What calls have in common that differ in what their arrays hold."""
 

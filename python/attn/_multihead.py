@@ -15,6 +15,7 @@ from ._multihead_request import (
     asked_weights,
     inputs_of,
     multihead_request,
+    usual_request,
     weights_of,
 )
 
@@ -176,7 +177,9 @@ class MultiheadAttention(Layer):
         """
         given = (query, key, value, attn_mask, key_padding_mask)
         dropout_p = self._dropout_p()
-        request = multihead_request(
+        request = usual_request(
+            self._kind, self.batch_first, given, options, is_causal, dropout_p
+        ) or multihead_request(
             self._kind,
             self.batch_first,
             inputs_of(given, lambda array, name: look(array, name)[0]),

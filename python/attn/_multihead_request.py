@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from ._errors import invalid
 from ._layer_inputs import LayerSizes, layer_sizes
 from ._layer_kinds import Kind
-from ._layer_request import LayerRequest, attention, layer_request, split_positions
+from ._layer_request import (
+    NO_NUMBERS,
+    Form,
+    LayerRequest,
+    attention,
+    layer_request,
+    split_positions,
+)
 from ._layout import View, contiguous
 from ._multihead_masks import attention_masks, dtype_of
 
 SEQUENCES = ("query", "key", "value")
 MASKS = ("attn_mask", "key_padding_mask")
+
+
+def usual_request(
+    kind: Kind,
+    batch_first: bool,
+    given: tuple[Any, ...],
+    options: dict[str, Any],
+    is_causal: Any,
+    dropout_p: float,
+) -> LayerRequest | None:
+    """The short way to a call without masks, options and dropout; None: it has some."""
+    query, key, value, attn_mask, padding = given
+    masked = attn_mask is not None or padding is not None
+    if masked or options or dropout_p or type(is_causal) is not bool:
+        return None
+    count = 3 if value is not key else 2 if key is not query else 1
+    form = _usual_form(kind, batch_first, is_causal, count)
+    return LayerRequest(form, given[:count], NO_NUMBERS)
+
+
+@functools.lru_cache(maxsize=256)
+def _usual_form(kind: Kind, batch_first: bool, is_causal: bool, count: int) -> Form:
+    sequences = dict.fromkeys(SEQUENCES[:count])
+    plain = attention({"is_causal": is_causal}, kind.attention, 0.0, 0)
+    return layer_request(kind, sequences, {}, plain, seq_first=not batch_first).form
 
 
 def inputs_of(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+import operator
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,13 +13,31 @@ from ._layer_handle import Packed
 from ._layer_kinds import Kind, multihead_kind
 from ._layer_parameters import first_value, pack, shapes_of
 from ._layer_request import LayerRequest
-from ._multihead_request import asked_weights, inputs_of, multihead_request, weights_of
+from ._multihead_request import (
+    asked_weights,
+    inputs_of,
+    multihead_request,
+    usual_request,
+    weights_of,
+)
 from ._options import number
 from ._results import result_type
 from ._stack_kinds import stack_kind
 from ._stack_request import stack_request
-from ._torch_run import held_of, run
+from ._torch_run import Places, run
 from ._torch_tools import as_tensor, draw_seed
+
+
+class _PackedOf(NamedTuple):
+    """Packed weights, and the parameters that they are a copy of, as they were."""
+
+    packed: Packed
+    parameters: list[torch.Tensor]
+    versions: list[int]
+
+    def __reduce__(self) -> Any:
+        """For copy and pickle: packed weights have none."""
+        return type(None), ()
 
 
 class _Layer(torch.nn.Module):
@@ -36,8 +55,8 @@ class _Layer(torch.nn.Module):
         for (*path, last), shape in zip(self._paths, self._shapes.values()):
             module = functools.reduce(_child, path, self)
             module.register_parameter(last, torch.nn.Parameter(torch.empty(shape)))
-        self._packed: Packed | None = None
-        self._versions: list[int] = []
+        self._places = Places(self._shapes)
+        self._packed: _PackedOf | None = None
         self.reset_parameters()
 
     def pack_weights(self, packed: bool = True) -> Any:
@@ -50,15 +69,29 @@ class _Layer(torch.nn.Module):
         self._packed = None
         if packed:
             parameters = self._parameters_now()
-            held, where = held_of(parameters, self._shapes)
-            self._packed = pack(self._kind, where)
-            self._versions = list(map(_version, parameters))
+            held, where = self._places.find(parameters)
+            versions = list(map(_version, parameters))
+            self._packed = _PackedOf(pack(self._kind, where), parameters, versions)
             del held
         return self
 
     def _parameters_now(self) -> list[torch.Tensor]:
         """The parameters, in the order of shapes."""
-        return [functools.reduce(getattr, path, self) for path in self._paths]
+        try:
+            return [_registered(self, path) for path in self._paths]
+        except KeyError:  # something else has taken a parameter's place
+            return [functools.reduce(getattr, path, self) for path in self._paths]
+
+    def _packed_now(self, parameters: list[torch.Tensor]) -> Packed | None:
+        """The packed weights, if these parameters are what was packed."""
+        if self._packed is None:
+            return None
+        packed, known, versions = self._packed
+        if all(map(operator.is_, parameters, known)) and versions == list(
+            map(_version, parameters)
+        ):
+            return packed
+        return None
 
     def reset_parameters(self) -> None:
         """New first values, from torch's generator, as torch's modules draw them."""
@@ -83,15 +116,21 @@ class _Layer(torch.nn.Module):
     def _run(self, request: LayerRequest, asked: tuple[str, ...]) -> dict[str, Any]:
         """The outputs of a call, by name."""
         parameters = self._parameters_now()
-        packed = self._packed
-        if packed is not None and self._versions != list(map(_version, parameters)):
-            packed = None
-        return run(request, self._shapes, parameters, asked, packed)
+        packed = self._packed_now(parameters)
+        return run(request, self._places, parameters, asked, packed)
 
 
 def _version(tensor: torch.Tensor) -> int:
     """Changes with each write that torch knows of; it counts none in inference mode."""
     return 0 if tensor.is_inference() else tensor._version
+
+
+def _registered(module: Any, path: list[str]) -> torch.Tensor:
+    """The parameter at a path, quicker than by attributes; KeyError: it is none."""
+    for name in path[:-1]:
+        module = module._modules[name]
+    parameter: torch.Tensor = module._parameters[path[-1]]
+    return parameter
 
 
 def _child(module: torch.nn.Module, name: str) -> torch.nn.Module:
@@ -164,12 +203,15 @@ class MultiheadAttention(_Layer):
         dropout_seed None: drawn from torch's generator.
         """
         given = (query, key, value, attn_mask, key_padding_mask)
-        request = multihead_request(
+        dropout = self._drop(dropout_seed)
+        request = usual_request(
+            self._kind, self.batch_first, given, options, is_causal, dropout[0]
+        ) or multihead_request(
             self._kind,
             self.batch_first,
             inputs_of(given, as_tensor),
             {**options, "is_causal": is_causal},
-            self._drop(dropout_seed),
+            dropout,
         )
         asked = asked_weights(self._kind, need_weights, average_attn_weights)
         results = self._run(request, asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,30 +21,60 @@ from ._torch_tools import as_tensor
 Shapes = dict[str, tuple[int, ...]]
 
 
+class Places:
+    """Where the parameters of a module are: looked up again only if one has moved."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = shapes
+        self._last: tuple[Any, Parameters] = None, ()
+
+    def find(
+        self, parameters: Sequence[torch.Tensor]
+    ) -> tuple[Sequence[Any], Parameters]:
+        """The parameters' memory, to be held on to during the call, and where it is."""
+        facts, where = self._last
+        now = [
+            (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+            if tensor.is_cpu and tensor.layout is torch.strided
+            else None
+            for tensor in parameters
+        ]
+        if facts == now:
+            return parameters, where
+        held, where = held_of(parameters, self.shapes)
+        if all(map(operator.is_, held, parameters)):
+            self._last = now, where
+        return held, where
+
+    def __reduce__(self) -> Any:
+        """For copy and pickle: copies of the parameters lie elsewhere."""
+        return Places, (self.shapes,)
+
+
 def run(
     request: LayerRequest,
-    shapes: Shapes,
+    places: Places,
     parameters: Sequence[torch.Tensor],
     asked: tuple[str, ...],
     packed: Packed | None = None,
 ) -> dict[str, torch.Tensor]:
     """The outputs of a call by name, with what their gradients need, if they need any.
 
-    parameters are in the order of shapes; packed: a copy of their weights, as long as
-    they lie where they lay.
+    packed: a copy of the parameters' weights, as long as they lie where they lay.
     """
-    names = request.form.names
-    arrays = [as_tensor(array, name) for name, array in zip(names, request.arrays)]
+    form, given, numbers = request
+    arrays = tuple(map(as_tensor, given, form.names))
     tensors = (*arrays, *parameters)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         bare = request._replace(arrays=())
-        results = _Run.apply(bare, shapes, asked, *tensors)
+        results = _Run.apply(bare, places.shapes, asked, *tensors)
         return dict(zip(("output", *asked), results))
-    held, where = held_of(parameters, shapes)
+    held, where = places.find(parameters)
     if packed is not None and packed.parameters != where:
         packed = None
-    bare = request._replace(arrays=tuple(arrays))
-    results, _ = forward(bare, where, asked, packed=packed)
+    results, _ = forward(
+        LayerRequest(form, arrays, numbers), where, asked, packed=packed
+    )
     del held
     return results
 

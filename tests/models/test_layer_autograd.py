@@ -34,13 +34,13 @@ def stack():
 def states(monkeypatch):
     """Whether each forward call kept a state."""
     seen = []
-    real = _layer_call._Arguments.put_state
+    real = _layer_call._put_state
 
-    def put_state(self, state):
+    def put_state(frame, state):
         seen.append(True)
-        return real(self, state)
+        return real(frame, state)
 
-    monkeypatch.setattr(_layer_call._Arguments, "put_state", put_state)
+    monkeypatch.setattr(_layer_call, "_put_state", put_state)
     return seen
 
 
@@ -63,7 +63,7 @@ def test_packed_weights_until_a_parameter_is_written(layer):
         expected = layer(x, x, x)[0]
         layer.pack_weights()
         torch.testing.assert_close(layer(x, x, x)[0], expected)
-        if layer._packed.memory[1] == 0:
+        if layer._packed.packed.memory[1] == 0:
             pytest.skip("kernels that have no use for packed weights")
         layer.in_proj_weight.numpy()[...] = np.nan  # which torch does not see
         unseen = layer(x, x, x)[0]
@@ -82,6 +82,40 @@ def test_packed_weights_until_a_parameter_is_written(layer):
         layer.pack_weights(False)
         layer.in_proj_weight.fill_(np.nan)
         assert layer(x, x, x)[0].isnan().all()
+
+
+class _Twice(torch.nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+def test_parameters_are_where_they_are_now(layer):
+    """Those that were moved, replaced, or are computed."""
+    x = torch.randn(N, L, E)
+    weight = layer.out_proj.weight.detach()
+
+    def results(weight):
+        fresh = copy.deepcopy(layer)
+        fresh.out_proj = torch.nn.Linear(E, E)
+        fresh.out_proj.weight, fresh.out_proj.bias = (
+            torch.nn.Parameter(weight.clone()),
+            layer.out_proj.bias,
+        )
+        return layer(x, x, x)[0], fresh(x, x, x)[0]
+
+    with torch.no_grad():
+        before = layer.pack_weights()(x, x, x)[0]
+        layer.out_proj.weight.data = weight.t()
+        torch.testing.assert_close(*results(weight.t()))
+        layer.out_proj.weight.data = weight.clone()
+        torch.testing.assert_close(layer(x, x, x)[0], before)
+        layer.out_proj = torch.nn.Linear(E, E)
+        torch.testing.assert_close(*results(layer.out_proj.weight))
+        plain = layer.out_proj.weight.clone()
+        torch.nn.utils.parametrize.register_parametrization(
+            layer.out_proj, "weight", _Twice()
+        )
+        torch.testing.assert_close(*results(2 * plain))
 
 
 def test_packed_weights_of_inference_tensors():
