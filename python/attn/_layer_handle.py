@@ -56,6 +56,21 @@ class Packed:
         return type(None), ()
 
 
+class _Told:
+    """What the library is told of a parameter: the name, and a tensor."""
+
+    __slots__ = ("name", "reference", "strides", "tensor")
+
+    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+        self.name = name.encode()
+        self.strides = contiguous(shape)
+        self.tensor = Tensor()
+        self.tensor.dtype, self.tensor.rank = F32, len(shape)
+        self.tensor.shape[: len(shape)] = list(shape)
+        self.tensor.stride[: len(shape)] = list(self.strides)
+        self.reference: Any = ctypes.byref(self.tensor)
+
+
 class Handle:
     """An ``attn_layer``, and which parameters it has."""
 
@@ -89,10 +104,7 @@ class Handle:
         owned(self, lib.attn_layer_destroy, self.handle)
         check(lib.attn_layer_set_reproducible(self.handle, kind.reproducible))
         self.shapes: dict[str, tuple[int, ...]] = dict(self._list())
-        self._tensors = {
-            name: _tensor_of(shape, contiguous(shape))
-            for name, shape in self.shapes.items()
-        }
+        self._told = {name: _Told(name, shape) for name, shape in self.shapes.items()}
         self._given: dict[str, Parameter] = {}
         self._all: Parameters | None = None
         self._packed = 0  # the number of what it was given
@@ -113,10 +125,11 @@ class Handle:
         number = packed.number if packed is not None else 0
         if parameters == self._all and number == self._packed:
             return
+        given, setter = self._given, lib.attn_layer_set_parameter
         for parameter in parameters:
-            if self._given.get(parameter.name) != parameter:
-                self._set(lib.attn_layer_set_parameter, parameter)
-                self._given[parameter.name] = parameter
+            if given.get(parameter.name) != parameter:
+                self._set(setter, parameter)
+                given[parameter.name] = parameter
         self._all = parameters
         where, size = packed.memory if packed is not None else (None, 0)
         check(lib.attn_layer_set_packed(self.handle, where, size))
@@ -143,10 +156,14 @@ class Handle:
 
     def _set(self, setter: ctypes._NamedFuncPointer, parameter: Parameter) -> None:
         name, address, strides = parameter
-        tensor = self._tensors[name]
-        tensor.data = address
-        tensor.stride[: len(strides)] = list(strides)
-        check(setter(self.handle, name.encode(), ctypes.byref(tensor)))
+        told = self._told[name]
+        told.tensor.data = address
+        if strides != told.strides:
+            told.tensor.stride[: len(strides)] = list(strides)
+            told.strides = strides
+        status = setter(self.handle, told.name, told.reference)
+        if status:
+            check(status)
 
 
 def _multihead_options(options: Multihead) -> ctypes._Pointer[MultiheadOptions]:
@@ -174,11 +191,3 @@ def _description(facts: Facts | None) -> Iterator[ctypes.c_void_p | None]:
         yield desc
     finally:
         lib.attn_desc_destroy(desc)
-
-
-def _tensor_of(shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
-    tensor = Tensor()
-    tensor.dtype, tensor.rank = F32, len(shape)
-    tensor.shape[: len(shape)] = list(shape)
-    tensor.stride[: len(strides)] = list(strides)
-    return tensor
