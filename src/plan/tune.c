@@ -282,27 +282,50 @@ static void note_rate(struct probe *probe) {
     tuned->megaflops = rate < 1e9 ? (int32_t)rate : 1000000000;
 }
 
-static attn_status measure(struct probe *probe, double seconds) {
-    const double start = now();
-    TRY(take_defaults(probe, &probe->choice[0].tuned));
+/*
+ * The choice to beat; true if the problem fills a tile. One that does not tells nothing
+ * of tiles: its times would differ by chance, and longer problems of these dims would
+ * get the winner. It keeps what was found before.
+ */
+static attn_status start(struct probe *probe, const struct tuning *before,
+                         bool *tiles) {
+    struct tuned *tuned = &probe->choice[0].tuned;
+    TRY(take_defaults(probe, tuned));
     probe->count = 1;
+    *tiles = probe->bounds.q_length >= tuned->tile_q &&
+             probe->bounds.kv_length >= tuned->tile_k;
+    const struct tuned *found =
+        attn_tuning_find(before, tuned->key_dim, tuned->value_dim, tuned->group);
+    if (!*tiles && found != NULL) {
+        *tuned = *found;
+    }
+    return ATTN_OK;
+}
+
+static attn_status measure(struct probe *probe, const struct tuning *before,
+                           double seconds) {
+    const double begin = now();
+    bool tiles;
+    TRY(start(probe, before, &tiles));
     TRY(fit(probe, seconds));
     const bool automatic = probe->desc.engine == ATTN_ENGINE_AUTO;
     const bool few = probe->bounds.q_length <= TUNED_FEW;
     if (probe->bounds.q_length > probe->choice[0].tuned.few_rows) {
-        add_tiles(probe);
-        TRY(compare(probe, start + 0.6 * seconds));
-        add_own(probe);
-        add_turned(probe);
-        TRY(compare(probe, start + 0.75 * seconds));
+        if (tiles) {
+            add_tiles(probe);
+            TRY(compare(probe, begin + 0.6 * seconds));
+            add_own(probe);
+            add_turned(probe);
+            TRY(compare(probe, begin + 0.75 * seconds));
+        }
         if (automatic && probe->bounds.kv_length <= TUNED_DENSE) {
             add_dense(probe);
-            TRY(compare(probe, start + (few ? 0.85 : 1.0) * seconds));
+            TRY(compare(probe, begin + (few ? 0.85 : 1.0) * seconds));
         }
     }
     if (automatic && few) {
         add_few(probe);
-        TRY(compare(probe, start + seconds));
+        TRY(compare(probe, begin + seconds));
     }
     note_rate(probe);
     return ATTN_OK;
@@ -337,7 +360,7 @@ attn_status attn_plan_tune(struct attn_context *context, const struct attn_desc 
     open_probe(&probe, context, &plan.problem, desc->engine, bounds);
     attn_status status = ATTN_OK;
     if (probe.bounds.q_length > 0 && probe.bounds.kv_length > 0) {
-        status = measure(&probe, 1e-3 * milliseconds);
+        status = measure(&probe, context->tuning, 1e-3 * milliseconds);
         close_data(&probe);
         if (status == ATTN_OK) {
             status = attn_tuning_put(context, &probe.choice[0].tuned);

@@ -144,6 +144,18 @@ static void plans_take_the_numbers(void **state) {
     assert_non_null(strstr(text, "products: by kernels of our own"));
 }
 
+/* Problems shorter than a tile, whose times say nothing of it. */
+static void short_problems_leave_tiles_alone(void **state) {
+    (void)state;
+    assert_int_equal(
+        attn_context_tuning_import(
+            context, with_lines("entry 16 16 1 32 48 16 16 90 5 0 0 1 1 1\nend\n")),
+        ATTN_OK);
+    assert_int_equal(tune(context, "h2 q20 k30 d16", 5), ATTN_OK);
+    assert_non_null(strstr(exported(), "\nentry 16 16 1 32 48 16 16 "));
+    assert_non_null(strstr(exported(), " 0 0 20 30 "));
+}
+
 /* What was found is for the policy, kernels and allocator that the context has. */
 static void a_tuned_context_stays_as_it_is(void **state) {
     (void)state;
@@ -415,6 +427,8 @@ int main(void) {
                                         close_context),
         cmocka_unit_test_setup_teardown(exports_come_back, open_context, close_context),
         cmocka_unit_test_setup_teardown(a_tuned_context_stays_as_it_is, open_context,
+                                        close_context),
+        cmocka_unit_test_setup_teardown(short_problems_leave_tiles_alone, open_context,
                                         close_context),
         cmocka_unit_test_setup_teardown(plans_take_the_numbers, open_context,
                                         close_context),
