@@ -1,7 +1,7 @@
 /*
  * Processor features. The compiler's own run-time check covers what the system
  * must save on a context switch too. ATTN_ISA is an upper limit: it is read here and
- * nowhere else, once.
+ * nowhere else, for that once.
  */
 #ifdef __linux__
 #define _GNU_SOURCE /* sched_getaffinity */
@@ -55,8 +55,7 @@ static bool cpu_has(int32_t isa) {
 }
 
 /* The limit from the environment; a value that is no name limits nothing. */
-static int32_t read_limit(void) {
-    const char *text = getenv("ATTN_ISA");
+static int32_t read_limit(const char *text) {
     for (int32_t isa = ATTN_ISA_SCALAR; text != NULL && isa < (int32_t)COUNT_OF(names);
          isa++) {
         if (strcmp(text, names[isa]) == 0) {
@@ -66,11 +65,16 @@ static int32_t read_limit(void) {
     return (int32_t)COUNT_OF(names);
 }
 
+const char *attn_cpu_isa_misspelt(void) {
+    const char *text = getenv("ATTN_ISA");
+    return read_limit(text) == (int32_t)COUNT_OF(names) ? text : NULL;
+}
+
 static int32_t isa_limit(void) {
     static atomic_int limit; /* 0: not read yet; two threads may read the same */
     int32_t known = atomic_load(&limit);
     if (known == 0) {
-        known = read_limit();
+        known = read_limit(getenv("ATTN_ISA"));
         atomic_store(&limit, known);
     }
     return known;

@@ -10,6 +10,10 @@
 /* True if the processor, the system and ATTN_ISA allow a kernel set. */
 bool attn_cpu_allows(int32_t isa);
 
+/* ATTN_ISA, if it is set to what is no name of a kernel set and so limits nothing; else
+ * NULL. */
+const char *attn_cpu_isa_misspelt(void);
+
 /* The name of a kernel set as in ATTN_ISA: "scalar", "avx2", ... */
 const char *attn_cpu_isa_name(int32_t isa);
 

@@ -105,7 +105,12 @@ size_t attn_context_write(const struct attn_context *context, char *buffer,
     struct text text = attn_text_start(buffer, size);
     attn_text_add(&text, "threads: %d%s\n", (int)context->threads,
                   context->parallel_for != NULL ? " of the application" : "");
-    attn_text_add(&text, "isa: %s\n", attn_cpu_isa_name(context->isa));
+    attn_text_add(&text, "isa: %s", attn_cpu_isa_name(context->isa));
+    const char *misspelt = attn_cpu_isa_misspelt();
+    if (misspelt != NULL) {
+        attn_text_add(&text, " (ATTN_ISA is \"%.20s\", which is none)", misspelt);
+    }
+    attn_text_add(&text, "\n");
     attn_text_add(&text, "blas: %s%s\n", blas->name,
                   !blas->one_at_a_time  ? ""
                   : blas->small_kernels ? ", one large call at a time"

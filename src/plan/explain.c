@@ -47,15 +47,19 @@ static void explain_engine(struct text *text, const struct attn_plan *plan) {
     const int64_t small = attn_small_keys(&plan->tools);
     if (small > 0) {
         attn_text_add(text,
-                      "engine: small for more queries and up to %lld keys, if no "
-                      "product needs cblas_sgemm: one kernel for all of a head\n",
+                      "engine: small beyond that, with up to %lld keys and products "
+                      "too small for cblas_sgemm: one kernel for all of a head\n",
                       (long long)min_i64(small, plan->bounds.kv_length));
     }
-    attn_text_add(text, "engine: dense for more queries and up to %lld keys\n", dense);
+    attn_text_add(text,
+                  "engine: dense beyond that, with up to %lld keys: one softmax over "
+                  "all of them\n",
+                  dense);
     if (only_dense) {
         refuse(text, "flash", "no sequence has more keys");
     } else {
-        attn_text_add(text, "engine: flash for more queries and more keys\n");
+        attn_text_add(text, "engine: flash beyond that: tiles of keys, one softmax "
+                            "that goes on from tile to tile\n");
     }
 }
 
@@ -104,8 +108,8 @@ static void explain_tuning(struct text *text, const struct attn_plan *plan) {
         attn_text_add(text, "tuned: no, tiles are the defaults for this BLAS\n");
         return;
     }
-    attn_text_add(text, "tuned: %d MFLOP/s with %d queries and %d keys, one thread\n",
-                  (int)tuned->megaflops, (int)tuned->q_length, (int)tuned->kv_length);
+    attn_text_add(text, "tuned: %.1f GFLOP/s with %d queries and %d keys, one thread\n",
+                  1e-3 * tuned->megaflops, (int)tuned->q_length, (int)tuned->kv_length);
     if (tuned->megaflops > 0) {
         const double flops =
             2.0 * (double)plan->bounds.batch * (double)problem->query_heads *
@@ -113,7 +117,7 @@ static void explain_tuning(struct text *text, const struct attn_plan *plan) {
             ((double)problem->key_dim + problem->value_dim);
         attn_text_add(text,
                       "expected: %.0f us on one thread for a call as large as the "
-                      "bounds, if nothing is masked\n",
+                      "bounds, at that rate\n",
                       flops / tuned->megaflops);
     }
 }
@@ -131,18 +135,19 @@ size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) 
                   (long long)plan->bounds.kv_length);
     explain_engine(&text, plan);
     explain_masks(&text, plan);
-    attn_text_add(&text, "tiles: %d queries x %d keys; blocks of %d queries\n",
-                  tools->recipe.tile_q, tools->recipe.tile_k, tools->block_rows);
+    attn_text_add(
+        &text, "tiles: %d queries x %d keys; blocks of %d queries share packed keys\n",
+        tools->recipe.tile_q, tools->recipe.tile_k, tools->block_rows);
     attn_text_add(&text, "keys: %s\n",
                   tools->recipe.turn_keys ? "transposed for their product"
                                           : "rows in their product, as they lie");
     explain_products(&text, &tools->recipe.cut);
     explain_tuning(&text, plan);
-    attn_text_add(&text, "splits: at least %d keys of a decoded sequence%s\n",
+    attn_text_add(&text, "splits: decoding cuts keys into pieces of %d or more%s\n",
                   tools->recipe.split_tiles * tools->recipe.tile_k,
                   plan->part_floats > 0 ? ", which threads may share" : "");
-    attn_text_add(&text, "workspace: %zu bytes, %zu a thread\n", plan->workspace,
-                  tools->layout.total);
+    attn_text_add(&text, "workspace: %zu bytes, %zu of them for each thread\n",
+                  plan->workspace, tools->layout.total);
     attn_text_add(&text, "backward: blocks of %d queries, workspace %zu bytes\n",
                   plan->backward.block_rows, plan->backward_workspace);
     const bool room = text.length < size;

@@ -39,10 +39,27 @@ static void the_limit_is_read_once(void **state) {
     need_scalar();
 }
 
+/* Such as a user may write, whose kernels are not what was meant. */
+static void what_is_no_limit_is_said(void **state) {
+    (void)state;
+    char text[4096];
+    attn_context *context = NULL;
+    assert_int_equal(attn_context_create(&context), ATTN_OK);
+    assert_int_equal(setenv("ATTN_ISA", "AVX2", 1), 0);
+    attn_context_explain(context, text, sizeof text);
+    assert_non_null(
+        strstr(text, "isa: scalar (ATTN_ISA is \"AVX2\", which is none)\n"));
+    assert_int_equal(setenv("ATTN_ISA", "avx2", 1), 0);
+    attn_context_explain(context, text, sizeof text);
+    assert_non_null(strstr(text, "isa: scalar\n"));
+    attn_context_destroy(context);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_limit_holds),
         cmocka_unit_test(the_limit_is_read_once),
+        cmocka_unit_test(what_is_no_limit_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
