@@ -119,7 +119,7 @@ ATTN_API attn_status attn_multihead_options_init(attn_multihead_options *options
 /**
  * A multi-head layer. desc says what else the attention has: masks, scale, bias,
  * dropout and so on; its heads and dims are the layer's, and may be left unset. NULL: a
- * plain one. bounds are those of a plan: without a key, kv_length is q_length. With
+ * plain one. bounds are those of a plan; kv_length also where keys are made of input. With
  * key_value_bias or zero_attention the keys that are added count in no mask, length,
  * position or bound, take part in the scale and the softcap, but not in other terms;
  * weights of a call have columns for them after the others (no other output has), and
@@ -251,8 +251,8 @@ ATTN_API attn_status attn_layer_set_gradient(attn_layer *layer, const char *name
  * context's threads, so that the bits of its output do not depend on the other
  * sequences of the batch, on padding or on the threads of BLAS; on its place in memory
  * modulo 64 bytes attention may still depend. It takes about as long where sequences
- * have a hundred tokens and more, and several times as long for a few tokens. Gradients
- * of parameters are sums over all rows, and are left to BLAS. 0: off, the default.
+ * have a hundred tokens and more or weights are packed, and several times as long for
+ * one token or two. Gradients of parameters are sums over all rows, and are left to BLAS. 0: off, the default.
  * Since 0.1.
  */
 ATTN_API attn_status attn_layer_set_reproducible(attn_layer *layer,
@@ -279,7 +279,7 @@ typedef struct attn_layer_args {
 
     /*
      * Inputs that the descriptors announce, and outputs of the attention: query, key,
-     * value, out, workspace and should_stop must be NULL, the rest is as in
+     * value, out, workspace, should_stop and profile must be NULL, the rest is as in
      * attn_plan_forward(). NULL where there is nothing to say. In a stack each tensor
      * serves all blocks, and there are no outputs but those below. Dropout of block l
      * has the seed dropout_seed + l, here and in cross_attention: leave N between the

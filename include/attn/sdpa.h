@@ -33,8 +33,9 @@
  *     k_ranks[b,j] <= or < q_ranks[b,i]      with ranks
  *     bias[b,h,i,j] is not -infinity         with a bias
  *
- * For none of it does libattn allocate memory of query length times key length, and
- * causal, window, lengths, documents and block masks cost only what they keep.
+ * For none of it does libattn allocate memory of query length times key length. With
+ * causal, window, lengths, documents and block masks, tiles of some 64 queries by 128
+ * keys that keep nothing cost nothing; one that keeps a pair costs as much as a full one.
  *
  * What holds for every call:
  *   - A query with nothing to attend to (a fully masked row) gives out 0, weights 0,
