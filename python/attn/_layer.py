@@ -44,9 +44,9 @@ class Layer(Parametric):
         self.training = True
 
     def train(self, mode: bool = True) -> Any:
-        """Sets training; returns the layer."""
+        """Sets training, which drops packed weights; returns the layer."""
         self.training = bool(mode)
-        return self
+        return self.pack_weights(False) if self.training else self
 
     def eval(self) -> Any:
         """train(False)."""
@@ -56,8 +56,9 @@ class Layer(Parametric):
         """Keeps a copy of the weights for products; returns the layer.
 
         For parameters that do not change any more: calls outside training read the
-        copy, which spares them the packing. After writing to parameters call it again.
-        load_state_dict() drops the copy, and so does packed=False.
+        copy, which spares them the packing. After writing to parameters call it again:
+        until then outputs come from old weights and new biases. train(),
+        load_state_dict() and packed=False drop the copy.
         """
         held = self._held
         copy = pack(self._kind, held.where) if packed else None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +26,30 @@ class _Held(NamedTuple):
     arrays: dict[str, Any]
     where: Parameters
     packed: Packed | None = None
+
+
+class Arrays(Mapping[str, Any]):
+    """Arrays by name, which may be written to but have no others put in their place."""
+
+    def __init__(self, arrays: dict[str, Any]) -> None:
+        self._arrays = arrays
+
+    def __getitem__(self, name: str) -> Any:
+        return self._arrays[name]
+
+    def __setitem__(self, name: str, array: Any) -> None:
+        """For ``arrays[name] -= step``, which has written to the array already."""
+        if array is not self._arrays[name]:
+            raise TypeError(
+                f"{name} cannot be replaced by another array: write to it, as in"
+                " arrays[name][...] = values, or call load_state_dict()"
+            )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
 
 
 class Parametric:
@@ -63,7 +86,7 @@ class Parametric:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """The parameters by name."""
-        return MappingProxyType(self._held.arrays)
+        return Arrays(self._held.arrays)
 
     @property
     def grads(self) -> Mapping[str, Any]:
@@ -74,7 +97,7 @@ class Parametric:
                     name: np.zeros(shape, np.float32)
                     for name, shape in self._shapes.items()
                 }
-        return MappingProxyType(self._grads)
+        return Arrays(self._grads)
 
     def zero_grad(self) -> None:
         """Sets all gradients of parameters to 0."""

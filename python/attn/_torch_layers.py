@@ -63,8 +63,12 @@ class _Layer(torch.nn.Module):
         """Keeps a copy of the weights for products; returns the layer.
 
         Calls without gradients read the copy, which spares them the packing, until a
-        parameter is moved, replaced or written to by torch; call it again then. What
-        others write, through numpy say, goes unseen. packed=False drops the copy.
+        parameter is moved, replaced or written to as itself, as optimisers and
+        load_state_dict() do; call it again then. What goes past torch's count of writes
+        is not noticed, and outputs then come from old weights and new biases: writes to
+        parameter.data, to memory shared with numpy or with the flat tensor that
+        vector_to_parameters() was given, and to parameters made in inference mode.
+        packed=False drops the copy.
         """
         self._packed = None
         if packed:

@@ -69,10 +69,13 @@ def test_calls_read_the_copy_until_it_is_dropped(packed, normal):
     assert np.isnan(call(packed, x)).any()
 
 
-def test_training_reads_the_parameters(packed, normal):
+def test_training_reads_the_parameters_and_drops_the_copy(packed, normal):
     x = normal(2, 3, E)
-    assert np.isnan(call(packed.train(), x)).any()
+    packed.training = True
+    assert np.isnan(call(packed, x)).any()
     assert np.isfinite(call(packed.eval(), x)).all()
+    assert np.isnan(call(packed.train(), x)).any()
+    assert np.isnan(call(packed.eval(), x)).any()
 
 
 @pytest.mark.parametrize(

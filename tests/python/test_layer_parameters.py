@@ -90,6 +90,26 @@ def test_a_seed_decides_first_values():
     assert not np.array_equal(three, four)
 
 
+def test_a_step_of_training(normal):
+    """As one would write it; other arrays cannot be put in by assignment."""
+    layer = attn.MultiheadAttention(E, H, seed=1)
+    x = normal(3, 2, E)
+    before = {name: array.copy() for name, array in layer.parameters.items()}
+    arrays = dict(layer.parameters)
+    layer.backward(layer(x, x, x)[0])
+    for name in layer.parameters:
+        layer.parameters[name] -= 0.1 * layer.grads[name]
+        layer.grads[name] *= 0
+    for name, array in layer.parameters.items():
+        assert array is arrays[name]
+        assert not layer.grads[name].any()
+        assert not np.array_equal(array, before[name])
+    with pytest.raises(TypeError, match="load_state_dict"):
+        layer.parameters["in_proj_bias"] = before["in_proj_bias"]
+    with pytest.raises(KeyError):
+        layer.grads["other"] = x
+
+
 def test_values_of_a_state_dict_are_used_where_they_are(normal):
     layer = attn.MultiheadAttention(E, H, seed=1).eval()
     big = normal(30, 20)
