@@ -44,6 +44,7 @@ sizes b batch, h heads (/ kv heads), q and k lengths, d dim, then what masks, an
                 each of them, if that is faster
   skewed        lengths not in even steps: each the same factor longer than the next
   layer         a multi-head layer of heads times dim features, with its projections
+  constant      its parameters never change, so that libattn too may pack them once
 Without problems and --cases: the cases of prefill, causal and train.
 
 Examples:
