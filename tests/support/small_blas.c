@@ -1,7 +1,8 @@
 /*
  * A BLAS that says it has kernels for small matrices, whatever the processor: a program
  * that is linked with this file is that BLAS itself, so that libattn goes the ways that
- * it goes there. Products are made by the BLAS that stands behind.
+ * it goes there. Products are made by the BLAS that stands behind, one at a time: it
+ * may not be safe for more.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -46,7 +47,10 @@ void cblas_sgemm(int layout, int transpose_a, int transpose_b, int m, int n, int
                  float alpha, const float *a, int lda, const float *b, int ldb,
                  float beta, float *c, int ldc) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static pthread_mutex_t one_caller = PTHREAD_MUTEX_INITIALIZER;
     pthread_once(&once, find);
+    pthread_mutex_lock(&one_caller);
     behind.call(layout, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta,
                 c, ldc);
+    pthread_mutex_unlock(&one_caller);
 }
