@@ -62,7 +62,10 @@ class Layer(Parametric):
         """
         held = self._held
         copy = pack(self._kind, held.where) if packed else None
-        self._held = held._replace(packed=copy)
+        if (
+            self._held is held
+        ):  # load_state_dict() in another thread would have dropped it
+            self._held = held._replace(packed=copy)
         return self
 
     def __call__(self, *args: Any, **options: Any) -> Any:

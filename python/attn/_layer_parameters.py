@@ -114,7 +114,7 @@ def as_parameter(value: Any, name: str, shape: tuple[int, ...]) -> Any:
     if dtype == "bfloat16" and hasattr(array, "float"):  # unknown to numpy
         array = array.float()
     array = as_numpy(array)
-    if there.dtype == "float32" and suits(there):
+    if there.dtype == "float32" and suits(there, name):
         return array
     return np.ascontiguousarray(array, np.float32)
 
@@ -129,10 +129,14 @@ def locate(arrays: Mapping[str, Any]) -> Parameters:
     )
 
 
-def suits(array: View) -> bool:
-    """Whether rows lie apart and their elements side by side, or the transpose's do."""
+def suits(array: View, name: str) -> bool:
+    """Whether rows lie apart and their elements side by side, or a transpose's do.
+
+    Only weights of two dimensions may be transposed.
+    """
     _, shape, strides = array
-    if len(shape) == 2 and strides[0] == 1 and min(shape) > 1:
+    weight = len(shape) == 2 and name.endswith("weight")
+    if weight and strides[0] == 1 and min(shape) > 1:
         shape, strides = shape[::-1], strides[::-1]
     if shape[-1] > 1 and strides[-1] != 1:
         return False

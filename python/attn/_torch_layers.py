@@ -29,10 +29,14 @@ from ._torch_tools import as_tensor, draw_seed
 
 
 class _PackedOf(NamedTuple):
-    """Packed weights, and the parameters that they are a copy of, as they were."""
+    """Packed weights, and the parameters that they are a copy of, as they were.
+
+    Their memory is held on to, lest other values come to lie there.
+    """
 
     packed: Packed
     parameters: list[torch.Tensor]
+    held: list[Any]
     versions: list[int]
 
     def __reduce__(self) -> Any:
@@ -62,22 +66,30 @@ class _Layer(torch.nn.Module):
     def pack_weights(self, packed: bool = True) -> Any:
         """Keeps a copy of the weights for products; returns the layer.
 
-        Calls without gradients read the copy, which spares them the packing, until a
-        parameter is moved, replaced or written to as itself, as optimisers and
-        load_state_dict() do; call it again then. What goes past torch's count of writes
-        is not noticed, and outputs then come from old weights and new biases: writes to
-        parameter.data, to memory shared with numpy or with the flat tensor that
-        vector_to_parameters() was given, and to parameters made in inference mode.
-        packed=False drops the copy.
+        Calls without gradients read the copy, which spares them the packing, until
+        train(), or until a parameter is moved, replaced or written to as itself, as
+        load_state_dict() does; call it again then. Outside training, writes past
+        torch's count of them are not noticed, and outputs then come from old weights
+        and new biases: those of fused optimisers, to parameter.data, to memory shared
+        with numpy or with the flat tensor that vector_to_parameters() was given, and to
+        parameters made in inference mode. packed=False drops the copy.
         """
         self._packed = None
         if packed:
             parameters = self._parameters_now()
             held, where = self._places.find(parameters)
+            packs = pack(self._kind, where)
+            # other tensors of the same memory: a parameter may be given other memory
+            held = [x.detach() if isinstance(x, torch.Tensor) else x for x in held]
             versions = list(map(_version, parameters))
-            self._packed = _PackedOf(pack(self._kind, where), parameters, versions)
-            del held
+            self._packed = _PackedOf(packs, parameters, held, versions)
         return self
+
+    def train(self, mode: bool = True) -> Any:
+        """As in torch; training drops packed weights."""
+        if mode:
+            self._packed = None
+        return super().train(mode)
 
     def _parameters_now(self) -> list[torch.Tensor]:
         """The parameters, in the order of shapes."""
@@ -90,7 +102,7 @@ class _Layer(torch.nn.Module):
         """The packed weights, if these parameters are what was packed."""
         if self._packed is None:
             return None
-        packed, known, versions = self._packed
+        packed, known, _, versions = self._packed
         if all(map(operator.is_, parameters, known)) and versions == list(
             map(_version, parameters)
         ):

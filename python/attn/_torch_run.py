@@ -35,7 +35,7 @@ class Places:
         facts, where = self._last
         now = [
             (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-            if tensor.is_cpu and tensor.layout is torch.strided
+            if _is_plain(tensor)
             else None
             for tensor in parameters
         ]
@@ -124,7 +124,7 @@ class _Run(torch.autograd.Function):
         needed = ctx.needs_input_grad[3:]
         wanted = tuple(name for name, need in zip(names, needed) if need)
         of_parameters = {
-            name: torch.zeros(shape)
+            name: torch.zeros(shape, dtype=torch.float32)
             for (name, shape), need in zip(ctx.shapes.items(), needed[count:])
             if need
         }
@@ -152,14 +152,20 @@ def held_of(
     held: list[Any] = []
     where = []
     for (name, shape), tensor in zip(shapes.items(), parameters):
-        plain = tensor.is_cpu and tensor.layout is torch.strided
-        if plain and _usable(name, shape, tensor.dtype, tensor.shape, tensor.stride()):
+        if _is_plain(tensor) and _usable(
+            name, shape, tensor.dtype, tensor.shape, tensor.stride()
+        ):
             held.append(tensor)
             where.append(Parameter(name, tensor.data_ptr(), tensor.stride()))
         else:
             held.append(as_parameter(tensor, name, shape))
             where += locate({name: held[-1]})
     return held, tuple(where)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether it is elements in memory, and nothing that stands for them."""
+    return tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_neg()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -173,4 +179,4 @@ def _usable(
     """Whether the library can use a tensor as it lies; an error for other types."""
     there = view((dtype, has_shape, strides))
     check_float32(name, there)
-    return there.shape == shape and suits(there)
+    return there.shape == shape and suits(there, name)

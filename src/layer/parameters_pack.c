@@ -14,11 +14,8 @@
 struct head {
     char mark[16];
     int64_t columns, bytes;
+    uint64_t forms; /* a number that other forms of weights hardly have */
 };
-
-static struct head head_of(int columns, int64_t bytes) {
-    return (struct head){"attn packed 1", columns, bytes};
-}
 
 enum { LINE_FLOATS = MEM_ALIGNMENT / sizeof(float) };
 
@@ -32,6 +29,21 @@ static struct form form_of(const struct parameter *parameter) {
     const int64_t *shape = parameter->shape;
     const int row = parameter->rank - 2;
     return (struct form){row > 0 ? shape[0] : 1, (int)shape[row], (int)shape[row + 1]};
+}
+
+static struct head head_of(const struct parameters *parameters, int columns,
+                           int64_t bytes) {
+    struct head head = {"attn packed 1", columns, bytes, 1469598103934665603u};
+    for (int64_t i = 0; i < parameters->count; i++) {
+        if (parameters->list[i].is_weight) {
+            const struct form form = form_of(&parameters->list[i]);
+            const int64_t numbers[] = {form.matrices, form.outputs, form.inputs};
+            for (size_t n = 0; n < COUNT_OF(numbers); n++) {
+                head.forms = (head.forms ^ (uint64_t)numbers[n]) * 1099511628211u;
+            }
+        }
+    }
+    return head;
 }
 
 /* Floats of a packed matrix. */
@@ -95,7 +107,7 @@ attn_status attn_parameters_pack(const struct parameters *parameters,
     const struct extent written = {"the memory for packed weights", begin,
                                    begin + (uintptr_t)needed};
     TRY(attn_parameters_apart(parameters, &written));
-    const struct head head = head_of(columns, needed);
+    const struct head head = head_of(parameters, columns, needed);
     memset(memory, 0, (size_t)needed); /* also what lies between matrices */
     memcpy(memory, &head, sizeof head);
     float *to = (float *)memory + LINE_FLOATS;
@@ -131,11 +143,11 @@ attn_status attn_parameters_set_packed(struct parameters *parameters,
         return ATTN_OK;
     }
     if (memory != NULL) {
-        const struct head head = head_of(columns, needed);
+        const struct head head = head_of(parameters, columns, needed);
         TRY(check_memory(memory, size, needed));
         REQUIRE(memcmp(memory, &head, sizeof head) == 0, ATTN_ERR_INVALID,
-                "the memory does not hold %lld bytes of weights in blocks of %d "
-                "columns, as attn_layer_pack() writes for this layer",
+                "the memory does not hold %lld bytes of weights of these shapes in "
+                "blocks of %d columns, as attn_layer_pack() writes for this layer",
                 (long long)needed, columns);
     }
     const float *from = memory != NULL ? (const float *)memory + LINE_FLOATS : NULL;

@@ -132,7 +132,7 @@ static void refusals(void **state) {
         char *copy = aligned_alloc(64, (size_t)size);
         assert_non_null(copy);
         memcpy(copy, memory, (size_t)size);
-        for (int at = 0; at < 32; at++) {
+        for (int at = 0; at < 40; at++) {
             copy[at] ^= 1;
             expect_refusal(attn_layer_set_packed(layer, copy, size), ATTN_ERR_INVALID,
                            "does not hold|attn_layer_pack");
@@ -188,6 +188,52 @@ static void packing_refusals(void **state) {
     free(memory);
 }
 
+/* Weights of as many bytes, but of other shapes. */
+static void weights_of_another_layer(void **state) {
+    (void)state;
+    attn_context *context = NULL;
+    attn_layer *layer[2];
+    attn_multihead_options options;
+    const attn_bounds bounds = {sizeof bounds, 1, 4, 4};
+    assert_int_equal(attn_context_create(&context), ATTN_OK);
+    assert_int_equal(attn_multihead_options_init(&options, sizeof options), ATTN_OK);
+    options.embed_dim = 32;
+    options.heads = 2;
+    options.separate = 1;
+    for (int i = 0; i < 2; i++) {
+        options.key_embed_dim = i == 0 ? 16 : 48;
+        options.value_embed_dim = i == 0 ? 48 : 16;
+        assert_int_equal(
+            attn_layer_create_multihead(&layer[i], context, &options, NULL, &bounds),
+            ATTN_OK);
+    }
+    const int64_t size = (int64_t)attn_layer_packed_size(layer[0]);
+    assert_int_equal(attn_layer_packed_size(layer[1]), size);
+    if (size > 0) {
+        static const char *const names[] = {"q_proj_weight", "k_proj_weight",
+                                            "v_proj_weight", "out_proj.weight"};
+        static const int64_t inputs[] = {32, 16, 48, 32};
+        static float values[32 * 48];
+        char *memory = aligned_alloc(64, (size_t)size);
+        assert_non_null(memory);
+        for (int p = 0; p < 4; p++) {
+            attn_tensor tensor;
+            attn_tensor_init(&tensor, ATTN_F32, 2, (int64_t[]){32, inputs[p]}, values);
+            assert_int_equal(attn_layer_set_parameter(layer[0], names[p], &tensor),
+                             ATTN_OK);
+        }
+        assert_int_equal(attn_layer_pack(layer[0], memory, size), ATTN_OK);
+        assert_int_equal(attn_layer_set_packed(layer[0], memory, size), ATTN_OK);
+        expect_refusal(attn_layer_set_packed(layer[1], memory, size), ATTN_ERR_INVALID,
+                       "these shapes");
+        assert_int_equal(attn_layer_set_packed(layer[0], NULL, 0), ATTN_OK);
+        free(memory);
+    }
+    attn_layer_destroy(layer[0]);
+    attn_layer_destroy(layer[1]);
+    attn_context_destroy(context);
+}
+
 int main(void) {
     const int skipped = run_skip_isa();
     if (skipped != 0) {
@@ -198,6 +244,7 @@ int main(void) {
         cmocka_unit_test(layers_share_them),
         cmocka_unit_test(refusals),
         cmocka_unit_test(packing_refusals),
+        cmocka_unit_test(weights_of_another_layer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,6 +84,53 @@ def test_packed_weights_until_a_parameter_is_written(layer):
         assert layer(x, x, x)[0].isnan().all()
 
 
+def test_packed_weights_until_training_or_other_memory(layer):
+    """Also if the new memory lies where that of before lay, and was freed."""
+    x = torch.randn(N, L, E)
+    with torch.no_grad():
+        layer.pack_weights()
+        for _ in range(4):
+            for parameter in layer.parameters():
+                parameter.data = parameter.data * 1.5
+            expected = copy.deepcopy(layer)(x, x, x)[0]
+            torch.testing.assert_close(layer(x, x, x)[0], expected)
+        layer.half().float()
+        expected = copy.deepcopy(layer)(x, x, x)[0]
+        torch.testing.assert_close(layer(x, x, x)[0], expected)
+        layer.pack_weights().train()
+        for parameter in layer.parameters():
+            parameter.data.mul_(1.5)  # as fused optimisers do, past torch's count
+        expected = copy.deepcopy(layer.eval())(x, x, x)[0]
+        torch.testing.assert_close(layer(x, x, x)[0], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_gradients_with_another_default_dtype(layer, dtype):
+    x = torch.randn(N, L, E)
+    layer(x, x, x)[0].square().sum().backward()
+    wanted = {name: one.grad for name, one in layer.named_parameters()}
+    layer.zero_grad()
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        layer(x, x, x)[0].square().sum().backward()
+    finally:
+        torch.set_default_dtype(before)
+    for name, parameter in layer.named_parameters():
+        torch.testing.assert_close(parameter.grad, wanted[name])
+
+
+def test_parameters_that_are_the_negative_of_their_memory(layer):
+    x = torch.randn(N, L, E)
+    weight = layer.in_proj_weight.detach()
+    with torch.no_grad():
+        negative = {"in_proj_weight": torch._neg_view(weight)}
+        found = torch.func.functional_call(layer, negative, (x, x, x))[0]
+        plain = {"in_proj_weight": -weight}
+        expected = torch.func.functional_call(layer, plain, (x, x, x))[0]
+        torch.testing.assert_close(found, expected)
+
+
 class _Twice(torch.nn.Module):
     def forward(self, weight):
         return 2 * weight

@@ -90,6 +90,20 @@ def test_a_seed_decides_first_values():
     assert not np.array_equal(three, four)
 
 
+def test_transposed_vectors_are_copied(normal):
+    """Of weights alone the library takes the transpose."""
+    layer = attn.MultiheadAttention(E, H, relative=True, seed=1).eval()
+    x, positions = normal(3, 1, E), (normal(6, E), 3)
+    expected = layer(x, x, x, positions=positions)[0]
+    state = {
+        name: np.asfortranarray(array) if array.ndim == 2 else array
+        for name, array in layer.state_dict().items()
+    }
+    layer.load_state_dict(state)
+    found = layer(x, x, x, positions=positions)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_a_step_of_training(normal):
     """As one would write it; other arrays cannot be put in by assignment."""
     layer = attn.MultiheadAttention(E, H, seed=1)
