@@ -100,9 +100,10 @@ class _Layer(torch.nn.Module):
 
     def _packed_now(self, parameters: list[torch.Tensor]) -> Packed | None:
         """The packed weights, if these parameters are what was packed."""
-        if self._packed is None:
+        last = self._packed  # which another thread may drop
+        if last is None:
             return None
-        packed, known, _, versions = self._packed
+        packed, known, _, versions = last
         if all(map(operator.is_, parameters, known)) and versions == list(
             map(_version, parameters)
         ):
