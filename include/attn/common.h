@@ -137,9 +137,9 @@ typedef struct attn_context attn_context;
  * when first needed, asleep when idle), memory from malloc, the best kernels
  * of this processor, ATTN_BLAS_SAFE.
  *
- * The environment variable ATTN_ISA (scalar, avx2, avx512, neon), read once, is an upper
- * limit on the kernels used. Another text limits nothing, which attn_context_explain()
- * says. ATTN_ERR_NO_MEMORY. Since 0.1.
+ * The environment variable ATTN_ISA (scalar, avx2, avx512, neon), read once, is an
+ * upper limit on the kernels used. Another text limits nothing, which
+ * attn_context_explain() says. ATTN_ERR_NO_MEMORY. Since 0.1.
  */
 ATTN_API attn_status attn_context_create(attn_context **context);
 

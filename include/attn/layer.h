@@ -119,12 +119,13 @@ ATTN_API attn_status attn_multihead_options_init(attn_multihead_options *options
 /**
  * A multi-head layer. desc says what else the attention has: masks, scale, bias,
  * dropout and so on; its heads and dims are the layer's, and may be left unset. NULL: a
- * plain one. bounds are those of a plan; kv_length also where keys are made of input. With
- * key_value_bias or zero_attention the keys that are added count in no mask, length,
- * position or bound, take part in the scale and the softcap, but not in other terms;
- * weights of a call have columns for them after the others (no other output has), and
- * there are no mean_weights, key_sums, lse, row_max and row_sum. Dropout counts them
- * from 0 again, with the seed ~dropout_seed. Rows beyond q_lengths attend them alone.
+ * plain one. bounds are those of a plan; kv_length also where keys are made of input.
+ * With key_value_bias or zero_attention the keys that are added count in no mask,
+ * length, position or bound, take part in the scale and the softcap, but not in other
+ * terms; weights of a call have columns for them after the others (no other output
+ * has), and there are no mean_weights, key_sums, lse, row_max and row_sum. Dropout
+ * counts them from 0 again, with the seed ~dropout_seed. Rows beyond q_lengths attend
+ * them alone.
  *
  * ATTN_ERR_INVALID, ATTN_ERR_UNSUPPORTED, ATTN_ERR_NO_MEMORY; *layer is NULL then.
  * Since 0.1.
@@ -252,8 +253,8 @@ ATTN_API attn_status attn_layer_set_gradient(attn_layer *layer, const char *name
  * sequences of the batch, on padding or on the threads of BLAS; on its place in memory
  * modulo 64 bytes attention may still depend. It takes about as long where sequences
  * have a hundred tokens and more or weights are packed, and several times as long for
- * one token or two. Gradients of parameters are sums over all rows, and are left to BLAS. 0: off, the default.
- * Since 0.1.
+ * one token or two. Gradients of parameters are sums over all rows, and are left to
+ * BLAS. 0: off, the default. Since 0.1.
  */
 ATTN_API attn_status attn_layer_set_reproducible(attn_layer *layer,
                                                  int32_t reproducible);

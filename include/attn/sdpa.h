@@ -35,7 +35,8 @@
  *
  * For none of it does libattn allocate memory of query length times key length. With
  * causal, window, lengths, documents and block masks, tiles of some 64 queries by 128
- * keys that keep nothing cost nothing; one that keeps a pair costs as much as a full one.
+ * keys that keep nothing cost nothing; one that keeps a pair costs as much as a full
+ * one.
  *
  * What holds for every call:
  *   - A query with nothing to attend to (a fully masked row) gives out 0, weights 0,

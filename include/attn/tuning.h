@@ -31,9 +31,9 @@ extern "C" {
  * tiles and sizes of products, those by BLAS or by kernels of our own, keys transposed
  * or as they lie, one softmax over all keys or several, decoding or products for few
  * queries. One takes the place of the default if it is at least 3 % faster; it takes
- * the place of what was found before for these dims. Lengths do not tell problems apart:
- * tune for the ones that take most of the time. One shorter than a tile decides nothing
- * about tiles and products, and leaves them as they were.
+ * the place of what was found before for these dims. Lengths do not tell problems
+ * apart: tune for the ones that take most of the time. One shorter than a tile decides
+ * nothing about tiles and products, and leaves them as they were.
  *
  * milliseconds is how long that may last, 1 to 60000; 0 stands for 200. Each choice is
  * tried at least once all the same. Memory comes from the context. ATTN_ERR_INVALID: an

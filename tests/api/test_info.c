@@ -109,7 +109,8 @@ static void plans_explain_themselves(void **state) {
         "h8/2 q1 k3000 d64", "h8/2 q300 k300 d64", "h8/2 q300 k3000 d64 mask sinks"};
     static const char *const engines[] = {
         "engine: flash", "engine: dense", "up to 4 queries",
-        "engine refused: flash (no sequence has more keys)", "engine: flash beyond that"};
+        "engine refused: flash (no sequence has more keys)",
+        "engine: flash beyond that"};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         struct test_call call;
         char text[4096], bytes[64];
