@@ -62,9 +62,8 @@ class Layer(Parametric):
         """
         held = self._held
         copy = pack(self._kind, held.where) if packed else None
-        if (
-            self._held is held
-        ):  # load_state_dict() in another thread would have dropped it
+        # load_state_dict() in another thread would have dropped it
+        if self._held is held:
             self._held = held._replace(packed=copy)
         return self
 

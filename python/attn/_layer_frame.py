@@ -115,7 +115,7 @@ class Ready:
         self.outputs = outputs
         self._form = form
         self._backward = backward
-        # Name, shape and type, None: those of the first array.
+        # Names, shapes and types; shape None: shape and type of the first array.
         self._results = [
             (
                 output.field,

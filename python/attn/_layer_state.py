@@ -84,12 +84,12 @@ class Parametric:
         self._start()
 
     @property
-    def parameters(self) -> Mapping[str, Any]:
+    def parameters(self) -> Arrays:
         """The parameters by name."""
         return Arrays(self._held.arrays)
 
     @property
-    def grads(self) -> Mapping[str, Any]:
+    def grads(self) -> Arrays:
         """The gradients of the parameters by name."""
         with self._lock:
             if not self._grads:
