@@ -43,6 +43,13 @@
 #define UNROLL_LOOP _Pragma("GCC unroll 16")
 #endif
 
+/* UNROLL_SOME - before a long loop of so few instructions that its end takes a part */
+#if defined(__clang__)
+#define UNROLL_SOME _Pragma("clang loop unroll_count(4)")
+#else
+#define UNROLL_SOME _Pragma("GCC unroll 4")
+#endif
+
 /* READ_LATER(p) - what is read through p below is not read above, where it would take a
  * register away from a loop */
 #define READ_LATER(p) __asm__("" : "+r"(p) : : "memory")

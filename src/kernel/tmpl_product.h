@@ -30,6 +30,7 @@ product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t
             sum[r][v] = vec_set(0.0f);
         }
     }
+    UNROLL_SOME
     for (int l = 0; l < k; l++) {
         vec x[BLOCK_VECS];
         const float *p = b + l * ldb;
