@@ -118,7 +118,8 @@ static void run_block_values(void) {
 }
 
 static void run_product(void) {
-    k->product(ROWS, ROWS, DIM, 1.0f, data.saved, DIM, 1, data.other, ROWS, false,
+    const float one = 1.0f;
+    k->product(ROWS, ROWS, DIM, &one, 0, data.saved, DIM, 1, data.other, ROWS, false,
                data.s, ROWS);
 }
 

@@ -16,24 +16,37 @@ bool attn_product_own_is_faster(const struct kernels *kernels) {
     return !attn_blas()->small_kernels && kernels->width >= WIDTH;
 }
 
-void attn_product_own(const struct kernels *kernels, int m, int n, int k, float alpha,
-                      const struct operand *a, struct factor b, bool accumulate,
-                      float *c, int64_t ldc) {
+/* c[r] = alpha[r step] (a b)[r], or c[r] += that. */
+static void own_product(const struct kernels *kernels, int m, int n, int k,
+                        const float *alpha, int step, const struct operand *a,
+                        struct factor b, bool accumulate, float *c, int64_t ldc) {
     const int64_t row_a = a->transposed ? 1 : a->ld,
                   column_a = a->transposed ? a->ld : 1;
     const int columns = b.columns > 0 ? b.columns : n;
     for (int j = 0; j < n; j += columns) {
-        kernels->product(m, (int)min_i64(columns, n - j), k, alpha, a->data, row_a,
-                         column_a, b.data + j / columns * b.step, b.ld, accumulate,
-                         c + j, ldc);
+        kernels->product(m, (int)min_i64(columns, n - j), k, alpha, step, a->data,
+                         row_a, column_a, b.data + j / columns * b.step, b.ld,
+                         accumulate, c + j, ldc);
     }
+}
+
+void attn_product_own(const struct kernels *kernels, int m, int n, int k, float alpha,
+                      const struct operand *a, struct factor b, bool accumulate,
+                      float *c, int64_t ldc) {
+    own_product(kernels, m, n, k, &alpha, 0, a, b, accumulate, c, ldc);
+}
+
+void attn_product_scaled(const struct kernels *kernels, int m, int n, int k,
+                         const float *factor, const struct operand *a, struct factor b,
+                         float *c, int64_t ldc) {
+    own_product(kernels, m, n, k, factor, 1, a, b, false, c, ldc);
 }
 
 static void product(const struct kernels *kernels, int m, int n, int k, float alpha,
                     struct operand a, const float *b, int64_t ldb, bool accumulate,
                     float *c, int64_t ldc) {
     if (alpha == 0.0f || product_is_small(m, n, k)) {
-        kernels->product(m, n, k, alpha, a.data, a.transposed ? 1 : a.ld,
+        kernels->product(m, n, k, &alpha, 0, a.data, a.transposed ? 1 : a.ld,
                          a.transposed ? a.ld : 1, b, ldb, accumulate, c, ldc);
     } else {
         attn_blas_product(m, n, k, alpha, a.data, (int)a.ld, a.transposed, b, (int)ldb,

@@ -75,4 +75,9 @@ void attn_product_own(const struct kernels *kernels, int m, int n, int k, float 
                       const struct operand *a, struct factor b, bool accumulate,
                       float *c, int64_t ldc);
 
+/* c[r] = factor[r] (a b)[r], likewise. */
+void attn_product_scaled(const struct kernels *kernels, int m, int n, int k,
+                         const float *factor, const struct operand *a, struct factor b,
+                         float *c, int64_t ldc);
+
 #endif

@@ -11,14 +11,22 @@
 #include <math.h>
 #include <string.h>
 
-void attn_softmax_start(struct softmax *softmax) {
+void attn_softmax_open(struct softmax *softmax) {
     softmax->begun = false;
     for (int r = 0; r < softmax->rows; r++) {
         softmax->maximum[r] = -INFINITY;
         softmax->sum[r] = 0.0f;
     }
+}
+
+void attn_softmax_clear(struct softmax *softmax) {
     memset(softmax->values, 0,
            (size_t)softmax->rows * (size_t)softmax->dim * sizeof *softmax->values);
+}
+
+void attn_softmax_start(struct softmax *softmax) {
+    attn_softmax_open(softmax);
+    attn_softmax_clear(softmax);
 }
 
 bool attn_softmax_weigh(struct softmax *softmax, const struct kernels *kernels,
@@ -147,6 +155,15 @@ void attn_softmax_expect(const struct softmax *softmax, const struct head *head,
             __builtin_prefetch(to + i, 1);
         }
     }
+}
+
+void attn_softmax_divide(struct softmax *softmax, const struct head *head,
+                         int64_t row) {
+    for (int r = 0; r < softmax->rows; r++) {
+        softmax->factor[r] = 1.0f;
+    }
+    divide(softmax->factor, softmax->sum, softmax->rows);
+    attn_softmax_write_rows(softmax, head, row);
 }
 
 void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,

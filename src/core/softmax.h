@@ -18,6 +18,13 @@ struct softmax {
     float *factor;  /* scratch of a step; 1 / sum after finish, 0 for an empty row */
 };
 
+/* Starts without a score; the sums of values are left as they are. */
+void attn_softmax_open(struct softmax *softmax);
+
+/* The sums of values are 0. */
+void attn_softmax_clear(struct softmax *softmax);
+
+/* Both. */
 void attn_softmax_start(struct softmax *softmax);
 
 /* Turns rows x n scores into weights relative to the new maximum. */
@@ -43,6 +50,12 @@ void attn_softmax_merge(struct softmax *softmax, struct softmax *part,
  */
 void attn_softmax_expect(const struct softmax *softmax, const struct head *head,
                          int64_t row);
+
+/*
+ * A finish in two parts, for sums of values that are divided where they are made:
+ * without sinks, sets the factors and writes lse, row_max and row_sum from this row on.
+ */
+void attn_softmax_divide(struct softmax *softmax, const struct head *head, int64_t row);
 
 /* Takes in the sink and writes out, lse, row_max and row_sum from this row on. */
 void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,

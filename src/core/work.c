@@ -175,21 +175,53 @@ void attn_weights_drop(struct work *work, const struct head *head,
     }
 }
 
+bool attn_values_guarded(struct work *work, const struct head *head,
+                         const struct tile *tile, enum cover cover) {
+    return cover == COVER_SOME &&
+           !attn_panel_finite(&work->panel, head,
+                              tile->key / work->tools->recipe.tile_k);
+}
+
 void attn_values_add(struct work *work, const struct head *head,
                      const struct tile *tile, enum cover cover, float *weights,
-                     int64_t ld, float *sums) {
+                     int64_t ld, bool begun, float *sums) {
     const int64_t t = tile->key / work->tools->recipe.tile_k;
+    const int dim = head->problem->value_dim;
     attn_weights_drop(work, head, tile, weights, ld);
     const enum stage before = work_turn(work, STAGE_COPIES);
-    const bool guarded =
-        cover == COVER_SOME && !attn_panel_finite(&work->panel, head, t);
+    const bool guarded = attn_values_guarded(work, head, tile, cover);
     const struct factor values =
-        guarded ? factor_rows(attn_panel_values(&work->panel, head, t),
-                              head->problem->value_dim)
+        guarded ? factor_rows(attn_panel_values(&work->panel, head, t), dim)
                 : attn_panel_value_rows(&work->panel, head, t);
     work_turn(work, STAGE_VALUES);
-    attn_tile_product_add(work, head, tile, OVER_KEYS, guarded, 1.0f, weights, ld,
-                          values, head->problem->value_dim, sums);
+    /* small products make -0 where those that are added to 0 make 0, to the bit what
+     * the small engine makes */
+    const bool add = begun || guarded || product_is_small(tile->rows, dim, tile->keys);
+    if (add) {
+        if (!begun) {
+            memset(sums, 0, (size_t)tile->rows * (size_t)dim * sizeof *sums);
+        }
+        attn_tile_product_add(work, head, tile, OVER_KEYS, guarded, 1.0f, weights, ld,
+                              values, dim, sums);
+    } else {
+        attn_product(work->tools->kernels, work->tools->recipe.cut, tile->rows, dim,
+                     tile->keys, 1.0f, (struct operand){weights, ld, false}, values,
+                     false, sums, dim);
+    }
+    work_turn(work, before);
+}
+
+void attn_values_write(struct work *work, const struct head *head,
+                       const struct tile *tile, float *weights, int64_t ld,
+                       const float *factor, float *out, int64_t ld_out) {
+    attn_weights_drop(work, head, tile, weights, ld);
+    const enum stage before = work_turn(work, STAGE_COPIES);
+    const struct factor values = attn_panel_value_rows(
+        &work->panel, head, tile->key / work->tools->recipe.tile_k);
+    work_turn(work, STAGE_VALUES);
+    attn_product_scaled(work->tools->kernels, tile->rows, head->problem->value_dim,
+                        tile->keys, factor, &(struct operand){weights, ld, false},
+                        values, out, ld_out);
     work_turn(work, before);
 }
 

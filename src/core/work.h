@@ -135,13 +135,24 @@ enum cover attn_scores_tile(struct work *work, const struct head *head,
 void attn_weights_drop(struct work *work, const struct head *head,
                        const struct tile *tile, float *weights, int64_t ld);
 
+/* True if masks leave out some pairs of a tile with this cover, and some of its values
+ * are not finite. */
+bool attn_values_guarded(struct work *work, const struct head *head,
+                         const struct tile *tile, enum cover cover);
+
 /*
  * sums += weights values for a tile whose scores had this cover, after dropout, which
- * is done to the weights in place.
+ * is done to the weights in place; sums = that unless they have begun.
  */
 void attn_values_add(struct work *work, const struct head *head,
                      const struct tile *tile, enum cover cover, float *weights,
-                     int64_t ld, float *sums);
+                     int64_t ld, bool begun, float *sums);
+
+/* out = weights values times a factor for each row, likewise, for a tile that is not
+ * guarded; by the kernel of our own, within the depth of a product. */
+void attn_values_write(struct work *work, const struct head *head,
+                       const struct tile *tile, float *weights, int64_t ld,
+                       const float *factor, float *out, int64_t ld_out);
 
 /* Makes a tile that is 0 where a row attends a key and -inf elsewhere. */
 void attn_attended(const struct work *work, const struct head *head,

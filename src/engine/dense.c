@@ -14,56 +14,119 @@ static bool book(struct layout *layout, const struct toolbox *tools, int64_t key
                             sizeof(unsigned char));
 }
 
-/* One tile of rows against all keys. */
-static void run_rows(struct work *work, const struct head *head,
-                     struct softmax *softmax, int64_t row) {
-    const struct toolbox *tools = work->tools;
-    const int tile_k = tools->recipe.tile_k;
-    const struct matrix query = attn_query_tile(work, head, row, softmax->rows);
-    unsigned char *cover = layout_at(&tools->layout, work->memory, REGION_COVER);
-    float *scores = work_floats(work, REGION_SCORES);
-    int64_t first, end, end_key;
-    attn_tiles_of_rows(work, head, row, softmax->rows, &first, &end, &end_key);
-    attn_softmax_start(softmax);
-    if (first == end) {
-        return;
-    }
+/* A tile of rows and the tiles [first, end) of keys that it may attend. */
+struct row_tile {
+    const struct head *head;
+    int64_t row, first, end, end_key;
+    float *scores;
+    int64_t ld;
+    unsigned char *cover; /* of each tile */
+};
 
-    const int n = (int)(end_key - first * tile_k);
-    const int64_t ld = (end - first) * tile_k;
-    for (int64_t t = first; t < end && !attn_work_stopped(work, head->call); t++) {
-        const struct tile tile = attn_tile_at(work, row, softmax->rows, t, end_key);
-        float *at = scores + (t - first) * tile_k;
-        cover[t - first] =
-            (unsigned char)attn_scores_tile(work, head, &tile, query, at, ld);
-        if (cover[t - first] == COVER_NONE) {
-            attn_mask_tile(&tile, at, ld);
+static struct tile tile_at(const struct work *work, const struct row_tile *rows,
+                           int count, int64_t t) {
+    return attn_tile_at(work, rows->row, count, t, rows->end_key);
+}
+
+/* The scores, or weights, of tile t. */
+static float *scores_at(const struct work *work, const struct row_tile *rows,
+                        int64_t t) {
+    return rows->scores + (t - rows->first) * work->tools->recipe.tile_k;
+}
+
+/* All scores of the rows, turned into weights. */
+static void weigh(struct work *work, const struct row_tile *rows,
+                  struct softmax *softmax) {
+    const struct toolbox *tools = work->tools;
+    const struct head *head = rows->head;
+    const struct matrix query = attn_query_tile(work, head, rows->row, softmax->rows);
+    for (int64_t t = rows->first; t < rows->end && !attn_work_stopped(work, head->call);
+         t++) {
+        const struct tile tile = tile_at(work, rows, softmax->rows, t);
+        float *scores = scores_at(work, rows, t);
+        const enum cover cover =
+            attn_scores_tile(work, head, &tile, query, scores, rows->ld);
+        if (cover == COVER_NONE) {
+            attn_mask_tile(&tile, scores, rows->ld);
         }
+        rows->cover[t - rows->first] = (unsigned char)cover;
     }
     const enum stage before = work_turn(work, STAGE_SOFTMAX);
-    attn_softmax_step(softmax, tools->kernels, scores, ld, n);
+    attn_softmax_step(softmax, tools->kernels, rows->scores, rows->ld,
+                      (int)(rows->end_key - rows->first * tools->recipe.tile_k));
     work_turn(work, before);
-    attn_softmax_expect(softmax, head, row);
-    for (int64_t t = first; t < end && !attn_work_stopped(work, head->call); t++) {
-        const struct tile tile = attn_tile_at(work, row, softmax->rows, t, end_key);
-        if (cover[t - first] != COVER_NONE) {
-            attn_values_add(work, head, &tile, (enum cover)cover[t - first],
-                            scores + (t - first) * tile_k, ld, softmax->values);
+    attn_softmax_expect(softmax, head, rows->row);
+}
+
+/* True if one product makes the sums of values, and may write them to out divided. */
+static bool is_one_product(struct work *work, const struct row_tile *rows, int count) {
+    const struct recipe *recipe = &work->tools->recipe;
+    if (rows->end - rows->first != 1 || !recipe->cut.own ||
+        work->tools->problem->sinks || rows->head->call->out.dtype != ATTN_F32) {
+        return false;
+    }
+    const struct tile tile = tile_at(work, rows, count, rows->first);
+    const enum cover cover = (enum cover)rows->cover[0];
+    return tile.keys <= recipe->cut.depth && cover != COVER_NONE &&
+           !attn_values_guarded(work, rows->head, &tile, cover);
+}
+
+/* The sums of values of the rows, divided and written. */
+static void add_values(struct work *work, const struct row_tile *rows,
+                       struct softmax *softmax) {
+    const struct head *head = rows->head;
+    const struct view *out = &head->call->out;
+    if (is_one_product(work, rows, softmax->rows)) {
+        const struct tile tile = tile_at(work, rows, softmax->rows, rows->first);
+        attn_softmax_divide(softmax, head, rows->row);
+        attn_values_write(work, head, &tile, rows->scores, rows->ld, softmax->factor,
+                          head_row(head, out, rows->row), out->stride[ROW]);
+        return;
+    }
+    bool begun = false;
+    for (int64_t t = rows->first; t < rows->end && !attn_work_stopped(work, head->call);
+         t++) {
+        const struct tile tile = tile_at(work, rows, softmax->rows, t);
+        const enum cover cover = (enum cover)rows->cover[t - rows->first];
+        if (cover != COVER_NONE) {
+            attn_values_add(work, head, &tile, cover, scores_at(work, rows, t),
+                            rows->ld, begun, softmax->values);
+            begun = true;
         }
     }
+    if (attn_work_stopped(work, head->call)) {
+        return;
+    }
+    if (!begun) {
+        attn_softmax_clear(softmax);
+    }
+    const enum stage before = work_turn(work, STAGE_OUTPUTS);
+    attn_softmax_finish(softmax, work->tools->kernels, head, rows->row);
+    work_turn(work, before);
 }
 
 static void run(struct work *work, const struct call *call, const struct block *block) {
+    const struct toolbox *tools = work->tools;
     struct cursor at = {0};
     while (attn_cursor_next(&at, work, call, block)) {
+        struct row_tile rows = {
+            .head = &at.head,
+            .row = at.row,
+            .scores = work_floats(work, REGION_SCORES),
+            .cover = layout_at(&tools->layout, work->memory, REGION_COVER),
+        };
         struct softmax softmax = attn_cursor_softmax(&at, work);
-        run_rows(work, &at.head, &softmax, at.row);
+        attn_tiles_of_rows(work, &at.head, at.row, at.rows, &rows.first, &rows.end,
+                           &rows.end_key);
+        rows.ld = (rows.end - rows.first) * tools->recipe.tile_k;
+        attn_softmax_open(&softmax);
+        if (rows.first < rows.end) {
+            weigh(work, &rows, &softmax);
+        }
         if (attn_work_stopped(work, call)) {
             return;
         }
-        const enum stage before = work_turn(work, STAGE_OUTPUTS);
-        attn_softmax_finish(&softmax, work->tools->kernels, &at.head, at.row);
-        work_turn(work, before);
+        add_values(work, &rows, &softmax);
     }
 }
 

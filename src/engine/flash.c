@@ -32,7 +32,8 @@ static void run_tiles(struct work *work, const struct head *head,
             const enum stage before = work_turn(work, STAGE_SOFTMAX);
             attn_softmax_step(softmax, tools->kernels, scores, ld, tile.keys);
             work_turn(work, before);
-            attn_values_add(work, head, &tile, cover, scores, ld, softmax->values);
+            attn_values_add(work, head, &tile, cover, scores, ld, true,
+                            softmax->values);
         }
     }
 }

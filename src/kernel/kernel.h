@@ -63,13 +63,15 @@ struct kernels {
     int32_t width; /* floats in a vector */
 
     /*
-     * c = alpha a b, or c += alpha a b with accumulate: a is m x k with its own strides
-     * for rows and columns, so that it may be transposed; b is k x n. Sums run over k
-     * in ascending order, in the same way for every m and n.
+     * c[r] = alpha[r step] (a b)[r], or c[r] += that with accumulate: a is m x k with
+     * its own strides for rows and columns, so that it may be transposed; b is k x n.
+     * With step 0 there is one alpha for all rows; with another, rows are those that
+     * scale makes of what is added to 0. Sums run over k in ascending order, in the
+     * same way for every m and n.
      */
-    void (*product)(int m, int n, int k, float alpha, const float *a, ptrdiff_t row_a,
-                    ptrdiff_t column_a, const float *b, ptrdiff_t ldb, bool accumulate,
-                    float *c, ptrdiff_t ldc);
+    void (*product)(int m, int n, int k, const float *alpha, ptrdiff_t step,
+                    const float *a, ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
+                    ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc);
 
     /* to[c][r] = from[r][c] for rows x n elements of from. */
     void (*transpose)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,

@@ -16,9 +16,9 @@ enum { BLOCK_ROWS = WIDTH == 8 ? 6 : 4, BLOCK_VECS = PRODUCT_VECS };
 
 /*
  * A block of rows x (vecs * WIDTH) of c, or with part > 0 only the first part columns
- * of one vector. Row r of the product is multiplied by alpha[r * step], with a
- * step after 0 was added, which makes 0 of -0. All but the pointers are constants where
- * this is called.
+ * of one vector. Row r of the product is multiplied by alpha[r * step], with a step
+ * after 0 was added, which makes 0 of -0, as terms of 0 that follow would. rows, vecs
+ * and whether part is 0 are constants where this is called.
  */
 static inline __attribute__((always_inline)) void
 product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t step,
@@ -45,12 +45,19 @@ product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t
         }
     }
     READ_LATER(alpha);
-    const vec zero = vec_set(0.0f);
+    if (step > 0) {
+        const vec zero = vec_set(0.0f);
+        for (int r = 0; r < rows; r++) {
+            for (int v = 0; v < vecs; v++) {
+                sum[r][v] = vec_add(sum[r][v], zero);
+            }
+        }
+    }
     for (int r = 0; r < rows; r++) {
         float *p = c + r * ldc;
         const vec factor = vec_set(alpha[r * step]);
         for (int v = 0; v < vecs; v++, p += WIDTH) {
-            vec y = vec_mul(factor, step > 0 ? vec_add(sum[r][v], zero) : sum[r][v]);
+            vec y = vec_mul(factor, sum[r][v]);
             if (part > 0) {
                 y = accumulate ? vec_add(vec_load_part(p, part, 0.0f), y) : y;
                 vec_store_part(p, part, y);
@@ -120,13 +127,16 @@ product_strips(int m, int n, int k, const float *alpha, ptrdiff_t step, const fl
     }
 }
 
-static void kernel_product(int m, int n, int k, float alpha, const float *a,
-                           ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
-                           ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
+/* It is long: compiled once for all that call it. */
+static NEVER_INLINE void kernel_product(int m, int n, int k, const float *alpha,
+                                        ptrdiff_t step, const float *a, ptrdiff_t row_a,
+                                        ptrdiff_t column_a, const float *b,
+                                        ptrdiff_t ldb, bool accumulate, float *c,
+                                        ptrdiff_t ldc) {
     if (column_a == 1) {
-        product_strips(m, n, k, &alpha, 0, a, row_a, 1, b, ldb, accumulate, c, ldc);
+        product_strips(m, n, k, alpha, step, a, row_a, 1, b, ldb, accumulate, c, ldc);
     } else {
-        product_strips(m, n, k, &alpha, 0, a, row_a, column_a, b, ldb, accumulate, c,
+        product_strips(m, n, k, alpha, step, a, row_a, column_a, b, ldb, accumulate, c,
                        ldc);
     }
 }

@@ -80,7 +80,8 @@ static void multiply(const struct linear_product *p, int rows, int n, int k,
     } else if (p->transpose_b && n > 1) {
         multiply_few(p, rows, n, k, a, b, add, c);
     } else {
-        p->kernels->product(rows, n, k, 1.0f, a, p->lda, 1, b,
+        const float one = 1.0f;
+        p->kernels->product(rows, n, k, &one, 0, a, p->lda, 1, b,
                             p->transpose_b ? 1 : p->ldb, add, c, p->ldc);
     }
 }

@@ -21,8 +21,8 @@ enum { PLAIN, TRANSPOSED, SPREAD, LAYOUTS };
 struct product {
     struct matrix a, b, c, old; /* old: c before the call */
     ptrdiff_t row_a, column_a, row_b;
+    struct matrix alpha; /* of each row, or one for all */
     int depth;
-    float alpha;
     bool accumulate;
 };
 
@@ -34,6 +34,10 @@ static float b_at(const struct product *p, int l, int j) {
     return p->b.at[l * p->row_b + j];
 }
 
+static float alpha_at(const struct product *p, int i) {
+    return p->alpha.at[p->alpha.n > 1 ? i : 0];
+}
+
 /* An element as a chain of float operations. */
 static float chain(const struct product *p, int i, int j, bool fused) {
     float sum = 0.0f;
@@ -42,7 +46,8 @@ static float chain(const struct product *p, int i, int j, bool fused) {
         const float xy = x * y;
         sum = fused ? fmaf(x, y, sum) : sum + xy;
     }
-    const float result = p->alpha * sum;
+    /* with an alpha for each row, 0 for -0 before it is multiplied */
+    const float result = alpha_at(p, i) * (p->alpha.n > 1 ? 0.0f + sum : sum);
     return p->accumulate ? matrix_get(&p->old, i, j) + result : result;
 }
 
@@ -56,10 +61,11 @@ static void check_product(const struct product *p) {
                 sum += x * y;
                 size += fabs(x * y);
             }
+            const double alpha = alpha_at(p, i);
             const double right =
-                p->alpha * sum + (p->accumulate ? matrix_get(&p->old, i, j) : 0);
+                alpha * sum + (p->accumulate ? matrix_get(&p->old, i, j) : 0);
             const double bound =
-                (p->depth + 2) * U * (fabs((double)p->alpha) * size + fabs(right)) +
+                (p->depth + 2) * U * (fabs(alpha) * size + fabs(right)) +
                 (p->depth + 2) * 0x1p-149;
             const float got = matrix_get(&p->c, i, j);
             if (!check_number(got, right, isfinite(bound) ? bound : 0)) {
@@ -85,14 +91,24 @@ static void open_a(struct product *p, int layout, int m, struct shape shape) {
     p->column_a = layout == TRANSPOSED ? p->a.ld : layout == SPREAD ? 3 : 1;
 }
 
+/* One alpha, or one for each of several rows. */
+static void open_alpha(struct product *p, int m, int number, struct random *random) {
+    static const float alphas[] = {1.0f, 0.125f, -0.7f};
+    const bool each = number % 3 == 0 && m > 1;
+    matrix_open(&p->alpha, (struct shape){number % PLACES, 1, each ? m : 1, 0});
+    matrix_fill(&p->alpha, FILL_RANDOM, random);
+    if (!each) {
+        p->alpha.at[0] = alphas[number % 7 % 3];
+    }
+}
+
 /* Fills, strides, layout, alpha and the place all change with `number`. */
 static void run_product(int m, int n, int depth, int number, struct random *random) {
-    static const float alphas[] = {1.0f, 0.125f, -0.7f};
     static const int fills[] = {FILL_RANDOM, FILL_RANDOM, FILL_TINY, FILL_NAN,
                                 FILL_ZEROS};
     const int place = number % PLACES, gap = number % 2 * 3;
-    struct product p = {.depth = depth, .alpha = alphas[number % 7 % 3]};
-    p.accumulate = number % 5 < 2;
+    struct product p = {.depth = depth, .accumulate = number % 5 < 2};
+    open_alpha(&p, m, number, random);
     open_a(&p, number / PLACES % LAYOUTS, m, (struct shape){place, m, depth, gap});
     matrix_open(&p.b, (struct shape){place, depth, n, 2 * gap});
     matrix_open(&p.c, (struct shape){place, m, n, gap});
@@ -108,9 +124,10 @@ static void run_product(int m, int n, int depth, int number, struct random *rand
     if (number % 17 == 0 && m > 0 && depth > 0) {
         p.row_a = p.row_b = 0; /* one row for all */
     }
-    k->product(m, n, depth, p.alpha, p.a.at, p.row_a, p.column_a, p.b.at, p.row_b,
-               p.accumulate, p.c.at, p.c.ld);
+    k->product(m, n, depth, p.alpha.at, p.alpha.n > 1, p.a.at, p.row_a, p.column_a,
+               p.b.at, p.row_b, p.accumulate, p.c.at, p.c.ld);
     check_product(&p);
+    matrix_close(&p.alpha);
     matrix_close(&p.a);
     matrix_close(&p.b);
     matrix_close(&p.c);

@@ -97,10 +97,12 @@ static void step_by_step(struct head *head) {
     struct matrix *scores = &head->scores, *out = &head->right_out;
     float *maximum = head->right_maximum.at, *sum = head->right_sum.at;
     float *factor = head->right_factor.at;
+    const float one = 1.0f;
     k->transpose(head->turned.at, head->turned.ld, small->key, small->ld_key, keys,
                  small->key_dim);
-    k->product(rows, keys, small->key_dim, small->scale, small->query, small->ld_query,
-               1, head->turned.at, head->turned.ld, false, scores->at, scores->ld);
+    k->product(rows, keys, small->key_dim, &small->scale, 0, small->query,
+               small->ld_query, 1, head->turned.at, head->turned.ld, false, scores->at,
+               scores->ld);
     for (int r = 0; r < rows; r++) {
         for (int j = 0; j < keys; j++) {
             if (!attends(small, r, j)) {
@@ -115,7 +117,7 @@ static void step_by_step(struct head *head) {
         factor[r] = sum[r] == 0.0f ? 0.0f : 1.0f / sum[r];
     }
     matrix_set(out, 0.0f);
-    k->product(rows, small->value_dim, keys, 1.0f, scores->at, scores->ld, 1,
+    k->product(rows, small->value_dim, keys, &one, 0, scores->at, scores->ld, 1,
                small->value, small->ld_value, true, out->at, out->ld);
     k->scale(out->at, out->ld, out->at, out->ld, rows, small->value_dim, factor);
 }
