@@ -28,8 +28,7 @@ int64_t attn_small_keys(const struct toolbox *tools) {
         tools->problem->key_dim > recipe->cut.depth) {
         return 0;
     }
-    const int64_t most =
-        min_i64(2 * (int64_t)tools->kernels->width, recipe->dense_keys);
+    const int64_t most = min_i64(SMALL_KEYS, recipe->dense_keys);
     /* sums over keys in one chain, as the dense engine has them */
     return min_i64(most, min_i64(recipe->tile_k, recipe->cut.depth));
 }
@@ -39,16 +38,17 @@ static bool book(struct layout *layout, const struct toolbox *tools, int64_t key
     (void)keys;
     return attn_small_keys(tools) == 0 ||
            attn_layout_book(layout, REGION_SMALL,
-                            2 * width + round_up(tools->problem->key_dim, width), width,
-                            sizeof(float));
+                            SMALL_KEYS + round_up(tools->problem->key_dim, width),
+                            width, sizeof(float));
 }
 
 bool attn_small_fits(const struct toolbox *tools, const struct call *call, int64_t rows,
                      int64_t keys) {
     const struct problem *problem = tools->problem;
     return keys > 0 && keys <= attn_small_keys(tools) && rows <= tools->recipe.tile_q &&
-           product_is_small((int)rows, (int)keys, problem->key_dim) &&
-           product_is_small((int)rows, problem->value_dim, (int)keys) &&
+           (tools->recipe.cut.own ||
+            (product_is_small((int)rows, (int)keys, problem->key_dim) &&
+             product_is_small((int)rows, problem->value_dim, (int)keys))) &&
            call->profile == NULL && call->cached == NULL &&
            call->query.dtype == ATTN_F32 && call->key.dtype == ATTN_F32 &&
            call->value.dtype == ATTN_F32 && call->out.dtype == ATTN_F32;
@@ -90,6 +90,9 @@ static void run_head(struct work *work, const struct head *head,
     };
     if (small.band) {
         int64_t first, end;
+        /* sums of weights are in an order that depends on how many keys there are */
+        attn_band_keys(head, row, small.rows, &first, &end);
+        small.keys = (int)max_i64(1, end);
         attn_band_line(head, row, &first, &end);
         small.first = (int)max_i64(-BAND_MOST, min_i64(first, BAND_MOST));
         small.end = (int)max_i64(-BAND_MOST, min_i64(end, BAND_MOST));

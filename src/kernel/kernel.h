@@ -48,6 +48,9 @@ struct small {
     float *maximum, *sum, *factor; /* of each row: as after softmax; 1 / sum or 0 */
 };
 
+/* The most keys of struct small. */
+enum { SMALL_KEYS = 48 };
+
 /* The most values that are summed up one by one. */
 enum { SUM_KEYS = 512 };
 
@@ -175,7 +178,7 @@ struct kernels {
      * are those of the kernels for these, one after the other, if values are finite,
      * but for the sign of a maximum of 0.
      *
-     * scratch: 2 width floats and key_dim, rounded up to a multiple of width, width
+     * scratch: SMALL_KEYS floats and key_dim, rounded up to a multiple of width, width
      * times.
      */
     void (*small)(const struct small *small, float *scratch);

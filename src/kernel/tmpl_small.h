@@ -1,5 +1,5 @@
 /*
- * Template: attention of one head whose keys fit two vectors. Include after a vec_*.h,
+ * Template: attention of one head with few keys. Include after a vec_*.h,
  * tmpl_math.h, tmpl_some.h, tmpl_product.h and tmpl_softmax.h.
  *
  * Queries lie across the lanes: scores[j] holds the scores of key j with WIDTH queries,
@@ -8,8 +8,6 @@
  */
 #ifndef ATTN_KERNEL_TMPL_SMALL_H
 #define ATTN_KERNEL_TMPL_SMALL_H
-
-enum { SMALL_KEYS = 2 * WIDTH };
 
 /* Floats from one key's scores, or queries' numbers, to the next. */
 static const ptrdiff_t small_lanes = WIDTH;
@@ -110,8 +108,37 @@ static inline vec small_maximum(const float *scores, int keys) {
     return vec_max(j < keys ? vec_max(vec_load(scores + j * small_lanes), a) : a, b);
 }
 
-/* Scores become weights; returns their sums, in the order of row_exp() and across(),
- * for which scores of keys that are missing to WIDTH are 0. */
+/* The sums of weights, in the order of row_exp() and across(). */
+static inline vec small_sums(const float *weights, int keys) {
+    const int whole = keys - keys % WIDTH;
+    vec sum[WIDTH];
+    for (int i = 0; i < WIDTH; i++) {
+        const float *w = weights + i * small_lanes;
+        vec a = vec_set(0.0f), b = a;
+        int j = 0;
+        for (; j + WIDTH < whole; j += 2 * WIDTH) {
+            a = vec_add(a, vec_load(w + j * small_lanes));
+            b = vec_add(b, vec_load(w + (j + WIDTH) * small_lanes));
+        }
+        if (j < whole) {
+            a = vec_add(a, vec_load(w + j * small_lanes));
+        }
+        if (whole + i < keys) {
+            b = vec_add(b, vec_load(w + whole * small_lanes));
+        }
+        sum[i] = vec_add(a, b);
+    }
+    UNROLL_LOOP
+    for (int half = WIDTH / 2; half > 0; half /= 2) {
+        UNROLL_LOOP
+        for (int i = 0; i < half; i++) {
+            sum[i] = vec_add(sum[i], sum[i + half]);
+        }
+    }
+    return sum[0];
+}
+
+/* Scores become weights; returns their sums. */
 static inline vec small_weights(float *scores, int keys, vec shift) {
     int j = 0;
     for (; j + 2 <= keys; j += 2) {
@@ -125,28 +152,11 @@ static inline vec small_weights(float *scores, int keys, vec shift) {
         const vec x = vec_sub(vec_load(scores + j * small_lanes), shift);
         vec_store(scores + j * small_lanes, vec_exp_weight(x));
     }
-    vec sum[WIDTH];
-    for (int i = 0; i < WIDTH; i++) {
-        sum[i] = vec_load(scores + i * small_lanes);
-    }
-    for (int i = WIDTH; i < keys; i++) {
-        sum[i - WIDTH] = vec_add(sum[i - WIDTH], vec_load(scores + i * small_lanes));
-    }
-    UNROLL_LOOP
-    for (int half = WIDTH / 2; half > 0; half /= 2) {
-        UNROLL_LOOP
-        for (int i = 0; i < half; i++) {
-            sum[i] = vec_add(sum[i], sum[i + half]);
-        }
-    }
-    return sum[0];
+    return small_sums(scores, keys);
 }
 
 static void kernel_small(const struct small *small, float *scratch) {
     float *scores = scratch, *queries = scratch + SMALL_KEYS * small_lanes;
-    for (int j = small->keys; j < WIDTH; j++) {
-        vec_store(scores + j * small_lanes, vec_set(0.0f));
-    }
     for (int row = 0; row < small->rows; row += WIDTH) {
         const int rows = small->rows - row < WIDTH ? small->rows - row : WIDTH;
         small_queries(small, row, rows, queries);

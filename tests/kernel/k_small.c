@@ -31,7 +31,7 @@ static struct shape some_shape(struct random *random, int rows, int n) {
 
 static int scratch_floats(int key_dim) {
     const int w = k->width;
-    return (2 * w + (key_dim + w - 1) / w * w) * w;
+    return (SMALL_KEYS + (key_dim + w - 1) / w * w) * w;
 }
 
 static void head_open(struct head *head, const struct small *sizes, int fill,
@@ -139,7 +139,7 @@ static struct small some_sizes(struct random *random, int number) {
     struct small small = {
         .rows = (int)random_between(random, 1, 2 * w + 3),
         /* every number of keys */
-        .keys = 1 + number % (2 * w),
+        .keys = 1 + number % SMALL_KEYS,
         .key_dim = (int)random_between(random, 1, 3 * w + 1),
         .value_dim = (int)random_between(random, 1, 4 * w + 1),
         .scale = random_percent(random, 12) ? 0.0f : 0.3f,
