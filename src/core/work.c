@@ -177,9 +177,14 @@ void attn_weights_drop(struct work *work, const struct head *head,
 
 bool attn_values_guarded(struct work *work, const struct head *head,
                          const struct tile *tile, enum cover cover) {
-    return cover == COVER_SOME &&
-           !attn_panel_finite(&work->panel, head,
-                              tile->key / work->tools->recipe.tile_k);
+    if (cover != COVER_SOME) {
+        return false;
+    }
+    const enum stage before = work_turn(work, STAGE_COPIES);
+    const bool finite =
+        attn_panel_finite(&work->panel, head, tile->key / work->tools->recipe.tile_k);
+    work_turn(work, before);
+    return !finite;
 }
 
 void attn_values_add(struct work *work, const struct head *head,

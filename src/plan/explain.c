@@ -47,9 +47,12 @@ static void explain_engine(struct text *text, const struct attn_plan *plan) {
     const int64_t small = attn_small_keys(&plan->tools);
     if (small > 0) {
         attn_text_add(text,
-                      "engine: small beyond that, with up to %lld keys and products "
-                      "too small for cblas_sgemm: one kernel for all of a head\n",
-                      (long long)min_i64(small, plan->bounds.kv_length));
+                      "engine: small beyond that, with up to %lld keys and %s: one "
+                      "kernel for all of a head\n",
+                      (long long)min_i64(small, plan->bounds.kv_length),
+                      plan->tools.recipe.cut.own
+                          ? "queries of one tile"
+                          : "products too small for cblas_sgemm");
     }
     attn_text_add(text,
                   "engine: dense beyond that, with up to %lld keys: one softmax over "
