@@ -1,13 +1,13 @@
 /*
  * The table, and its text:
  *
- *     attn-tuning 3
+ *     attn-tuning 4
  *     version 0.1.0
  *     cpu AMD EPYC
  *     isa avx512
  *     blas OpenBLAS 0.3.21 (Cooperlake, pthread)
  *     policy 0
- *     entry 64 64 1 64 128 64 128 512 8 1 0 512 512 97000
+ *     entry 64 64 1 64 128 64 128 512 8 1 0 512 512 97000 96000
  *     ...
  *     end
  */
@@ -116,9 +116,12 @@ attn_status attn_tuning_check(const struct attn_context *context,
         "products are by BLAS, 0, or our own, 1, which takes keys transposed, 1, and "
         "not %d of keys %d",
         (int)entry->own, (int)entry->turn_keys);
-    REQUIRE(entry->q_length >= 0 && entry->kv_length >= 0 && entry->megaflops >= 0,
-            ATTN_ERR_INVALID, "%d MFLOP/s measured with %d queries and %d keys",
-            (int)entry->megaflops, (int)entry->q_length, (int)entry->kv_length);
+    REQUIRE(entry->q_length >= 0 && entry->kv_length >= 0 && entry->megaflops >= 0 &&
+                entry->before >= 0,
+            ATTN_ERR_INVALID,
+            "%d MFLOP/s, %d before, measured with %d queries and %d keys",
+            (int)entry->megaflops, (int)entry->before, (int)entry->q_length,
+            (int)entry->kv_length);
     return ATTN_OK;
 }
 
@@ -128,7 +131,7 @@ static void write_fact(const struct attn_context *context, int fact, char *line)
     char cpu[CPU_NAME];
     switch (fact) {
     case 0:
-        attn_text_add(&text, "attn-tuning 3");
+        attn_text_add(&text, "attn-tuning 4");
         break;
     case 1:
         attn_text_add(&text, "version %d.%d.%d", ATTN_VERSION_MAJOR, ATTN_VERSION_MINOR,

@@ -15,7 +15,8 @@ struct tuned {
     int32_t key_dim, value_dim, group;                         /* problems it is for */
     int32_t tile_q, tile_k, edge, depth, dense_keys, few_rows, /* see core/recipe.h */
         turn_keys, own;
-    int32_t q_length, kv_length, megaflops; /* measured: queries, keys, MFLOP/s */
+    int32_t q_length, kv_length, megaflops, before; /* measured: queries, keys, MFLOP/s,
+                                                     * and those of what it replaced */
 };
 
 struct tuning {

@@ -111,8 +111,14 @@ static void explain_tuning(struct text *text, const struct attn_plan *plan) {
         attn_text_add(text, "tuned: no, tiles are the defaults for this BLAS\n");
         return;
     }
-    attn_text_add(text, "tuned: %.1f GFLOP/s with %d queries and %d keys, one thread\n",
+    attn_text_add(text, "tuned: %.1f GFLOP/s with %d queries and %d keys, one thread",
                   1e-3 * tuned->megaflops, (int)tuned->q_length, (int)tuned->kv_length);
+    if (tuned->before > 0 && tuned->before == tuned->megaflops) {
+        attn_text_add(text, "; nothing else was 3 %% faster");
+    } else if (tuned->before > 0) {
+        attn_text_add(text, "; %.1f before", 1e-3 * tuned->before);
+    }
+    attn_text_add(text, "\n");
     if (tuned->megaflops > 0) {
         const double flops =
             2.0 * (double)plan->bounds.batch * (double)problem->query_heads *

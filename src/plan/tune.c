@@ -30,7 +30,8 @@ struct probe {
     attn_bounds bounds;
     attn_tensor tensor[ARRAYS]; /* query, key, value, out */
     float *data;
-    int count; /* choices of the comparison at hand; the first is what to beat */
+    double gain; /* how many times as fast the winner is as what was there before */
+    int count;   /* choices of the comparison at hand; the first is what to beat */
     struct choice choice[CHOICES_MAX];
 };
 
@@ -94,6 +95,7 @@ static attn_status compare(struct probe *probe, double until) {
         }
     }
     if (probe->choice[best].seconds < 0.97 * probe->choice[0].seconds) {
+        probe->gain *= probe->choice[0].seconds / probe->choice[best].seconds;
         probe->choice[0] = probe->choice[best];
     }
     probe->count = 1;
@@ -269,17 +271,23 @@ static attn_status fit(struct probe *probe, double seconds) {
     }
 }
 
-/* The rate at the size measured, in MFLOP/s. */
+static int32_t megaflops(double flops, double seconds) {
+    const double rate = flops / seconds * 1e-6;
+    return rate < 1e9 ? (int32_t)rate : 1000000000;
+}
+
+/* The rate at the size measured. That of what was there before follows from the
+ * comparisons, whose choices took turns. */
 static void note_rate(struct probe *probe) {
     const struct choice *winner = &probe->choice[0];
     struct tuned *tuned = &probe->choice[0].tuned;
     const double flops =
         2.0 * (double)probe->desc.facts.query_heads * (double)probe->bounds.q_length *
         (double)probe->bounds.kv_length * (tuned->key_dim + (double)tuned->value_dim);
-    const double rate = flops / winner->seconds * 1e-6;
     tuned->q_length = (int32_t)probe->bounds.q_length;
     tuned->kv_length = (int32_t)probe->bounds.kv_length;
-    tuned->megaflops = rate < 1e9 ? (int32_t)rate : 1000000000;
+    tuned->megaflops = megaflops(flops, winner->seconds);
+    tuned->before = megaflops(flops, winner->seconds * probe->gain);
 }
 
 /*
@@ -334,7 +342,7 @@ static attn_status measure(struct probe *probe, const struct tuning *before,
 static void open_probe(struct probe *probe, const struct attn_context *context,
                        const struct problem *problem, int32_t engine,
                        const attn_bounds *bounds) {
-    *probe = (struct probe){.bounds = {sizeof probe->bounds, 1, 0, 0}};
+    *probe = (struct probe){.bounds = {sizeof probe->bounds, 1, 0, 0}, .gain = 1.0};
     attn_context_setup(&probe->context, 1);
     probe->context.isa = context->isa;
     probe->context.blas_policy = context->blas_policy;

@@ -13,7 +13,7 @@
 /* A context that is tuned, for this problem alone, to keys transposed or not. */
 static attn_context *tuned_context(const struct test_problem *problem, int turn_keys) {
     char entry[128];
-    snprintf(entry, sizeof entry, "entry %d %d %d 48 96 48 48 0 4 %d 0 0 0 0",
+    snprintf(entry, sizeof entry, "entry %d %d %d 48 96 48 48 0 4 %d 0 0 0 0 0",
              (int)problem->key_dim, (int)problem->value_dim,
              (int)(problem->q_heads / problem->kv_heads), turn_keys);
     return run_context_tuned(entry);

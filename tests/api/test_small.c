@@ -130,7 +130,7 @@ static void other_tiles(void **state) {
     for (size_t t = 0; t < COUNT_OF(tiles); t++) {
         char entry[128];
         (void)snprintf(entry, sizeof entry,
-                       "entry 16 16 1 64 %d 16 %d 512 0 1 %d 0 0 0", tiles[t][0],
+                       "entry 16 16 1 64 %d 16 %d 512 0 1 %d 0 0 0 0", tiles[t][0],
                        tiles[t][1], (int)(t % 2));
         attn_context *context = run_context_tuned(entry);
         for (int64_t keys = 1; keys <= 40; keys += 3) {

@@ -1,14 +1,12 @@
 /*
- * Tuning: a context takes what it measures or is given, plans follow it, and whatever
- * tiles that makes, attention stays what it is by definition.
+ * Tuning: a context takes what it measures or is given, and plans follow it.
  */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/support/backward.h"
-#include "tests/support/check.h"
+#include "tests/support/call.h"
 #include "tests/support/counting.h"
 #include "tests/support/expect.h"
 #include "tests/support/random.h"
@@ -57,6 +55,10 @@ static const char *with_lines(const char *lines) {
     write_facts(facts);
     snprintf(text, sizeof text, "%s%s", facts, lines);
     return text;
+}
+
+static void import_lines(const char *lines) {
+    assert_int_equal(attn_context_tuning_import(context, with_lines(lines)), ATTN_OK);
 }
 
 static attn_status tune(attn_context *of, const char *text, int32_t milliseconds) {
@@ -119,16 +121,13 @@ static void exports_come_back(void **state) {
     assert_string_equal(exported(), first);
     assert_non_null(strstr(explained("h3 q9 k5 d16"), "with 40 queries and 90 keys"));
     /* an import replaces everything */
-    assert_int_equal(attn_context_tuning_import(context, with_lines("end\n")), ATTN_OK);
+    import_lines("end\n");
     assert_null(strstr(exported(), "entry"));
 }
 
 static void plans_take_the_numbers(void **state) {
     (void)state;
-    assert_int_equal(
-        attn_context_tuning_import(
-            context, with_lines("entry 16 16 1 32 48 16 16 90 5 0 0 1 1 1\nend\n")),
-        ATTN_OK);
+    import_lines("entry 16 16 1 32 48 16 16 90 5 0 0 1 1 1 1\nend\n");
     const char *text = explained("h2 q100 k900 d16");
     assert_non_null(strstr(text, "tiles: 32 queries x 48 keys"));
     assert_non_null(strstr(text, "up to 5 queries"));
@@ -136,21 +135,38 @@ static void plans_take_the_numbers(void **state) {
     assert_non_null(strstr(text, "keys: rows"));
     assert_non_null(strstr(text, "products: cblas_sgemm"));
     /* those of our own may be as large as they like */
-    assert_int_equal(
-        attn_context_tuning_import(
-            context, with_lines("entry 16 16 1 32 48 512 512 90 5 1 1 1 1 1\nend\n")),
-        ATTN_OK);
+    import_lines("entry 16 16 1 32 48 512 512 90 5 1 1 1 1 1 1\nend\n");
     text = explained("h2 q100 k900 d16");
     assert_non_null(strstr(text, "products: by kernels of our own"));
+}
+
+/* What is measured, and what was there before, in MFLOP/s. */
+static void plans_tell_what_was_won(void **state) {
+    (void)state;
+    static const char *const pairs[][2] = {{"9000 7000", "one thread; 7.0 before\n"},
+                                           {"9000 9000", "; nothing else was 3 %"},
+                                           {"9000 0", "one thread\n"}};
+    for (size_t i = 0; i < COUNT_OF(pairs); i++) {
+        char line[128];
+        snprintf(line, sizeof line,
+                 "entry 16 16 1 32 48 16 16 90 5 1 0 80 60 %s\nend\n", pairs[i][0]);
+        import_lines(line);
+        const char *at = strstr(explained("h2 q100 k900 d16"), "tuned: 9.0 GFLOP/s");
+        assert_non_null(at);
+        assert_non_null(strstr(at, pairs[i][1]));
+    }
+    assert_int_equal(tune(context, "h2 q200 k200 d16", 5), ATTN_OK);
+    int now = 0, before = 0;
+    assert_int_equal(
+        sscanf(strstr(exported(), " 200 200 "), " 200 200 %d %d\nend\n", &now, &before),
+        2);
+    assert_true(before > 0 && (before == now || before < 0.98 * now));
 }
 
 /* Problems shorter than a tile, whose times say nothing of it. */
 static void short_problems_leave_tiles_alone(void **state) {
     (void)state;
-    assert_int_equal(
-        attn_context_tuning_import(
-            context, with_lines("entry 16 16 1 32 48 16 16 90 5 0 0 1 1 1\nend\n")),
-        ATTN_OK);
+    import_lines("entry 16 16 1 32 48 16 16 90 5 0 0 1 1 1 1\nend\n");
     assert_int_equal(tune(context, "h2 q20 k30 d16", 5), ATTN_OK);
     assert_non_null(strstr(exported(), "\nentry 16 16 1 32 48 16 16 "));
     assert_non_null(strstr(exported(), " 0 0 20 30 "));
@@ -167,7 +183,7 @@ static void a_tuned_context_stays_as_it_is(void **state) {
                    ATTN_ERR_INVALID, "cannot be changed");
     close_context(NULL);
     open_context(NULL);
-    assert_int_equal(attn_context_tuning_import(context, with_lines("end\n")), ATTN_OK);
+    import_lines("end\n");
     expect_refusal(attn_context_set_allocator(context, NULL, NULL, NULL),
                    ATTN_ERR_INVALID, "cannot be changed");
 }
@@ -179,84 +195,10 @@ static void plans_keep_what_they_were_made_with(void **state) {
     call_open_on(&before, context, &problem, DATA_RANDOM, ALL_OUTPUTS);
     call_open_on(&again, context, &problem, DATA_RANDOM, ALL_OUTPUTS);
     call_run(&before);
-    assert_int_equal(
-        attn_context_tuning_import(
-            context, with_lines("entry 16 16 1 16 16 16 16 0 0 1 0 1 1 1\nend\n")),
-        ATTN_OK);
+    import_lines("entry 16 16 1 16 16 16 16 0 0 1 0 1 1 1 1\nend\n");
     call_need_same(&before, &again);
     call_close(&before);
     call_close(&again);
-}
-
-/* --------------------------------------------------------------------- tiles */
-
-static int32_t some_size(struct random *random, int32_t most) {
-    return 16 * (int32_t)random_between(random, 1, most / 16);
-}
-
-/* Any entry that can be imported for a problem: products within 48^3. */
-static void import_some(const struct test_problem *p, struct random *random) {
-    char line[256];
-    const int32_t edge = some_size(random, 48), depth = some_size(random, 48);
-    const int turned = (int)random_between(random, 0, 1);
-    snprintf(line, sizeof line, "entry %d %d %d %d %d %d %d %d %d %d %d 1 1 0\nend\n",
-             (int)p->key_dim, (int)p->value_dim, (int)(p->q_heads / p->kv_heads),
-             (int)some_size(random, 256), (int)some_size(random, 512), (int)edge,
-             (int)depth, (int)random_between(random, 0, 1) * 4096,
-             (int)random_between(random, 0, 12), turned,
-             turned * (int)random_between(random, 0, 1));
-    assert_int_equal(attn_context_tuning_import(context, with_lines(line)), ATTN_OK);
-}
-
-static void tiles_change_nothing_but_rounding(void **state) {
-    (void)state;
-    static const char *const texts[] = {
-        "b2 h2 q130 k300 d64 causal align=br kvlens",
-        "h4/2 q300 k700 d40/72 bias softcap=5 window=100,30",
-        "h2 q70 k1500 d16 mask sinks alibi",
-        "b2 h2 q5 k900 d32 docs dropout=0.2",
-        "h2 q260 k200 d24 relkeys relbias=32,128 ubias segments",
-        "h8/1 q2 k2100 d128 causal align=br",
-        "h1 q129 k520 d20 block=16x32 dropout=0.3 mask",
-        "h4/2 q150 k260 d72 key=bf16 value=f16"};
-    struct random random = random_stream(7, 105);
-    for (int i = 0; i < 10 * (int)COUNT_OF(texts); i += TEST_SHARE) {
-        struct test_problem problem = run_parse(texts[i % (int)COUNT_OF(texts)]);
-        struct test_inputs inputs;
-        struct test_outputs outputs;
-        problem.engine = i / (int)COUNT_OF(texts) % 4;
-        problem.seed = (uint64_t)i;
-        import_some(&problem, &random);
-        gen_inputs(&inputs, &problem, DATA_RANDOM);
-        outputs_open(&outputs, &problem, ALL_OUTPUTS);
-        run_on(context, &inputs, &outputs);
-        if (check_outputs(&inputs, &outputs) != 0) {
-            fail_msg("with the tuning\n%s", exported());
-        }
-        outputs_close(&outputs);
-        gen_free(&inputs);
-    }
-}
-
-static void gradients_as_well(void **state) {
-    (void)state;
-    static const char *const texts[] = {"b2 h2 q90 k200 d32 causal align=br kvlens",
-                                        "h4/2 q170 k70 d24/40 bias window=50,20",
-                                        "h2 q30 k300 d64 dropout=0.2 softcap=4"};
-    struct random random = random_stream(8, 105);
-    for (int i = 0; i < 4 * (int)COUNT_OF(texts); i += TEST_SHARE) {
-        struct test_problem problem = run_parse(texts[i % (int)COUNT_OF(texts)]);
-        struct test_backward call;
-        problem.seed = (uint64_t)i;
-        import_some(&problem, &random);
-        backward_open_on(&call, context, &problem, DATA_RANDOM, STATISTICS,
-                         ALL_GRADIENTS);
-        backward_run(&call);
-        if (backward_check(&call) != 0) {
-            fail_msg("with the tuning\n%s", exported());
-        }
-        backward_close(&call);
-    }
 }
 
 /* ------------------------------------------------------------------- refusals */
@@ -275,8 +217,8 @@ static void refuse_fact(const char *from, const char *to, attn_status status,
 
 static void other_machines(void **state) {
     (void)state;
-    refuse_fact("attn-tuning 3", "attn-tuning 4", ATTN_ERR_UNSUPPORTED,
-                "\"attn-tuning 4\"|\"attn-tuning 3\"");
+    refuse_fact("attn-tuning 4", "attn-tuning 5", ATTN_ERR_UNSUPPORTED,
+                "\"attn-tuning 5\"|\"attn-tuning 4\"");
     refuse_fact("version ", "version 9", ATTN_ERR_UNSUPPORTED, "version 9");
     refuse_fact("\ncpu ", "\ncpu Abacus ", ATTN_ERR_UNSUPPORTED, "cpu Abacus ");
     refuse_fact("\nisa ", "\nisa other ", ATTN_ERR_UNSUPPORTED, "isa other ");
@@ -313,28 +255,28 @@ static void bad_texts(void **state) {
         {"end", "without a line \"end\""},
         {"end\nend\n", "more behind"},
         {"entrance\nend\n", "\"entrance\" is neither"},
-        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1\nend\n", "14 numbers"},
-        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 1 1\nend\n", "more than 14"},
-        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 -1\nend\n", "14 numbers"},
-        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 9999999999\nend\n",
+        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 1\nend\n", "15 numbers"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 1 1 1\nend\n", "more than 15"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 1 -1\nend\n", "15 numbers"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 1 9999999999\nend\n",
          "9999999999 is too large"},
-        {"entry 0 1 1 16 16 16 16 0 0 1 0 1 1 1\nend\n", "dims 0 and 1"},
-        {"entry 1 1 0 16 16 16 16 0 0 1 0 1 1 1\nend\n", "0 heads"},
-        {"entry 1 1 1 24 16 16 16 0 0 1 0 1 1 1\nend\n", "24 x 16"},
-        {"entry 1 1 1 272 16 16 16 0 0 1 0 1 1 1\nend\n", "272 x 16"},
-        {"entry 1 1 1 16 528 16 16 0 0 1 0 1 1 1\nend\n", "16 x 528"},
-        {"entry 1 1 1 16 16 0 16 0 0 1 0 1 1 1\nend\n", "products of 0 x 16"},
-        {"entry 1 1 1 16 16 16 528 0 0 1 0 1 1 1\nend\n", "16 x 528"},
-        {"entry 1 1 1 16 16 512 512 0 0 1 0 1 1 1\nend\n", "512 x 512 x 512"},
-        {"entry 1 1 1 16 16 16 16 4097 0 1 0 1 1 1\nend\n", "4097 keys"},
-        {"entry 1 1 1 16 16 16 16 0 65 1 0 1 1 1\nend\n", "65 few"},
-        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 1\nentry 1 1 1 32 16 16 16 0 0 1 0 1 "
-         "1 1\nend\n",
+        {"entry 0 1 1 16 16 16 16 0 0 1 0 1 1 1 1\nend\n", "dims 0 and 1"},
+        {"entry 1 1 0 16 16 16 16 0 0 1 0 1 1 1 1\nend\n", "0 heads"},
+        {"entry 1 1 1 24 16 16 16 0 0 1 0 1 1 1 1\nend\n", "24 x 16"},
+        {"entry 1 1 1 272 16 16 16 0 0 1 0 1 1 1 1\nend\n", "272 x 16"},
+        {"entry 1 1 1 16 528 16 16 0 0 1 0 1 1 1 1\nend\n", "16 x 528"},
+        {"entry 1 1 1 16 16 0 16 0 0 1 0 1 1 1 1\nend\n", "products of 0 x 16"},
+        {"entry 1 1 1 16 16 16 528 0 0 1 0 1 1 1 1\nend\n", "16 x 528"},
+        {"entry 1 1 1 16 16 512 512 0 0 1 0 1 1 1 1\nend\n", "512 x 512 x 512"},
+        {"entry 1 1 1 16 16 16 16 4097 0 1 0 1 1 1 1\nend\n", "4097 keys"},
+        {"entry 1 1 1 16 16 16 16 0 65 1 0 1 1 1 1\nend\n", "65 few"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 0 1 1 1 1\nentry 1 1 1 32 16 16 16 0 0 1 0 1 "
+         "1 1 1\nend\n",
          "a second entry"},
-        {"entry 1 1 1 16 16 16 16 0 0 2 0 1 1 1\nend\n", "not 2"},
-        {"entry 1 1 1 16 16 16 16 0 0 1 2 1 1 1\nend\n", "not 2 of keys 1"},
-        {"entry 1 1 1 16 16 16 16 0 0 0 1 1 1 1\nend\n", "not 1 of keys 0"},
-        {"entry 1 1 1 64 128 64 128 0 0 0 0 1 1 1\nend\n", "64 x 64 x 128"},
+        {"entry 1 1 1 16 16 16 16 0 0 2 0 1 1 1 1\nend\n", "not 2"},
+        {"entry 1 1 1 16 16 16 16 0 0 1 2 1 1 1 1\nend\n", "not 2 of keys 1"},
+        {"entry 1 1 1 16 16 16 16 0 0 0 1 1 1 1 1\nend\n", "not 1 of keys 0"},
+        {"entry 1 1 1 64 128 64 128 0 0 0 0 1 1 1 1\nend\n", "64 x 64 x 128"},
         {"other\nend\n", "\"other\" is neither"},
     };
     char kept[ROOM];
@@ -432,11 +374,10 @@ int main(void) {
                                         close_context),
         cmocka_unit_test_setup_teardown(plans_take_the_numbers, open_context,
                                         close_context),
+        cmocka_unit_test_setup_teardown(plans_tell_what_was_won, open_context,
+                                        close_context),
         cmocka_unit_test_setup_teardown(plans_keep_what_they_were_made_with,
                                         open_context, close_context),
-        cmocka_unit_test_setup_teardown(tiles_change_nothing_but_rounding, open_context,
-                                        close_context),
-        cmocka_unit_test_setup_teardown(gradients_as_well, open_context, close_context),
         cmocka_unit_test_setup_teardown(other_machines, open_context, close_context),
         cmocka_unit_test_setup_teardown(bad_texts, open_context, close_context),
         cmocka_unit_test_setup_teardown(bad_arguments, open_context, close_context),

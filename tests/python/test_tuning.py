@@ -32,7 +32,7 @@ def test_tiles_come_from_the_text():
     q = rng.standard_normal((1, 2, 300, 40), dtype=np.float32)
     before = attn.scaled_dot_product_attention(q, q, q)
     facts = attn.tuning_export().split("entry")[0].removesuffix("end\n")
-    attn.tuning_import(f"{facts}entry 40 40 1 32 48 16 16 0 4 1 0 1 1 1\nend\n")
+    attn.tuning_import(f"{facts}entry 40 40 1 32 48 16 16 0 4 1 0 1 1 1 1\nend\n")
     after = attn.scaled_dot_product_attention(q, q, q)
     assert not np.array_equal(after, before)
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
