@@ -29,9 +29,10 @@ static int64_t band_end(const struct problem *problem, int64_t p, int64_t prefix
     return end;
 }
 
-/* first(i), not below 0. */
+/* first(i), from 0 to the number of keys. */
 static int64_t first_key(const struct head *head, int64_t i) {
-    return max_i64(0, band_first(head->problem, i + head->offset));
+    const int64_t first = band_first(head->problem, i + head->offset);
+    return min_i64(head->keys, max_i64(0, first));
 }
 
 /* end(i), not beyond the keys; may be below first(i): an empty interval. */
