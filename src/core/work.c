@@ -3,6 +3,7 @@
  */
 #include "core/work.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "base/arith.h"
@@ -110,7 +111,8 @@ static void scores_of_rows(struct work *work, const struct head *head,
     const enum stage before = work_turn(work, STAGE_COPIES);
     const float *keys = attn_source_floats(&head->key, tile->key, tile->keys);
     int64_t ld_keys = head->key.stride;
-    if (keys == NULL) {
+    /* BLAS wants rows that do not overlap, at a distance that an int holds */
+    if (keys == NULL || ld_keys < dim || ld_keys > INT_MAX) {
         keys =
             attn_panel_plain_keys(&work->panel, head, tile->key / tools->recipe.tile_k);
         ld_keys = dim;

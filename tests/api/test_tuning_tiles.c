@@ -1,9 +1,14 @@
 /*
  * Whatever tiles a context is tuned to, attention stays what it is by definition.
  */
+/* MAP_ANONYMOUS needs it with -std=c11 */
+#define _DEFAULT_SOURCE
 #include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "tests/support/backward.h"
+#include "tests/support/call.h"
 #include "tests/support/check.h"
 #include "tests/support/random.h"
 #include "tests/support/run.h"
@@ -84,10 +89,48 @@ static void gradients_as_well(void **state) {
     }
 }
 
+/* Rows of keys that BLAS would refuse, for products of keys as they lie: they overlap,
+ * are one and the same, or lie farther apart than an int says. */
+static void rows_that_blas_refuses(void **state) {
+    (void)state;
+    enum { KEYS = 17, DIM = 64 };
+    static const int64_t strides[] = {0, 1, DIM - 1, ((int64_t)1 << 31) + 64};
+    const struct test_problem problem = run_parse("q128 k17 d64 seed=5");
+    attn_context *context =
+        run_context_tuned("entry 64 64 1 48 96 48 48 512 4 0 0 0 0 0 0");
+    for (size_t i = 0; i < COUNT_OF(strides); i++) {
+        const size_t bytes = (size_t)((KEYS - 1) * strides[i] + DIM) * sizeof(float);
+        void *far = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (far == MAP_FAILED) {
+            print_message("no room for keys %lld apart\n", (long long)strides[i]);
+            continue;
+        }
+        struct test_call call;
+        call_open_on(&call, context, &problem, DATA_RANDOM, ALL_OUTPUTS);
+        attn_tensor *key = &call.inputs.key;
+        const float *numbers = key->data;
+        for (int64_t k = KEYS; k-- > 0;) {
+            memcpy((float *)far + k * strides[i], numbers + k * DIM,
+                   DIM * sizeof(float));
+        }
+        void *own = key->data;
+        key->data = far;
+        key->stride[2] = strides[i];
+        call_run(&call);
+        assert_int_equal(check_outputs(&call.inputs, &call.outputs), 0);
+        key->data = own;
+        call_close(&call);
+        munmap(far, bytes);
+    }
+    attn_context_destroy(context);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tiles_change_nothing_but_rounding),
         cmocka_unit_test(gradients_as_well),
+        cmocka_unit_test(rows_that_blas_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
