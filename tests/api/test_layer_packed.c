@@ -19,6 +19,28 @@ static bool is_weight(const struct layer_tensor *t) {
     return t->parameter && t->tensor.rank >= 2 && strstr(t->name, "weight") != NULL;
 }
 
+static void enlarge(attn_multihead_options *options) {
+    options->embed_dim *= 8;
+    options->key_dim *= 8;
+    options->value_dim *= 8;
+    options->key_embed_dim *= 8;
+    options->value_embed_dim *= 8;
+}
+
+/* A sample with so many rows and features that packed weights are faster for all of its
+ * products, whichever way the BLAS at hand makes them go. */
+static struct layer_problem large_sample(int n) {
+    struct layer_problem sample = layer_sample(n);
+    sample.q_length += 8;
+    sample.kv_length += sample.kv_length > 0 ? 8 : 0;
+    sample.targets *= 3;
+    sample.stack.feed_forward_dim *= 8;
+    sample.self.rows_after += 4;
+    enlarge(&sample.self.options);
+    enlarge(&sample.memory.options);
+    return sample;
+}
+
 /* All weights become NaN. */
 static void spoil_weights(const struct layer_call *call) {
     for (int t = 0; t < call->tensors; t++) {
@@ -36,7 +58,7 @@ static void need_nan(const struct layer_call *call) {
 static void what_calls_read(void **state) {
     (void)state;
     for (int n = 0; n < LAYER_SAMPLES; n++) {
-        struct layer_problem problem = layer_sample(n);
+        struct layer_problem problem = large_sample(n);
         problem.packed = 1;
         struct layer_call call;
         layer_open(&call, &problem);
@@ -70,7 +92,7 @@ static void what_calls_read(void **state) {
 static void layers_share_them(void **state) {
     (void)state;
     for (int n = 0; n < LAYER_SAMPLES; n++) {
-        struct layer_problem problem = layer_sample(n), larger = problem;
+        struct layer_problem problem = large_sample(n), larger = problem;
         struct layer_call first, second;
         problem.packed = 1;
         layer_open(&first, &problem);
@@ -105,7 +127,7 @@ static void layers_share_them(void **state) {
 static void refusals(void **state) {
     (void)state;
     struct layer_call call;
-    struct layer_problem problem = layer_sample(0);
+    struct layer_problem problem = large_sample(0);
     layer_open(&call, &problem);
     const int64_t size = layer_pack(&call);
     assert_int_equal(attn_layer_packed_size(NULL), 0);
