@@ -166,6 +166,8 @@ class Call:
             status = run(self._handle, frame.reference)
             if status:
                 check(status)
+            if profiles:
+                profiles[-1].note(self._plan.words)
         else:
             for result in results:
                 result[...] = 0

@@ -14,7 +14,7 @@ import threading
 import weakref
 from typing import Callable
 
-from ._library import check, lib, path
+from ._library import check, lib, path, text_of
 
 
 def owned(
@@ -48,31 +48,23 @@ class Context:
 
     def explain(self) -> dict[str, str]:
         """The lines of ``attn_context_explain``: threads, isa, blas ..."""
-        text = ctypes.create_string_buffer(
-            lib.attn_context_explain(self.handle, None, 0) + 1
-        )
-        lib.attn_context_explain(self.handle, text, len(text))
-        lines = text.value.decode().splitlines()
+        lines = text_of(lib.attn_context_explain, self.handle).splitlines()
         pairs = (line.partition(":") for line in lines)
         return {name.strip(): value.strip() for name, _, value in pairs}
 
-    def tuning(self) -> bytes:
+    def tuning(self) -> str:
         """The text of ``attn_context_tuning_export``."""
-        text = ctypes.create_string_buffer(
-            lib.attn_context_tuning_export(self.handle, None, 0) + 1
-        )
-        lib.attn_context_tuning_export(self.handle, text, len(text))
-        return text.value
+        return text_of(lib.attn_context_tuning_export, self.handle)
 
-    def tune(self, tuning: bytes) -> None:
+    def tune(self, tuning: str) -> None:
         """Takes such a text, unless it is empty."""
         if tuning:
-            check(lib.attn_context_tuning_import(self.handle, tuning))
+            check(lib.attn_context_tuning_import(self.handle, tuning.encode()))
 
 
 _lock = threading.Lock()
 _threads = 0  # 0: one per processor that the process may run on
-_tuning = b""  # what contexts to come are tuned to, as text; empty: nothing
+_tuning = ""  # what contexts to come are tuned to, as text; empty: nothing
 _context: Context | None = None
 
 # Called when the context is replaced: they drop what was made with the old one.

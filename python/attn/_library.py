@@ -13,6 +13,7 @@ import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import Callable
 
 from ._cache_structs import AppendArgs, CacheOptions
 from ._errors import AttnError
@@ -249,6 +250,13 @@ def load() -> tuple[ctypes.CDLL, str]:
 
 
 lib, path = load()
+
+
+def text_of(function: Callable[..., int], handle: ctypes.c_void_p) -> str:
+    """What a function like snprintf writes of a handle."""
+    text = ctypes.create_string_buffer(function(handle, None, 0) + 1)
+    function(handle, text, len(text))
+    return text.value.decode()
 
 
 def check(status: int) -> None:

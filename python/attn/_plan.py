@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ._context import Context, forget, owned
 from ._errors import invalid, unsupported
 from ._inputs import REQUIRED, Input
-from ._library import check, lib
+from ._library import check, lib, text_of
 from ._options import Options
 from ._shapes import Sizes
 from ._structs import BOOL, F32, Bounds
@@ -100,6 +100,11 @@ class Plan:
         finally:
             lib.attn_desc_destroy(desc)
         owned(self, lib.attn_plan_destroy, self.handle)
+
+    @functools.cached_property
+    def words(self) -> str:
+        """The text of ``attn_plan_explain``."""
+        return text_of(lib.attn_plan_explain, self.handle)
 
 
 def plan_for(

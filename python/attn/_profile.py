@@ -53,10 +53,17 @@ class Profile:
         >>> times.softmax < times.elapsed * attn.get_num_threads()
         True
 
-    ``print(times)`` shows them as a table.
+    ``print(times)`` shows them as a table. ``plans`` says how the calls were computed:
+    the words of ``attn_plan_explain`` for each plan that they had, and how many calls
+    had it.
+
+        >>> [(words, calls)] = times.plans.items()
+        >>> calls, "tiles: " in words
+        (1, True)
     """
 
     def __init__(self) -> None:
+        self.plans: dict[str, int] = {}
         self._struct = Struct()
         size = ctypes.sizeof(self._struct)
         check(lib.attn_profile_init(ctypes.byref(self._struct), size))
@@ -65,6 +72,10 @@ class Profile:
     def address(self) -> int:
         """Of what the library adds to."""
         return ctypes.addressof(self._struct)
+
+    def note(self, words: str) -> None:
+        """Counts a call with a plan of these words."""
+        self.plans[words] = self.plans.get(words, 0) + 1
 
     def __enter__(self) -> Profile:
         entered.profiles.append(self)

@@ -63,7 +63,7 @@ def _small(number: int) -> int:
 
 def tuning_export() -> str:
     """What ``tune`` has found so far, to be kept, for ``tuning_import``."""
-    return current().tuning().decode()
+    return current().tuning()
 
 
 def tuning_import(text: str) -> None:

@@ -85,6 +85,23 @@ def test_each_thread_has_its_own(normal):
     assert times.calls == 1
 
 
+def test_plans_are_told(normal):
+    q, k = normal(2, 4, 70, 16), normal(2, 4, 90, 16)
+    with attn.Profile() as times:
+        assert times.plans == {}
+        out, lse = attn.scaled_dot_product_attention(q, k, k, return_lse=True)
+        attn.scaled_dot_product_attention(q, k, k)
+        attn.scaled_dot_product_attention_backward(q, q, k, k, out, lse)
+        attn.scaled_dot_product_attention(q, k, k, window=(5, 5), softcap=2.0)
+    (plain, calls), (windowed, one) = times.plans.items()
+    assert (calls, one) == (3, 1)
+    assert "masks: none\n" in plain and "tiles: " in plain and "tuned: no" in plain
+    assert "window" in windowed and "softcap" in windowed
+    with pytest.raises(attn.AttnError), times:
+        attn.scaled_dot_product_attention(q, k, k, dropout_p=2.0)
+    assert sum(times.plans.values()) == times.calls == 4
+
+
 def test_calls_that_fail_add_nothing(normal):
     q = normal(1, 2, 9, 8)
     times = attn.Profile()
