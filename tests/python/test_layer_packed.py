@@ -12,7 +12,10 @@ import pytest
 import attn
 from attn import _layer_handle
 
-E, H, F = 64, 4, 96
+# So many features and ROWS that every product reads packed weights, whichever way the
+# BLAS at hand makes it go.
+E, H, F = 256, 2, 192
+ROWS = 9
 
 
 @pytest.fixture(params=["multihead", "slices", "stack"])
@@ -58,7 +61,7 @@ def test_results_are_the_same(layer, normal):
 
 
 def test_calls_read_the_copy_until_it_is_dropped(packed, normal):
-    x = normal(2, 3, E)
+    x = normal(2, ROWS, E)
     assert np.isfinite(call(packed, x)).all()
     assert np.isnan(call(packed.pack_weights(False), x)).any()
     packed.load_state_dict(packed.whole)
@@ -70,7 +73,7 @@ def test_calls_read_the_copy_until_it_is_dropped(packed, normal):
 
 
 def test_training_reads_the_parameters_and_drops_the_copy(packed, normal):
-    x = normal(2, 3, E)
+    x = normal(2, ROWS, E)
     packed.training = True
     assert np.isnan(call(packed, x)).any()
     assert np.isfinite(call(packed.eval(), x)).all()
@@ -83,14 +86,14 @@ def test_training_reads_the_parameters_and_drops_the_copy(packed, normal):
 )
 def test_a_copy_has_parameters_of_its_own(packed, normal, duplicate):
     other = duplicate(packed)
-    x = normal(2, 3, E)
+    x = normal(2, ROWS, E)
     assert np.isnan(call(other, x)).any()
     assert np.isfinite(call(packed, x)).all()
 
 
 def test_layers_of_one_kind_are_not_mixed_up(packed, normal):
     """They share C layers, which are told anew."""
-    x = normal(2, 3, E)
+    x = normal(2, ROWS, E)
     mine = call(packed, x)
     other = pickle.loads(pickle.dumps(packed))
     other.load_state_dict({name: 2 * one for name, one in packed.whole.items()})
@@ -109,7 +112,7 @@ def test_layers_of_one_kind_are_not_mixed_up(packed, normal):
 
 
 def test_packed_weights_are_given_once(packed, normal, monkeypatch):
-    x = normal(2, 3, E)
+    x = normal(2, ROWS, E)
     call(packed, x)
     told = []
     real = _layer_handle.lib.attn_layer_set_packed
