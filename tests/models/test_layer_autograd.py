@@ -19,6 +19,9 @@ from layer_judge import randomise, sequences  # noqa: E402
 
 N, L, S, E, H, F = 2, 7, 9, 16, 4, 24
 
+# With packed weights sums may run in another order.
+ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
+
 
 @pytest.fixture
 def layer():
@@ -57,17 +60,20 @@ def test_nothing_is_kept_where_nothing_is_asked_for(layer, states):
     assert states
 
 
-def test_packed_weights_until_a_parameter_is_written(layer):
-    x = torch.randn(N, L, E)
+def test_packed_weights_until_a_parameter_is_written():
+    """Of so many features and rows that they are read with every BLAS."""
+    wide, rows = 128, 9
+    layer = randomise(attn.torch.MultiheadAttention(wide, H, batch_first=True))
+    x = torch.randn(N, rows, wide)
     with torch.no_grad():
         expected = layer(x, x, x)[0]
         layer.pack_weights()
-        torch.testing.assert_close(layer(x, x, x)[0], expected)
+        torch.testing.assert_close(layer(x, x, x)[0], expected, **ROUNDING)
         if layer._packed.packed.memory[1] == 0:
             pytest.skip("kernels that have no use for packed weights")
         layer.in_proj_weight.numpy()[...] = np.nan  # which torch does not see
         unseen = layer(x, x, x)[0]
-        torch.testing.assert_close(unseen, expected)
+        torch.testing.assert_close(unseen, expected, **ROUNDING)
         copied = copy.deepcopy(layer)
         assert copied(x, x, x)[0].isnan().all()
         layer.out_proj.weight.mul_(2)
@@ -77,8 +83,8 @@ def test_packed_weights_until_a_parameter_is_written(layer):
         packed = layer(x, x, x)[0]
         layer.in_proj_weight.numpy()[...] = np.nan
         torch.testing.assert_close(layer(x, x, x)[0], packed)
-        layer.in_proj_weight = torch.nn.Parameter(torch.full((3 * E, E), 0.5))
-        torch.testing.assert_close(layer(x, x, x)[0], packed)
+        layer.in_proj_weight = torch.nn.Parameter(torch.full((3 * wide, wide), 0.5))
+        torch.testing.assert_close(layer(x, x, x)[0], packed, **ROUNDING)
         layer.pack_weights(False)
         layer.in_proj_weight.fill_(np.nan)
         assert layer(x, x, x)[0].isnan().all()
