@@ -42,8 +42,8 @@ typedef struct attn_cache_options {
     int32_t key_dim;   /* 1 to 65536 */
     int32_t value_dim; /* 1 to 65536 */
     /* how numbers are stored: ATTN_F32, ATTN_F16, ATTN_BF16, or ATTN_I8 with a scale
-     * for each key and head (largest number of the row / 127); set to ATTN_F32 by init
-     */
+     * for each key and head: the largest number of the row / 127, but 2^-126 at least,
+     * and so rounded that 127 times it is finite; set to ATTN_F32 by init */
     int32_t dtype;
     /* 1: at the capacity, the oldest keys make room; 0: an error. They go when tokens
      * are appended, before the attention of that step. So a step of a window of w keys,

@@ -25,10 +25,11 @@ static inline float row_largest(const float *row, int n) {
     return vec_all(vec_equal(finite, zero)) ? vec_hmax(largest) : NAN;
 }
 
-/* A subnormal scale would be far from largest / 127, or 0. */
+/* A subnormal scale would be far from largest / 127, or 0; 127 times a larger one than
+ * the most, which only FLT_MAX / 127 is, would be infinite. */
 static inline float quantize_scale(float largest) {
-    const float scale = largest / 127.0f, least = 0x1p-126f;
-    return largest > 0.0f && scale < least ? least : scale;
+    const float scale = largest / 127.0f, least = 0x1p-126f, most = 0x1.020406p+121f;
+    return largest > 0.0f && scale < least ? least : scale > most ? most : scale;
 }
 
 static inline vec quantized(vec x, vec scale) {
