@@ -35,7 +35,8 @@
  * gradient 0 and adds nothing to others (but its grad_lse to a sink), even if its
  * grad_out is NaN; nothing that is masked reaches a gradient; rows beyond the lengths
  * are not read, those of incoming gradients included; the number of threads changes no
- * bit. Every option of the forward call has its gradient.
+ * bit. Every option of the forward call has its gradient; query, key, value and out are
+ * float32 here, not stored in fewer bits.
  */
 #ifndef ATTN_BACKWARD_H
 #define ATTN_BACKWARD_H

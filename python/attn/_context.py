@@ -15,6 +15,7 @@ import weakref
 from typing import Callable
 
 from ._library import check, lib, path, text_of
+from ._options import whole_number
 
 
 def owned(
@@ -63,6 +64,7 @@ class Context:
 
 
 _lock = threading.Lock()
+_changing = threading.Lock()  # held from reading what follows to replacing it
 _threads = 0  # 0: one per processor that the process may run on
 _tuning = ""  # what contexts to come are tuned to, as text; empty: nothing
 _context: Context | None = None
@@ -96,22 +98,25 @@ def set_num_threads(n: int) -> None:
         >>> attn.get_num_threads()
         2
     """
+    n = whole_number(n, "n")
     # The range is checked here because c_int32 wraps silently.
-    _replace(n if -1 <= n <= 1 << 30 else -1, lambda _: None)
+    replace(lambda _: None, n if -1 <= n <= 1 << 30 else -1)
 
 
-def replace(change: Callable[[Context], None]) -> None:
-    """Makes a context like the current one, changes it, and uses it from then on."""
-    _replace(_threads, change)
+def replace(change: Callable[[Context], None], threads: int | None = None) -> None:
+    """Makes a context like the current one, changes it, and uses it from then on.
 
-
-def _replace(threads: int, change: Callable[[Context], None]) -> None:
+    threads None: as many as before. Changes wait for each other, so that none is lost.
+    """
     global _context, _threads, _tuning
-    context = Context(threads)
-    context.tune(_tuning)
-    change(context)
-    with _lock:
-        _context, _threads, _tuning = context, threads, context.tuning()
+    with _changing:
+        if threads is None:
+            threads = _threads
+        context = Context(threads)
+        context.tune(_tuning)
+        change(context)
+        with _lock:
+            _context, _threads, _tuning = context, threads, context.tuning()
     for function in forget:
         function()
 
@@ -142,7 +147,8 @@ def info() -> dict[str, str | int]:
 
 
 def _start_anew_after_fork() -> None:
-    global _context, _lock  # noqa: PLW0603
+    global _changing, _context, _lock  # noqa: PLW0603
+    _changing = threading.Lock()
     _lock = threading.Lock()
     _context = None
     for function in forget:

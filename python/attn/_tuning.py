@@ -9,7 +9,9 @@ from __future__ import annotations
 import ctypes
 
 from ._context import Context, current, replace
+from ._errors import invalid
 from ._library import check, lib
+from ._options import int64, whole_number
 from ._structs import Bounds
 
 MOST = 2**31 - 1
@@ -30,25 +32,28 @@ def tune(
 
     They serve all calls with the same dims and as many query heads to a key-value head.
     Most find the defaults to be as fast. It takes milliseconds, 0 stands for 200, and
-    one thread. Results may differ from those before by rounding. value_dim is key_dim
-    if not given.
+    one thread; other calls go on meanwhile, but ``set_num_threads`` waits. Results may
+    differ from those before by rounding. value_dim is key_dim if not given.
 
         >>> attn.tune(12, 12, 512, 512, 64)
     """
     desc = ctypes.c_void_p()
     check(lib.attn_desc_create(ctypes.byref(desc)))
     try:
-        dims = _small(key_dim), _small(key_dim if value_dim is None else value_dim)
-        check(lib.attn_desc_set_heads(desc, _small(heads), _small(kv_heads)))
-        check(lib.attn_desc_set_dims(desc, *dims))
+        if value_dim is None:
+            value_dim = key_dim
+        numbers = _small(heads, "heads"), _small(kv_heads, "kv_heads")
+        check(lib.attn_desc_set_heads(desc, *numbers))
+        numbers = _small(key_dim, "key_dim"), _small(value_dim, "value_dim")
+        check(lib.attn_desc_set_dims(desc, *numbers))
         check(lib.attn_desc_set_causal(desc, is_causal))
-        bounds = Bounds(ctypes.sizeof(Bounds), 1, q_length, kv_length)
+        lengths = int64(q_length, "q_length"), int64(kv_length, "kv_length")
+        bounds = Bounds(ctypes.sizeof(Bounds), 1, *lengths)
+        time = _small(milliseconds, "milliseconds")
 
         def measure(context: Context) -> None:
             check(
-                lib.attn_context_tune(
-                    context.handle, desc, ctypes.byref(bounds), _small(milliseconds)
-                )
+                lib.attn_context_tune(context.handle, desc, ctypes.byref(bounds), time)
             )
 
         replace(measure)
@@ -56,8 +61,9 @@ def tune(
         lib.attn_desc_destroy(desc)
 
 
-def _small(number: int) -> int:
-    """A number that c_int32 holds, which wraps silently: what it cannot is -1."""
+def _small(value: int, name: str) -> int:
+    """An integer that c_int32 holds, which wraps silently: what it cannot is -1."""
+    number = whole_number(value, name)
     return number if -MOST <= number <= MOST else -1
 
 
@@ -72,8 +78,11 @@ def tuning_import(text: str) -> None:
     AttnError says what differs: the version of libattn, the processor, the kernels or
     the BLAS library.
     """
+    if not isinstance(text, str) or "\0" in text:
+        raise invalid("text is no export of a tuning: expected what tuning_export gave")
+    words = text.encode(errors="replace")
 
     def take(context: Context) -> None:
-        check(lib.attn_context_tuning_import(context.handle, text.encode()))
+        check(lib.attn_context_tuning_import(context.handle, words))
 
     replace(take)

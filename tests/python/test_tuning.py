@@ -1,5 +1,8 @@
 """tune, tuning_export, tuning_import."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -48,6 +51,26 @@ def test_the_number_of_threads_keeps_the_tuning():
     assert attn.tuning_export() == text
 
 
+def test_changes_meanwhile_are_kept():
+    threads = attn.get_num_threads()
+    tunings = [
+        threading.Thread(
+            target=attn.tune, args=(2, 2, 90, 90, dim), kwargs={"milliseconds": 200}
+        )
+        for dim in (20, 28)
+    ]
+    for tuning in tunings:
+        tuning.start()
+    time.sleep(0.1)  # while one of them measures
+    attn.set_num_threads(threads + 2)
+    for tuning in tunings:
+        tuning.join()
+    assert attn.get_num_threads() == threads + 2
+    attn.set_num_threads(threads)
+    text = attn.tuning_export()
+    assert "\nentry 20 20 1 " in text and "\nentry 28 28 1 " in text
+
+
 def test_refusals_change_nothing():
     attn.tune(1, 1, 20, 30, 12, milliseconds=2)
     text = attn.tuning_export()
@@ -55,6 +78,15 @@ def test_refusals_change_nothing():
         attn.tuning_import(text.replace("\nisa ", "\nisa other "))
     with pytest.raises(attn.AttnError, match="no export"):
         attn.tuning_import("what")
+    for other in (text + "\0x", text.encode(), None, "\ud800"):
+        with pytest.raises(attn.AttnError, match="no export"):
+            attn.tuning_import(other)
+    with pytest.raises(attn.AttnError, match="q_length is 18446744073709551680"):
+        attn.tune(1, 1, 2**64 + 64, 30, 12)
+    with pytest.raises(attn.AttnError, match="kv_length is 9223372036854775808"):
+        attn.tune(1, 1, 20, 2**63, 12)
+    with pytest.raises(attn.AttnError, match=r"heads is 1\.5"):
+        attn.tune(1.5, 1, 20, 30, 12)
     with pytest.raises(attn.AttnError, match="milliseconds is -1"):
         attn.tune(1, 1, 20, 30, 12, milliseconds=2**40)
     with pytest.raises(attn.AttnError, match="not a multiple"):
