@@ -33,7 +33,8 @@ extern "C" {
  * queries. One takes the place of the default if it is at least 3 % faster; it takes
  * the place of what was found before for these dims. Lengths do not tell problems
  * apart: tune for the ones that take most of the time. One shorter than a tile decides
- * nothing about tiles and products, and leaves them as they were.
+ * nothing about tiles and products, and leaves them as they were. attn_plan_explain()
+ * tells the rate that was measured, and that of what was there before.
  *
  * milliseconds is how long that may last, 1 to 60000; 0 stands for 200. Each choice is
  * tried at least once all the same. Memory comes from the context. ATTN_ERR_INVALID: an

@@ -3,6 +3,7 @@
  */
 /* MAP_ANONYMOUS needs it with -std=c11 */
 #define _DEFAULT_SOURCE
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -99,9 +100,11 @@ static void rows_that_blas_refuses(void **state) {
     attn_context *context =
         run_context_tuned("entry 64 64 1 48 96 48 48 512 4 0 0 0 0 0 0");
     for (size_t i = 0; i < COUNT_OF(strides); i++) {
-        const size_t bytes = (size_t)((KEYS - 1) * strides[i] + DIM) * sizeof(float);
-        void *far = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        const int64_t bytes = ((KEYS - 1) * strides[i] + DIM) * (int64_t)sizeof(float);
+        void *far = bytes > PTRDIFF_MAX
+                        ? MAP_FAILED
+                        : mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (far == MAP_FAILED) {
             print_message("no room for keys %lld apart\n", (long long)strides[i]);
             continue;
@@ -121,7 +124,7 @@ static void rows_that_blas_refuses(void **state) {
         assert_int_equal(check_outputs(&call.inputs, &call.outputs), 0);
         key->data = own;
         call_close(&call);
-        munmap(far, bytes);
+        munmap(far, (size_t)bytes);
     }
     attn_context_destroy(context);
 }
