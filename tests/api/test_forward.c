@@ -106,7 +106,8 @@ static void hard_data(void **state) {
         "q70 k90 d8 causal seed=4",
         "h2 q40 k260 d64 softcap=20 sinks seed=5",
         "h2 q70 k300 d16 relbias=32,128 relkeys ubias vbias segments seed=6",
-        "q300 k400 d40 relkeys vbias causal align=br seed=7"};
+        "q300 k400 d40 relkeys vbias causal align=br seed=7",
+        "q70 k2300 d128 seed=8"}; /* several panels of keys */
     int wrong = 0;
     for (int data = 0; data < DATA_KINDS; data++) {
         for (size_t t = 0; t < COUNT_OF(texts); t++) {
