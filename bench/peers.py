@@ -45,6 +45,8 @@ sizes b batch, h heads (/ kv heads), q and k lengths, d dim, then what masks, an
   skewed        lengths not in even steps: each the same factor longer than the next
   layer         a multi-head layer of heads times dim features, with its projections
   constant      its parameters never change, so that libattn too may pack them once
+  bound         inputs and outputs stay where they are, so that libattn too may bind its
+                call to them, by attn.bind
 Without problems and --cases: the cases of prefill, causal and train.
 
 Examples:

@@ -3,6 +3,7 @@
 Self-attention of heads times dim features, (batch, length, features). libattn and
 PyTorch have the same module, with the same parameters. Those of ONNX Runtime and
 OpenVINO never change; of libattn neither, where a problem says that they are constant.
+Nor do the buffers of ONNX Runtime and OpenVINO; of libattn where a problem is bound.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 
+import attn
 from compare.inputs import LayerInputs
 from compare.peer import LocalCall, Results
 from compare.problem import Problem
@@ -35,6 +37,11 @@ def layer_call(
         options.update(causal, is_causal=True)
     if problem.backward:
         return _train(layer, inputs, options)
+
+    if problem.bound and layer.__module__.startswith("attn."):
+        with torch.no_grad():
+            bound = attn.bind(layer, x, x, x, **options)
+        return LocalCall(bound, lambda result: result[:1])
 
     def call() -> torch.Tensor:
         with torch.no_grad():

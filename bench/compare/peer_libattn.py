@@ -58,6 +58,8 @@ class Libattn:
         if options.get("causal") == "top_left":  # as it is asked for most often
             del options["causal"]
             options["is_causal"] = True
+        if problem.bound:
+            return LocalCall(_bound(inputs, options), lambda out: (out,))
         function = attn.torch.scaled_dot_product_attention
         if problem.backward:
             return train_call(function, options, inputs)
@@ -72,6 +74,28 @@ class Libattn:
 
     def forget(self) -> None:
         """Nothing is kept."""
+
+
+def _bound(inputs: Inputs, options: dict[str, Any]) -> Callable[[], torch.Tensor]:
+    """Calls that are bound to the query and one each of the copies of keys."""
+    function = attn.scaled_dot_product_attention
+    return _in_turns(
+        [
+            attn.bind(function, inputs.query, *one, **options)
+            for one in inputs.keys_values
+        ]
+    )
+
+
+def _in_turns(calls: list[attn.BoundCall]) -> Callable[[], torch.Tensor]:
+    """Makes one of the calls after the other."""
+    turns = itertools.cycle(calls)
+
+    def call() -> torch.Tensor:
+        out: torch.Tensor = next(turns)()
+        return out
+
+    return call
 
 
 def _packed(problem: Problem, packed: Packed, options: dict[str, Any]) -> LocalCall:
@@ -123,6 +147,13 @@ def _cached(problem: Problem, inputs: Inputs) -> Callable[[], torch.Tensor]:
     if not p.bottom_right and (p.causal or p.alibi or p.window != (-1, -1)):
         # A cache takes queries to be its last tokens.
         options["query_offsets"] = torch.zeros(p.batch, dtype=torch.int64)
+    if problem.bound:
+        return _in_turns(
+            [
+                attn.bind(cache.attend, inputs.query, sequences=one, **options)
+                for one in every
+            ]
+        )
     turns = itertools.cycle(every)
 
     def call() -> torch.Tensor:

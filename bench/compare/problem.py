@@ -1,7 +1,7 @@
 """Problems as lines of text, in the words of attn_bench and of the tests.
 
 What the words mean stands in tests/support/problem.h and in ``attn_bench --help``;
-layer, constant, packed and skewed are words of ./dev peers alone. Some have no
+layer, constant, bound, packed and skewed are words of ./dev peers alone. Some have no
 counterpart in any peer; threads, isa and engine are no words here.
 """
 
@@ -25,6 +25,7 @@ FLAGS = {
     "backward": "backward",
     "layer": "layer",
     "constant": "constant",
+    "bound": "bound",
     "packed": "packed",
     "skewed": "skewed",
     "cache": "cache",
@@ -38,6 +39,7 @@ EXCLUDED = {
     "cache": ("backward", "layer", "packed", "qlens", "docs", "block", "dropout"),
     "packed": ("backward", "layer", "qlens", "kvlens", "docs", "block", "mask", "bias"),
     "constant": ("backward",),
+    "bound": ("backward", "packed"),
     "layer": (
         *("qlens", "kvlens", "docs", "block", "window", "mask", "bias", "alibi"),
         *("softcap", "scale", "dropout"),
@@ -87,6 +89,7 @@ class Problem:
     backward: bool = False
     layer: bool = False
     constant: bool = False  # parameters, which libattn may pack once
+    bound: bool = False  # buffers, to which libattn may bind its call
     packed: bool = False
     skewed: bool = False  # lengths fall by a factor, not a step
     cache: bool = False

@@ -18,6 +18,7 @@ names.
 """
 
 from ._backward import scaled_dot_product_attention_backward
+from ._bind import BoundCall, bind
 from ._cache import KVCache
 from ._context import get_num_threads, info, set_num_threads
 from ._errors import AttnError, Status
@@ -35,12 +36,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AttnError",
+    "BoundCall",
     "KVCache",
     "MultiheadAttention",
     "Profile",
     "Status",
     "TransformerStack",
     "attention_rollout",
+    "bind",
     "get_num_threads",
     "info",
     "merge_states",

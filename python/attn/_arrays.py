@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ._entered import made_once
 from ._errors import invalid, unsupported
 
 # dtype, shape, strides: a numpy dtype with strides in bytes (None: contiguous), or a
@@ -62,6 +63,7 @@ def look(array: Any, name: str) -> Look:
     if array.flags.carray:
         return array, address(array), (array.dtype, array.shape, None)
     if not array.flags.aligned:
+        made_once(f"{name} is not aligned and has to be copied")
         array = array.copy()
     return array, address(array), (array.dtype, array.shape, array.strides)
 
@@ -158,9 +160,11 @@ def _look_torch(tensor: Any, name: str, torch: Any) -> Look:
         )
     if tensor.is_neg():
         # The memory holds the negative of what the tensor says.
+        made_once(f"{name} is the negative of its memory and has to be copied")
         tensor = tensor.resolve_neg()
     where = tensor.data_ptr()
     if where & 7 and where % tensor.element_size():
+        made_once(f"{name} is not aligned and has to be copied")
         tensor = tensor.clone()
         where = tensor.data_ptr()
     return tensor, where, (tensor.dtype, tensor.shape, tensor.stride())

@@ -12,6 +12,7 @@ from ._cache_sequences import Kind
 from ._cache_structs import AppendArgs
 from ._call import Call, Output, single
 from ._context import Context, forget
+from ._entered import Copy, Step, entered
 from ._errors import invalid
 from ._inputs import Input, place
 from ._layout import View, new, view
@@ -130,15 +131,23 @@ class Append:
     def run(self, cache: int, layer: int, looks: list[Look]) -> None:
         """Appends what ``look`` found."""
         frame = args, tensors = self._frame()
-        kept = []  # copies live as long as the call
+        kept, copies = [], []  # what is copied lives as long as the call
         for input, tensor, (array, where, _) in zip(self._inputs, tensors, looks):
             tensor.data = where
             if input.slot.copies:
-                kept.append(input.slot.copied(as_numpy(array)))
+                copies.append(Copy(tensor, input.slot, as_numpy(array)))
+                kept.append(input.slot.copied(copies[-1].array))
                 tensor.data = address(kept[-1])
         args.layer = layer
-        check(lib.attn_cache_append(cache, ctypes.byref(args)))
-        self._frames.append(frame)
+        reference = ctypes.byref(args)
+        check(lib.attn_cache_append(cache, reference))
+        if entered.steps is None:
+            self._frames.append(frame)
+        else:
+            held = (tensors, kept, looks)
+            append = lib.attn_cache_append
+            step = Step(append, cache, reference, args, None, copies, held)
+            entered.steps.append(step)
 
 
 @functools.lru_cache(maxsize=_CALLS)

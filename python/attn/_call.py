@@ -13,11 +13,11 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 from ._arrays import Look, address, as_numpy, empty_like_kind
+from ._entered import Copy, Step, entered
 from ._inputs import Input
 from ._layout import Slot
 from ._library import check, lib
 from ._plan import Plan
-from ._profile import entered
 from ._structs import BackwardArgs, ForwardArgs, Tensor
 
 # Called by name, so that tests can look at what goes by.
@@ -136,10 +136,6 @@ class Call:
         cache is the handle of one that has the keys and values.
         """
         like = looks[0][0]
-        for index, slot in self._copied:
-            array = slot.copied(as_numpy(looks[index][0]))
-            looks[index] = (array, address(array), looks[index][2])
-
         results = []
         try:
             frame = self._frames.pop()
@@ -150,6 +146,12 @@ class Call:
         numbers = (dropout_seed, relative_zero, cache, layer, profile)
         if numbers != frame.numbers:
             frame.set(*numbers)
+        copies = []
+        for index, slot in self._copied:
+            copy = Copy(frame.inputs[index], slot, as_numpy(looks[index][0]))
+            copies.append(copy)
+            array = slot.copied(copy.array)
+            looks[index] = (array, address(array), looks[index][2])
         for tensor, (_, where, _) in zip(frame.inputs, looks):
             tensor.data = where
         for tensor, (shape, dtype) in zip(frame.outputs, self._results):
@@ -173,8 +175,22 @@ class Call:
                 result[...] = 0
         for array, result in sums:
             sum_to(array, result)
-        self._frames.append(frame)
+        if entered.steps is None:
+            self._frames.append(frame)
+        else:
+            entered.steps.append(self._step(frame, copies, (looks, results)))
         return self._result(*results)
+
+    def _step(self, frame: Frame, copies: list[Copy], held: Any) -> Step:
+        """The call of the library that was just made with this frame."""
+        plan, reference, args = self._plan, frame.reference, frame.args
+        function = _forward if plan is not None else _nothing
+        return Step(function, self._handle, reference, args, plan, copies, held)
+
+
+def _nothing(*_: Any) -> int:
+    """Computes what has no heads."""
+    return 0
 
 
 def single(out: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ._arrays import look
+from ._entered import entered
 from ._errors import invalid
 from ._layer_call import backward, forward
 from ._layer_kinds import Kind
@@ -93,6 +94,7 @@ class Layer(Parametric):
         results, state = forward(
             request, held.where, asked, training=training, packed=packed
         )
+        entered.hold(held)
         if training:
             self._local.kept = _Kept(request, state, asked)
         return results

@@ -9,6 +9,7 @@ import numpy as np
 from ._arrays import Look, address, as_numpy, empty_like_kind, look
 from ._call import sum_to
 from ._context import current
+from ._entered import Step, entered, made_once
 from ._layer_frame import Frame
 from ._layer_handle import ALIGNMENT, Packed, Parameters
 from ._layer_prepare import ready, ready_back
@@ -36,10 +37,11 @@ def forward(
     looks = list(map(look, request.arrays, request.form.names))
     like = looks[0][0]
     call = ready(current(), request.form, _facts(looks), asked)
-    frame, results, _ = call.begin(looks, request.numbers)
+    frame, results, _, copies = call.begin(looks, request.numbers)
     layer = call.pool.take()
     state = None
     if training:
+        made_once("a call in training makes a state", ": eval(), or torch.no_grad()")
         size = lib.attn_layer_state_size(
             layer.handle, call.sizes.batch, call.sizes.q_length, call.sizes.kv_length
         )
@@ -50,8 +52,14 @@ def forward(
     status = _forward(layer.handle, frame.reference)
     if status:
         check(status)
-    call.pool.put(layer)
-    call.end(frame)
+    if entered.steps is None:
+        call.pool.put(layer)
+        call.end(frame)
+    else:
+        held = (layer, packed, looks, results)
+        reference = frame.reference
+        step = Step(_forward, layer.handle, reference, None, None, copies, held)
+        entered.steps.append(step)
     return results, state
 
 
@@ -71,7 +79,7 @@ def backward(
     looks = list(map(look, request.arrays, request.form.names))
     looks += [look(array, f"grad_{name}") for name, array in gradients.items()]
     call = ready_back(current(), request.form, _facts(looks), tuple(gradients), wanted)
-    frame, results, sums = call.begin(looks, request.numbers)
+    frame, results, sums, _ = call.begin(looks, request.numbers)
     state = _put_state(frame, state)
     layer = call.pool.take()
     layer.give(parameters)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ._arrays import Look, address, as_numpy, empty_like_kind
 from ._call import Output
+from ._entered import Copy
 from ._layer_inputs import LayerSizes, Placed
 from ._layer_pool import Pool
 from ._layer_request import Form, Numbers
@@ -142,22 +143,25 @@ class Ready:
 
     def begin(
         self, looks: list[Look], numbers: Numbers
-    ) -> tuple[Frame, dict[str, Any], list[tuple[Any, Any]]]:
-        """A frame for these arrays, new arrays for the outputs by name, and sums.
+    ) -> tuple[Frame, dict[str, Any], list[tuple[Any, Any]], list[Copy]]:
+        """A frame for these arrays, new arrays for the outputs by name, sums, copies.
 
-        Of sums each is an array and the output that it is to be summed to. What has to
-        be copied takes its place in looks, which must live as long as the call.
+        Of sums each is an array and the output that it is to be summed to. Copies take
+        the place of what is copied in looks, which must live as long as the call.
         """
         like = looks[0][0]
-        for index, slot in self._copied:
-            array = slot.copied(as_numpy(looks[index][0]))
-            looks[index] = (array, address(array), looks[index][2])
         try:
             frame = self._frames.pop()
         except IndexError:
             frame = Frame(self._form, self.inputs, self.outputs, self._backward)
         if frame.numbers != numbers:
             frame.set(numbers)
+        copies = []
+        for index, slot in self._copied:
+            copy = Copy(frame.inputs[index], slot, as_numpy(looks[index][0]))
+            copies.append(copy)
+            array = slot.copied(copy.array)
+            looks[index] = (array, address(array), looks[index][2])
         for tensor, (_, where, _) in zip(frame.inputs, looks):
             tensor.data = where
         results = {}
@@ -170,7 +174,7 @@ class Ready:
             sums.append((array, results[name]))
         for name in self._added:
             results[name][...] = 0
-        return frame, results, sums
+        return frame, results, sums, copies
 
     def end(self, frame: Frame) -> None:
         """Takes back the frame of a call that went well."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._arrays import as_numpy
+from ._entered import made_once
 from ._errors import invalid, unsupported
 from ._layer_inputs import LayerSizes
 from ._plan import round_up
@@ -23,6 +24,10 @@ def attention_masks(
     Where there are two of them, one of bool and one of numbers, the second is called
     key_padding_mask.
     """
+    made_once(
+        "masks are turned into those of the library",
+        ": give causal, kv_lengths or documents",
+    )
     if attn_mask is not None:
         attn_mask = _of_pairs(attn_mask, heads, sizes)
     if key_padding_mask is not None:

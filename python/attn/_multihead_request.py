@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from ._entered import made_once
 from ._errors import invalid
 from ._layer_inputs import LayerSizes, layer_sizes
 from ._layer_kinds import Kind
@@ -120,5 +121,6 @@ def asked_weights(kind: Kind, need: bool, average: bool) -> tuple[str, ...]:
 def weights_of(results: dict[str, Any], average: bool) -> Any:
     """The weights that the caller gets, or None."""
     if "weights" in results and average:
+        made_once("weights with added keys are averaged")
         return results["weights"].mean(-3)
     return results.get("weights", results.get("mean_weights"))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import threading
 from typing import Any
 
+from ._entered import entered
 from ._library import check, lib
 from ._structs import Profile as Struct
 
@@ -21,16 +21,6 @@ _STAGES = (
 )
 
 _NUMBERS = ("calls", "elapsed", *_STAGES)
-
-
-class _Entered(threading.local):
-    """The profiles that a thread has entered, the innermost last."""
-
-    def __init__(self) -> None:
-        self.profiles: list[Profile] = []
-
-
-entered = _Entered()
 
 
 class Profile:

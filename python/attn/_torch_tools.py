@@ -7,12 +7,14 @@ from typing import Any
 import torch
 
 from ._arrays import as_numpy, look
+from ._entered import made_once
 
 
 def as_tensor(array: Any, name: str) -> torch.Tensor:
     """The array if it is a tensor, else its values."""
     if isinstance(array, torch.Tensor):
         return array
+    made_once(f"{name} is no tensor and has to be copied")
     array = look(array, name)[0]
     values = torch.from_numpy(as_numpy(array).copy())
     return values.view(torch.bfloat16) if array.dtype.name == "bfloat16" else values

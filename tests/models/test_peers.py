@@ -36,6 +36,9 @@ PROBLEMS = [
     f"h4/2 q1 k40 d16 cache {HALF}",
     "b2 h4 q20 d16 layer causal",
     "b2 h4 q20 d16 layer constant",
+    "b2 h4 q20 d16 layer constant bound",
+    "b2 h4/2 q20 d16 causal bound",
+    "b3 h4/2 q1 k40 d16 cache bound",
     "b2 h4 q20 d16 layer backward",
 ]
 

@@ -16,6 +16,7 @@ MODULES = ["attn", *(f"attn.{m.name}" for m in pkgutil.iter_modules(attn.__path_
 WITH_EXAMPLES = {
     "attn",
     "attn._backward",
+    "attn._bind",
     "attn._cache",
     "attn._context",
     "attn._errors",

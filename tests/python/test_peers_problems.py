@@ -47,6 +47,8 @@ def test_cache_with_and_without_pages():
         "q4 d4 layer dropout=0.1",
         "q4 d4 constant",
         "q4 d4 layer backward constant",
+        "q4 d4 backward bound",
+        "b4 q8 d4 packed bound",
         "q4 d4 layer query=f16 key=f16 value=f16 out=f16",
     ],
 )
