@@ -36,6 +36,16 @@ void attn_product_own(const struct kernels *kernels, int m, int n, int k, float 
     own_product(kernels, m, n, k, &alpha, 0, a, b, accumulate, c, ldc);
 }
 
+void attn_product_ahead(const struct kernels *kernels, int m, int n, int k,
+                        const float *a, int64_t lda, struct factor b, const float *next,
+                        bool accumulate, float *c, int64_t ldc) {
+    for (int j = 0; j < n; j += b.columns, b.data += b.step) {
+        kernels->product_ahead(m, (int)min_i64(b.columns, n - j), k, a, lda, b.data,
+                               b.ld, j + b.columns < n ? b.data + b.step : next,
+                               accumulate, c + j, ldc);
+    }
+}
+
 void attn_product_scaled(const struct kernels *kernels, int m, int n, int k,
                          const float *factor, const struct operand *a, struct factor b,
                          float *c, int64_t ldc) {

@@ -76,6 +76,15 @@ struct kernels {
                     const float *a, ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
                     ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc);
 
+    /*
+     * The same product, with an alpha of 1 and the columns of a side by side, where b
+     * comes from far away. ahead is what will be the next b, with the same strides: it
+     * is called for once, while some of the rows are computed, and not read.
+     */
+    void (*product_ahead)(int m, int n, int k, const float *a, ptrdiff_t row_a,
+                          const float *b, ptrdiff_t ldb, const float *ahead,
+                          bool accumulate, float *c, ptrdiff_t ldc);
+
     /* to[c][r] = from[r][c] for rows x n elements of from. */
     void (*transpose)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
                       int rows, int n);

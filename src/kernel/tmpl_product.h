@@ -14,16 +14,20 @@
  */
 enum { BLOCK_ROWS = WIDTH == 8 ? 6 : 4, BLOCK_VECS = PRODUCT_VECS };
 
+/* Floats of a line of the caches. */
+enum { LINE_FLOATS = 16 };
+
 /*
  * A block of rows x (vecs * WIDTH) of c, or with part > 0 only the first part columns
  * of one vector. Row r of the product is multiplied by alpha[r * step], with a step
  * after 0 was added, which makes 0 of -0, as terms of 0 that follow would. rows, vecs
- * and whether part is 0 are constants where this is called.
+ * and whether part is 0 and ahead NULL are constants where this is called.
  */
 static inline __attribute__((always_inline)) void
 product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t step,
               const float *a, ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
-              ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
+              ptrdiff_t ldb, const float *ahead, bool accumulate, float *c,
+              ptrdiff_t ldc) {
     vec sum[BLOCK_ROWS][BLOCK_VECS];
     for (int r = 0; r < rows; r++) {
         for (int v = 0; v < vecs; v++) {
@@ -36,6 +40,11 @@ product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t
         const float *p = b + l * ldb;
         for (int v = 0; v < vecs; v++, p += WIDTH) {
             x[v] = part > 0 ? vec_load_part(p, part, 0.0f) : vec_load(p);
+        }
+        for (int v = 0; v < vecs && ahead != NULL; v++) {
+            if (v * WIDTH % LINE_FLOATS == 0) {
+                __builtin_prefetch(ahead + l * ldb + v * WIDTH);
+            }
         }
         for (int r = 0; r < rows; r++) {
             vec y = vec_set(a[r * row_a + l * column_a]);
@@ -73,19 +82,20 @@ product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t
 static inline __attribute__((always_inline)) void
 product_strip(int rows, int n, int k, const float *alpha, ptrdiff_t step,
               const float *a, ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
-              ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
+              ptrdiff_t ldb, const float *ahead, bool accumulate, float *c,
+              ptrdiff_t ldc) {
     int j = 0;
     for (; j + 2 * WIDTH <= n; j += 2 * WIDTH) {
         product_block(rows, 2, 0, k, alpha, step, a, row_a, column_a, b + j, ldb,
-                      accumulate, c + j, ldc);
+                      ahead == NULL ? NULL : ahead + j, accumulate, c + j, ldc);
     }
     for (; j + WIDTH <= n; j += WIDTH) {
-        product_block(rows, 1, 0, k, alpha, step, a, row_a, column_a, b + j, ldb,
+        product_block(rows, 1, 0, k, alpha, step, a, row_a, column_a, b + j, ldb, NULL,
                       accumulate, c + j, ldc);
     }
     if (j < n) {
         product_block(rows, 1, n - j, k, alpha, step, a, row_a, column_a, b + j, ldb,
-                      accumulate, c + j, ldc);
+                      NULL, accumulate, c + j, ldc);
     }
 }
 
@@ -93,11 +103,12 @@ product_strip(int rows, int n, int k, const float *alpha, ptrdiff_t step,
 static inline __attribute__((always_inline)) void
 product_few_rows(int m, int n, int k, const float *alpha, ptrdiff_t step,
                  const float *a, ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
-                 ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
+                 ptrdiff_t ldb, const float *ahead, bool accumulate, float *c,
+                 ptrdiff_t ldc) {
 #define STRIP(rows)                                                                    \
     if (m == (rows) && BLOCK_ROWS >= (rows)) {                                         \
         product_strip(BLOCK_ROWS >= (rows) ? (rows) : 1, n, k, alpha, step, a, row_a,  \
-                      column_a, b, ldb, accumulate, c, ldc);                           \
+                      column_a, b, ldb, ahead, accumulate, c, ldc);                    \
         return;                                                                        \
     }
     STRIP(BLOCK_ROWS)
@@ -110,20 +121,28 @@ product_few_rows(int m, int n, int k, const float *alpha, ptrdiff_t step,
 }
 
 /*
- * All rows of c; column_a is a constant where this is called, if it is 1. Where a strip
- * would be left that does not hide the latency, the last two share their rows.
+ * All rows of c; column_a is a constant where this is called, if it is 1, and ahead if
+ * it is NULL. Where a strip would be left that does not hide the latency, the last two
+ * share their rows.
  */
 static inline __attribute__((always_inline)) void
 product_strips(int m, int n, int k, const float *alpha, ptrdiff_t step, const float *a,
                ptrdiff_t row_a, ptrdiff_t column_a, const float *b, ptrdiff_t ldb,
-               bool accumulate, float *c, ptrdiff_t ldc) {
+               const float *ahead, bool accumulate, float *c, ptrdiff_t ldc) {
     for (int i = 0, rows; i < m; i += rows) {
         const int left = m - i;
         rows = left <= BLOCK_ROWS      ? left
                : left < 2 * BLOCK_ROWS ? (left + 1) / 2
                                        : BLOCK_ROWS;
+        /* by the second strip: to the first comes b itself, which others call again */
+        const float *call = ahead;
+        if (ahead != NULL && i == 0 && rows < left) {
+            call = b;
+        } else if (ahead != NULL) {
+            ahead = b;
+        }
         product_few_rows(rows, n, k, alpha + i * step, step, a + i * row_a, row_a,
-                         column_a, b, ldb, accumulate, c + i * ldc, ldc);
+                         column_a, b, ldb, call, accumulate, c + i * ldc, ldc);
     }
 }
 
@@ -134,11 +153,20 @@ static NEVER_INLINE void kernel_product(int m, int n, int k, const float *alpha,
                                         ptrdiff_t ldb, bool accumulate, float *c,
                                         ptrdiff_t ldc) {
     if (column_a == 1) {
-        product_strips(m, n, k, alpha, step, a, row_a, 1, b, ldb, accumulate, c, ldc);
-    } else {
-        product_strips(m, n, k, alpha, step, a, row_a, column_a, b, ldb, accumulate, c,
+        product_strips(m, n, k, alpha, step, a, row_a, 1, b, ldb, NULL, accumulate, c,
                        ldc);
+    } else {
+        product_strips(m, n, k, alpha, step, a, row_a, column_a, b, ldb, NULL,
+                       accumulate, c, ldc);
     }
+}
+
+/* Apart from the other, where one register more would be missed. */
+static void kernel_product_ahead(int m, int n, int k, const float *a, ptrdiff_t row_a,
+                                 const float *b, ptrdiff_t ldb, const float *ahead,
+                                 bool accumulate, float *c, ptrdiff_t ldc) {
+    const float one = 1.0f;
+    product_strips(m, n, k, &one, 0, a, row_a, 1, b, ldb, ahead, accumulate, c, ldc);
 }
 
 /* The transpose of a square of WIDTH, 0 for what of it is not within rows and n. */

@@ -25,6 +25,7 @@ const struct kernels KERNELS_NAME = {
     .isa = KERNELS_ISA,
     .width = WIDTH,
     .product = kernel_product,
+    .product_ahead = kernel_product_ahead,
     .transpose = kernel_transpose,
     .to_blocks = kernel_to_blocks,
     .few_scores = kernel_few_scores,

@@ -27,6 +27,10 @@ enum { ROWS_WORTH = 128, DEPTH_WORTH = 128 };
  * ours, which then read it in one piece. */
 enum { ROWS_FEW = 8 };
 
+/* Fewer rows take no longer than reading a packed b, which processors do best alone; to
+ * more than ROWS_OWN, reading it once makes no difference. */
+enum { ROWS_AHEAD = 5 };
+
 /* Pieces for each thread, so that uneven ones even out. */
 enum { PIECES_OF_A_THREAD = 3 };
 
@@ -35,7 +39,7 @@ struct job {
     float *memory;
     int64_t columns, chunks; /* pieces: panels of columns, chunks of rows */
     int rows;                /* of a chunk */
-    bool own;
+    bool own, ahead;         /* ahead: the kernel calls for what follows */
     atomic_llong next;
 };
 
@@ -105,6 +109,23 @@ static struct factor panel_of(const struct job *job, float *memory,
     return panel;
 }
 
+/*
+ * Where the first block of what follows lies in a packed b: the rows below of a panel,
+ * or the next panel. After the last comes the last again, which is at hand.
+ */
+static const float *next_of(const struct linear_product *p, const struct place *at,
+                            int64_t l) {
+    int64_t column = at->column;
+    if (l + TILES_DEPTH < p->k) {
+        l += TILES_DEPTH;
+    } else if (column + TILES_COLUMNS < p->n) {
+        column += TILES_COLUMNS;
+        l = 0;
+    }
+    const struct factor *packed = &p->packed;
+    return packed->data + column / packed->columns * packed->step + l * packed->ld;
+}
+
 /* Adds the product of `depth` columns of a from l on and a panel. */
 static void multiply(const struct job *job, const struct place *at, struct factor panel,
                      int64_t l, int depth) {
@@ -114,6 +135,11 @@ static void multiply(const struct job *job, const struct place *at, struct facto
     struct operand a = {p->a, p->lda, p->transpose_a};
     a.data += p->transpose_a ? at->row + l * p->lda : at->row * p->lda + l;
     float *c = p->c + at->row * p->ldc + at->column;
+    if (job->ahead) {
+        attn_product_ahead(p->kernels, at->rows, at->columns, depth, a.data, a.ld,
+                           panel, next_of(p, at, l), add, c, p->ldc);
+        return;
+    }
     if (job->own || at->rows == 1 || at->columns == 1) {
         /* BLAS may hand vectors on to kernels with other rules for threads */
         attn_product_own(p->kernels, at->rows, at->columns, depth, 1.0f, &a, panel, add,
@@ -160,6 +186,8 @@ void attn_linear_tiled(struct attn_context *context, float *memory,
     const int32_t threads = linear_product_threads(product, context);
     struct job job = {.product = product, .memory = memory, .rows = product->m};
     job.own = product->own || !small_is_faster(product);
+    job.ahead = job.own && product->packed.data != NULL && !product->transpose_a &&
+                product->m >= ROWS_AHEAD && product->m <= ROWS_OWN;
     job.columns = ceil_div(product->n, TILES_COLUMNS);
     job.chunks = 1;
     const int64_t wanted =

@@ -1,12 +1,13 @@
 /*
- * The kernels that move and add up rows: product, transpose, to_blocks, scale,
- * scale_add, add_columns.
+ * The kernels that move and add up rows: product, product_ahead, transpose, to_blocks,
+ * scale, scale_add, add_columns.
  *
  * A product is compared with float64 within the bound of a sum of k terms, and bit for
  * bit with the one chain that its promise leaves: ascending k, with or without fused
  * arithmetic, but the same for every element. The others have one right result.
  */
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "tests/kernel/matrix.h"
@@ -124,8 +125,16 @@ static void run_product(int m, int n, int depth, int number, struct random *rand
     if (number % 17 == 0 && m > 0 && depth > 0) {
         p.row_a = p.row_b = 0; /* one row for all */
     }
-    k->product(m, n, depth, p.alpha.at, p.alpha.n > 1, p.a.at, p.row_a, p.column_a,
-               p.b.at, p.row_b, p.accumulate, p.c.at, p.c.ld);
+    if (p.column_a == 1 && p.alpha.n == 1 && number % 2 == 0) {
+        /* what lies ahead is not read: no memory is there */
+        const float *nowhere = (const float *)(uintptr_t)64;
+        p.alpha.at[0] = 1.0f;
+        k->product_ahead(m, n, depth, p.a.at, p.row_a, p.b.at, p.row_b, nowhere,
+                         p.accumulate, p.c.at, p.c.ld);
+    } else {
+        k->product(m, n, depth, p.alpha.at, p.alpha.n > 1, p.a.at, p.row_a, p.column_a,
+                   p.b.at, p.row_b, p.accumulate, p.c.at, p.c.ld);
+    }
     check_product(&p);
     matrix_close(&p.alpha);
     matrix_close(&p.a);
