@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,15 @@ def as_numpy(array: Any) -> Any:
     if array.dtype is torch.bfloat16:
         array = array.view(torch.int16)
     return array.numpy()
+
+
+def memory_of(arrays: Iterable[Any]) -> list[Any]:
+    """What keeps the memory of such arrays alive, and where it is.
+
+    A torch tensor may be given other memory, or its own be resized, but not what numpy
+    looks at.
+    """
+    return list(map(as_numpy, arrays))
 
 
 def empty_like_kind(

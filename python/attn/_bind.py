@@ -8,7 +8,7 @@ from typing import Any, Callable
 from ._arrays import address
 from ._cache import KVCache
 from ._entered import Step, entered
-from ._errors import unsupported
+from ._errors import invalid, unsupported
 from ._library import check
 from ._multihead import MultiheadAttention
 from ._sdpa import scaled_dot_product_attention
@@ -28,7 +28,11 @@ class BoundCall:
         # Of the step, what each call looks at.
         self._function, self._handle, self._reference = step[:3]
         self._copies = step.copies
+        self._tensors = _tensors_of(result)
         self._profile = step.args.profile if step.plan is not None else None
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a bound call cannot be copied or pickled: bind another one")
 
     def __call__(self) -> Any:
         """Computes the result anew, from what the arrays hold now, and returns it."""
@@ -44,6 +48,8 @@ class BoundCall:
             check(status)
         if profiles and self._step.plan is not None:
             profiles[-1].note(self._step.plan.words)
+        for tensor in self._tensors:
+            _count_write(tensor)
         return self.result
 
     def _copy(self) -> None:
@@ -58,6 +64,18 @@ class BoundCall:
             self._step.args.profile = self._profile = profile
 
 
+def _tensors_of(result: Any) -> list[Any]:
+    """The torch tensors of a result."""
+    torch = sys.modules.get("torch")
+    several = result if isinstance(result, tuple) else (result,)
+    return [one for one in several if torch and isinstance(one, torch.Tensor)]
+
+
+def _count_write(tensor: Any) -> None:
+    """Lets torch notice that what a graph has kept was written to."""
+    sys.modules["torch"].autograd.graph.increment_version(tensor)
+
+
 def bind(function: Callable[..., Any], *arguments: Any, **options: Any) -> BoundCall:
     """Binds a call to its arrays, for programs that make it again and again.
 
@@ -65,8 +83,10 @@ def bind(function: Callable[..., Any], *arguments: Any, **options: Any) -> Bound
     (MultiheadAttention, TransformerStack, of attn.torch too, outside training); what
     follows are its arguments. It is called, once, and what comes back is the bound
     call, with what the function returned in ``result``. Calling that reads the same
-    arrays, as they are then, writes the same result and returns it. Nothing is checked,
-    looked up or made anew: a small call takes a third of the time or less.
+    arrays, as they are then, writes the same result and returns it. Python looks
+    nothing up and makes nothing anew, but for copies of what has to be copied, a last
+    dimension that is not contiguous say: a small call takes a third of the time or
+    less.
 
         >>> q, k, v = np.random.rand(3, 1, 4, 16, 32).astype(np.float32)
         >>> call = attn.bind(attn.scaled_dot_product_attention, q, k, v)
@@ -86,18 +106,20 @@ def bind(function: Callable[..., Any], *arguments: Any, **options: Any) -> Bound
         >>> cache.length(0)  # binding appends too
         10
 
-    Arrays and parameters are kept alive, and must stay where they are: unseen is what a
-    torch tensor or parameter holds after its ``data`` was set, an array after
-    ``resize``, a layer of numpy arrays after load_state_dict(). Weights that a layer
-    had packed are read packed, whatever train() says later. What was given as a list or
-    a number stays as it was; dropout drops the same weights each time. What would be
-    made from an argument once, and then be stale, is an error: masks of
-    MultiheadAttention, say. After a call that fails the result is undefined; the call
-    may be made again. The number of threads, and tuning, are those of when it was
-    bound.
+    The memory of arrays and parameters is kept alive, and what is written there is
+    seen. Whatever else is changed later is not: other memory, shapes or strides of an
+    array or a torch tensor, its ``data`` say; other parameters of a layer, packed
+    weights, train(), eval() and hooks. Weights that were packed when the layer was
+    bound are read packed. Lists and numbers stay as they were, also numbers in arrays
+    (scale, window, dropout_p and so on), and dropout drops the same weights each time.
+    What would be made from an argument once, and then be stale, is an error: masks of
+    MultiheadAttention, say. The number of threads, and tuning, are those of when it was
+    bound. No array may be resized with refcheck=False.
 
-    A bound call is made by one thread at a time, and two that share no results by any.
-    The interpreter lock is released while they compute.
+    After a call that fails the result is undefined; the call may be made again. A bound
+    call is made by one thread at a time; several may make others, if these share no
+    results, and with appends as KVCache allows. The interpreter lock is released while
+    they compute.
     """
     if options.get("cu_seqlens_q") is not None:
         raise unsupported("bind: attend with cu_seqlens_q cannot be bound")
@@ -106,16 +128,19 @@ def bind(function: Callable[..., Any], *arguments: Any, **options: Any) -> Bound
         raise unsupported(
             f"bind: {getattr(function, '__qualname__', function)} cannot be bound:"
             " expected attn.scaled_dot_product_attention, attend or append of a"
-            " KVCache, or a layer of attn or attn.torch, without hooks"
+            " KVCache, or a layer of attn or attn.torch, without hooks and with its own"
+            " forward"
         )
+    outer = entered.steps
     steps: list[Step] = []
     entered.steps = steps
     try:
         result = function(*arguments, **options)
     finally:
-        entered.steps = None
-    (step,) = steps
-    return BoundCall(step, result, cache)
+        entered.steps = outer
+    if len(steps) != 1:  # by a finalizer, say
+        raise invalid(f"bind: {len(steps)} calls were made in this thread, expected 1")
+    return BoundCall(steps[0], result, cache)
 
 
 def _cache_of(function: Any) -> KVCache | None:
@@ -135,9 +160,11 @@ def _is_bindable(function: Any) -> bool:
     layers = sys.modules.get("attn._torch_layers")
     if layers is not None:
         kinds = (*kinds, layers.MultiheadAttention, layers.TransformerStack)
-    if type(function) not in kinds:
+    if type(function) not in kinds or "forward" in vars(function):
         return False
+    of_all = sys.modules.get("torch.nn.modules.module")
     return not any(
-        getattr(function, hooks, None)
-        for hooks in ("_forward_hooks", "_forward_pre_hooks")
+        getattr(function, f"_forward{which}", None)
+        or getattr(of_all, f"_global_forward{which}", None)
+        for which in ("_hooks", "_pre_hooks")
     )

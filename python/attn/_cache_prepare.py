@@ -7,7 +7,7 @@ import functools
 from typing import Any
 
 from ._arrays import Facts as ArrayFacts
-from ._arrays import Look, address, as_numpy
+from ._arrays import Look, address, as_numpy, memory_of
 from ._cache_sequences import Kind
 from ._cache_structs import AppendArgs
 from ._call import Call, Output, single
@@ -144,7 +144,7 @@ class Append:
         if entered.steps is None:
             self._frames.append(frame)
         else:
-            held = (tensors, kept, looks)
+            held = (tensors, kept, memory_of(array for array, _, _ in looks))
             append = lib.attn_cache_append
             step = Step(append, cache, reference, args, None, copies, held)
             entered.steps.append(step)

@@ -12,7 +12,7 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from ._arrays import Look, address, as_numpy, empty_like_kind
+from ._arrays import Look, address, as_numpy, empty_like_kind, memory_of
 from ._entered import Copy, Step, entered
 from ._inputs import Input
 from ._layout import Slot
@@ -178,7 +178,8 @@ class Call:
         if entered.steps is None:
             self._frames.append(frame)
         else:
-            entered.steps.append(self._step(frame, copies, (looks, results)))
+            held = memory_of((*(array for array, _, _ in looks), *results))
+            entered.steps.append(self._step(frame, copies, held))
         return self._result(*results)
 
     def _step(self, frame: Frame, copies: list[Copy], held: Any) -> Step:

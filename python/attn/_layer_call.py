@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Look, address, as_numpy, empty_like_kind, look
+from ._arrays import Look, address, as_numpy, empty_like_kind, look, memory_of
 from ._call import sum_to
 from ._context import current
 from ._entered import Step, entered, made_once
@@ -56,7 +56,8 @@ def forward(
         call.pool.put(layer)
         call.end(frame)
     else:
-        held = (layer, packed, looks, results)
+        arrays = (*(array for array, _, _ in looks), *results.values())
+        held = (layer, packed, memory_of(arrays))
         reference = frame.reference
         step = Step(_forward, layer.handle, reference, None, None, copies, held)
         entered.steps.append(step)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ._entered import made_once
 from ._errors import invalid
 from ._layer_handle import Packed
 from ._layer_kinds import Kind, multihead_kind
@@ -96,6 +97,7 @@ class _Layer(torch.nn.Module):
         try:
             return [_registered(self, path) for path in self._paths]
         except KeyError:  # something else has taken a parameter's place
+            made_once("parameters may be computed from others")
             return [functools.reduce(getattr, path, self) for path in self._paths]
 
     def _packed_now(self, parameters: list[torch.Tensor]) -> Packed | None:

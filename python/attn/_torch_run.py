@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ._arrays import memory_of
 from ._entered import entered, made_once
 from ._layer_call import backward, forward
 from ._layer_handle import Packed, Parameter, Parameters
@@ -79,8 +80,7 @@ def run(
     if entered.steps is not None:
         if not all(map(operator.is_, held, parameters)):
             made_once("parameters are no plain float32 and have to be converted")
-        # other tensors of the same memory: a parameter may be given other memory
-        entered.hold([tensor.detach() for tensor in parameters])
+        entered.hold(memory_of(parameters))
     return results
 
 

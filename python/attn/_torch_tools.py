@@ -14,7 +14,8 @@ def as_tensor(array: Any, name: str) -> torch.Tensor:
     """The array if it is a tensor, else its values."""
     if isinstance(array, torch.Tensor):
         return array
-    made_once(f"{name} is no tensor and has to be copied")
+    if not isinstance(array, (int, float, list, tuple)):
+        made_once(f"{name} is no tensor and has to be copied")
     array = look(array, name)[0]
     values = torch.from_numpy(as_numpy(array).copy())
     return values.view(torch.bfloat16) if array.dtype.name == "bfloat16" else values

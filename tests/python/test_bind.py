@@ -1,7 +1,9 @@
 """bind: the bits of ordinary calls, from what arrays hold at each call."""
 
+import copy
 import gc
 import os
+import pickle
 import threading
 
 import numpy as np
@@ -245,6 +247,84 @@ def test_other_errors_are_those_of_the_function(normal):
     with pytest.raises(TypeError, match="no_such"):
         attn.bind(SDPA, x, x, x, no_such=1)
     same_bits(SDPA(x, x, x), SDPA(x, x, x))
+
+
+def test_a_bound_call_is_not_copied(normal):
+    q = normal(1, 1, 2, 4)
+    call = attn.bind(SDPA, q, q, q)
+    for copying in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="bound"):
+            copying(call)
+
+
+class CallsOthers:
+    """An array that makes a call when it is looked at."""
+
+    def __init__(self, array, other):
+        self.array, self.other = array, other
+
+    @property
+    def __array_interface__(self):
+        self.other()
+        return self.array.__array_interface__
+
+
+def test_another_call_meanwhile_is_an_error(normal):
+    q = normal(1, 1, 2, 4)
+    array = CallsOthers(q, lambda: SDPA(q, q, q))
+    with pytest.raises(AttnError, match="calls were made"):
+        attn.bind(SDPA, array, q, q)
+    inner = CallsOthers(q, lambda: attn.bind(SDPA, q, q, q))
+    same_bits(attn.bind(SDPA, inner, q, q)(), SDPA(q, q, q))
+
+
+def other_data(torch, tensor):
+    tensor.data = torch.zeros(1)
+
+
+def other_memory(torch, tensor):
+    tensor.set_(torch.zeros(1))
+
+
+@pytest.mark.parametrize("change", [other_data, other_memory])
+def test_memory_that_a_tensor_no_longer_has_is_kept(change):
+    torch = torch_or_skip()
+    q, k, v = (torch.randn(1, 8, 512, 64) for _ in "qkv")
+    call = attn.bind(SDPA, q, k, v)
+    cache = attn.KVCache(1, 8, 64, capacity=2000)
+    append = attn.bind(cache.append, k, v)
+    wanted = call().clone()
+    for tensor in (q, k, v):
+        change(torch, tensor)
+    gc.collect()
+    junk = [torch.randn(1, 8, 512, 64) for _ in range(8)]
+    assert torch.equal(call(), wanted)
+    append()
+    change(torch, call.result)
+    gc.collect()
+    call()
+    assert junk
+
+
+def test_memory_of_tensors_is_not_resized():
+    torch = torch_or_skip()
+    q = torch.randn(1, 1, 20, 64)
+    call = attn.bind(SDPA, q, q, q)
+    for tensor in (q, call.result):
+        with pytest.raises(RuntimeError, match="resiz"):
+            tensor.resize_(1, 1, 20000, 64)
+        with pytest.raises(RuntimeError, match="resiz"):
+            tensor.untyped_storage().resize_(0)
+
+
+def test_torch_notices_that_results_are_written_to():
+    torch = torch_or_skip()
+    q, w = torch.randn(1, 2, 9, 8), torch.ones(1, requires_grad=True)
+    call = attn.bind(SDPA, q, q, q)
+    loss = (w * call()).sum()
+    call()
+    with pytest.raises(RuntimeError, match="inplace"):
+        loss.backward()
 
 
 def test_tensors():

@@ -72,6 +72,14 @@ def unaligned(layer, x):
     return attn.bind(SDPA, q, x[:1, None, :, :2], x[:1, None, :, :2])
 
 
+def own_forward(layer, x):
+    layer.forward = lambda *_: 3
+    try:
+        return attn.bind(layer, x, x, x)
+    finally:
+        del layer.forward
+
+
 def added_keys(layer, x):
     del layer
     layer = attn.MultiheadAttention(32, 4, add_zero_attn=True, batch_first=True)
@@ -85,6 +93,7 @@ def added_keys(layer, x):
         (training, "training"),
         (unaligned, "query is not aligned"),
         (added_keys, "averaged"),
+        (own_forward, "its own forward"),
         (lambda _, x: attn.bind(attn.varlen_attention, x, x, x), "varlen_attention"),
         (lambda _, x: attn.bind(attn.KVCache.attend, x), "KVCache.attend"),
         (lambda layer, x: attn.bind(layer.forward, x, x, x), "forward"),
@@ -116,13 +125,14 @@ def test_modules_of_torch(torch, packed):
     x = torch.randn(2, 40, 256)
     with torch.no_grad():
         layer.pack_weights(packed)
-        call = attn.bind(layer, x, x, x, is_causal=True)
+        call = attn.bind(layer, x, x, x, kv_lengths=[40, 7])
         x.normal_()
-        wanted = layer(x, x, x, is_causal=True)[0].clone()
+        wanted = layer(x, x, x, kv_lengths=[40, 7])[0].clone()
         assert torch.equal(call()[0], wanted)
         # memory that a parameter no longer has is held on to
         for parameter in layer.parameters():
             parameter.data = torch.zeros_like(parameter)
+        x.data = torch.zeros_like(x)
         gc.collect()
         junk = [torch.randn(3 * 256, 256) for _ in range(8)]
         assert torch.equal(call()[0], wanted)
@@ -151,12 +161,26 @@ def test_modules_that_cannot_be_bound(torch):
     assert torch.equal(call()[0], layer(x, x, x)[0])
     with pytest.raises(AttnError, match="query is no tensor"):
         attn.bind(layer, x.numpy(), x, x)
-    hook = layer.register_forward_hook(lambda *_: None)
-    with pytest.raises(AttnError, match="hooks"):
-        attn.bind(layer, x, x, x)
-    hook.remove()
+    every = importlib.import_module("torch.nn.modules.module")
+    for register in (
+        layer.register_forward_hook,
+        layer.register_forward_pre_hook,
+        every.register_module_forward_hook,
+        every.register_module_forward_pre_hook,
+    ):
+        hook = register(lambda *_: None)
+        try:
+            with pytest.raises(AttnError, match="hooks"):
+                attn.bind(layer, x, x, x)
+        finally:
+            hook.remove()
+    attn.bind(layer, x, x, x)
     with pytest.raises(AttnError, match="cannot be bound"):
         attn.bind(attn.torch.scaled_dot_product_attention, x, x, x)
+    torch.nn.utils.parametrizations.weight_norm(layer.out_proj, "weight")
+    with pytest.raises(AttnError, match="computed"):
+        attn.bind(layer, x, x, x)
+    layer = attn.torch.MultiheadAttention(32, 4, batch_first=True).requires_grad_(False)
     layer.in_proj_weight.data = torch.randn(96, 64)[:, ::2]
     with pytest.raises(AttnError, match="converted"):
         attn.bind(layer, x, x, x)
