@@ -28,7 +28,7 @@ class BoundCall:
         # Of the step, what each call looks at.
         self._function, self._handle, self._reference = step[:3]
         self._copies = step.copies
-        self._tensors = _tensors_of(result)
+        self._tensors, self._count_write = _tensors_of(result)
         self._profile = step.args.profile if step.plan is not None else None
 
     def __reduce__(self) -> Any:
@@ -49,7 +49,7 @@ class BoundCall:
         if profiles and self._step.plan is not None:
             profiles[-1].note(self._step.plan.words)
         for tensor in self._tensors:
-            _count_write(tensor)
+            self._count_write(tensor)
         return self.result
 
     def _copy(self) -> None:
@@ -64,16 +64,15 @@ class BoundCall:
             self._step.args.profile = self._profile = profile
 
 
-def _tensors_of(result: Any) -> list[Any]:
-    """The torch tensors of a result."""
+def _tensors_of(result: Any) -> tuple[list[Any], Any]:
+    """The torch tensors of a result, and what tells torch that they are written to.
+
+    Gradients of a graph that has kept one are then an error, as they should be.
+    """
     torch = sys.modules.get("torch")
     several = result if isinstance(result, tuple) else (result,)
-    return [one for one in several if torch and isinstance(one, torch.Tensor)]
-
-
-def _count_write(tensor: Any) -> None:
-    """Lets torch notice that what a graph has kept was written to."""
-    sys.modules["torch"].autograd.graph.increment_version(tensor)
+    tensors = [one for one in several if torch and isinstance(one, torch.Tensor)]
+    return tensors, torch.autograd.graph.increment_version if tensors else None
 
 
 def bind(function: Callable[..., Any], *arguments: Any, **options: Any) -> BoundCall:
