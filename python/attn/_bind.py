@@ -28,6 +28,7 @@ class BoundCall:
         # Of the step, what each call looks at.
         self._function, self._handle, self._reference = step[:3]
         self._copies = step.copies
+        self._copied: list[Any] = []
         self._tensors, self._count_write = _tensors_of(result)
         self._profile = step.args.profile if step.plan is not None else None
 
@@ -69,7 +70,7 @@ def _tensors_of(result: Any) -> tuple[list[Any], Any]:
 
     Gradients of a graph that has kept one are then an error, as they should be.
     """
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     several = result if isinstance(result, tuple) else (result,)
     tensors = [one for one in several if torch and isinstance(one, torch.Tensor)]
     return tensors, torch.autograd.graph.increment_version if tensors else None

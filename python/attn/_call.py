@@ -146,12 +146,7 @@ class Call:
         numbers = (dropout_seed, relative_zero, cache, layer, profile)
         if numbers != frame.numbers:
             frame.set(*numbers)
-        copies = []
-        for index, slot in self._copied:
-            copy = Copy(frame.inputs[index], slot, as_numpy(looks[index][0]))
-            copies.append(copy)
-            array = slot.copied(copy.array)
-            looks[index] = (array, address(array), looks[index][2])
+        copies = copy_inputs(self._copied, frame.inputs, looks) if self._copied else []
         for tensor, (_, where, _) in zip(frame.inputs, looks):
             tensor.data = where
         for tensor, (shape, dtype) in zip(frame.outputs, self._results):
@@ -187,6 +182,19 @@ class Call:
         plan, reference, args = self._plan, frame.reference, frame.args
         function = _forward if plan is not None else _nothing
         return Step(function, self._handle, reference, args, plan, copies, held)
+
+
+def copy_inputs(
+    copied: list[tuple[int, Slot]], tensors: list[Tensor], looks: list[Look]
+) -> list[Copy]:
+    """Copies inputs, by index, which take the place of what they copy in looks."""
+    copies = []
+    for index, slot in copied:
+        copy = Copy(tensors[index], slot, as_numpy(looks[index][0]))
+        copies.append(copy)
+        array = slot.copied(copy.array)
+        looks[index] = (array, address(array), looks[index][2])
+    return copies
 
 
 def _nothing(*_: Any) -> int:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import Look, address, as_numpy, empty_like_kind
-from ._call import Output
+from ._arrays import Look, address, empty_like_kind
+from ._call import Output, copy_inputs
 from ._entered import Copy
 from ._layer_inputs import LayerSizes, Placed
 from ._layer_pool import Pool
@@ -156,12 +156,7 @@ class Ready:
             frame = Frame(self._form, self.inputs, self.outputs, self._backward)
         if frame.numbers != numbers:
             frame.set(numbers)
-        copies = []
-        for index, slot in self._copied:
-            copy = Copy(frame.inputs[index], slot, as_numpy(looks[index][0]))
-            copies.append(copy)
-            array = slot.copied(copy.array)
-            looks[index] = (array, address(array), looks[index][2])
+        copies = copy_inputs(self._copied, frame.inputs, looks) if self._copied else []
         for tensor, (_, where, _) in zip(frame.inputs, looks):
             tensor.data = where
         results = {}
