@@ -289,17 +289,20 @@ def other_memory(torch, tensor):
 @pytest.mark.parametrize("change", [other_data, other_memory])
 def test_memory_that_a_tensor_no_longer_has_is_kept(change):
     torch = torch_or_skip()
-    q, k, v = (torch.randn(1, 8, 512, 64) for _ in "qkv")
+    q, k, v, key, value = (torch.randn(1, 8, 512, 64) for _ in range(5))
     call = attn.bind(SDPA, q, k, v)
-    cache = attn.KVCache(1, 8, 64, capacity=2000)
-    append = attn.bind(cache.append, k, v)
+    cache, other = (attn.KVCache(1, 8, 64, capacity=1024) for _ in range(2))
+    append = attn.bind(cache.append, key, value)
+    other.append(key, value)
+    other.append(key, value)
     wanted = call().clone()
-    for tensor in (q, k, v):
+    for tensor in (q, k, v, key, value):
         change(torch, tensor)
     gc.collect()
-    junk = [torch.randn(1, 8, 512, 64) for _ in range(8)]
+    junk = [torch.randn(1, 8, 512, 64) for _ in range(12)]
     assert torch.equal(call(), wanted)
     append()
+    assert torch.equal(cache.attend(wanted), other.attend(wanted))
     change(torch, call.result)
     gc.collect()
     call()
