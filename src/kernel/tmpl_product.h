@@ -43,7 +43,7 @@ product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t
         }
         for (int v = 0; v < vecs && ahead != NULL; v++) {
             if (v * WIDTH % LINE_FLOATS == 0) {
-                __builtin_prefetch(ahead + l * ldb + v * WIDTH);
+                __builtin_prefetch(ahead + l * ldb + (ptrdiff_t)v * WIDTH);
             }
         }
         for (int r = 0; r < rows; r++) {
