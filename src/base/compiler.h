@@ -54,4 +54,8 @@
  * register away from a loop */
 #define READ_LATER(p) __asm__("" : "+r"(p) : : "memory")
 
+/* MAKE_LATER(p) - addresses beside p are not made above, where they would take
+ * registers away */
+#define MAKE_LATER(p) __asm__("" : "+r"(p))
+
 #endif

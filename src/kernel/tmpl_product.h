@@ -5,14 +5,8 @@
 #ifndef ATTN_KERNEL_TMPL_PRODUCT_H
 #define ATTN_KERNEL_TMPL_PRODUCT_H
 
+#include "kernel/tmpl_product_whole.h"
 #include "kernel/tmpl_some.h"
-
-/*
- * Rows and vectors of the register block: 4 x 2 accumulators hide the latency of FMA.
- * With AVX2, where loading takes longer beside multiplying, 6 x 2 load less, and are as
- * many as 16 registers hold.
- */
-enum { BLOCK_ROWS = WIDTH == 8 ? 6 : 4, BLOCK_VECS = PRODUCT_VECS };
 
 /* Floats of a line of the caches. */
 enum { LINE_FLOATS = 16 };
@@ -146,18 +140,34 @@ product_strips(int m, int n, int k, const float *alpha, ptrdiff_t step, const fl
     }
 }
 
-/* It is long: compiled once for all that call it. */
-static NEVER_INLINE void kernel_product(int m, int n, int k, const float *alpha,
-                                        ptrdiff_t step, const float *a, ptrdiff_t row_a,
-                                        ptrdiff_t column_a, const float *b,
-                                        ptrdiff_t ldb, bool accumulate, float *c,
-                                        ptrdiff_t ldc) {
+/* What is not whole. It is long: compiled once for all that call it. */
+static NEVER_INLINE void product_rest(int m, int n, int k, const float *alpha,
+                                      ptrdiff_t step, const float *a, ptrdiff_t row_a,
+                                      ptrdiff_t column_a, const float *b, ptrdiff_t ldb,
+                                      bool accumulate, float *c, ptrdiff_t ldc) {
     if (column_a == 1) {
         product_strips(m, n, k, alpha, step, a, row_a, 1, b, ldb, NULL, accumulate, c,
                        ldc);
     } else {
         product_strips(m, n, k, alpha, step, a, row_a, column_a, b, ldb, NULL,
                        accumulate, c, ldc);
+    }
+}
+
+static void kernel_product(int m, int n, int k, const float *alpha, ptrdiff_t step,
+                           const float *a, ptrdiff_t row_a, ptrdiff_t column_a,
+                           const float *b, ptrdiff_t ldb, bool accumulate, float *c,
+                           ptrdiff_t ldc) {
+    if (step == 0 && m > BLOCK_ROWS && k >= LAST_STEPS) {
+        for (; n >= BLOCK_COLUMNS; n -= BLOCK_COLUMNS) {
+            product_whole(m, k, *alpha, a, row_a, column_a, b, ldb, accumulate, c, ldc);
+            b += BLOCK_COLUMNS;
+            c += BLOCK_COLUMNS;
+        }
+    }
+    if (n > 0) {
+        product_rest(m, n, k, alpha, step, a, row_a, column_a, b, ldb, accumulate, c,
+                     ldc);
     }
 }
 

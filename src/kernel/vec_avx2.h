@@ -22,6 +22,10 @@ static inline vec vec_iota(void) {
 static inline vec vec_load(const float *p) {
     return _mm256_loadu_ps(p);
 }
+static inline vec vec_held(vec a) {
+    __asm__("" : "+x"(a));
+    return a;
+}
 static inline void vec_store(float *p, vec a) {
     _mm256_storeu_ps(p, a);
 }

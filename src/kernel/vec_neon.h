@@ -23,6 +23,10 @@ static inline vec vec_iota(void) {
     static const float lane[4] = {0, 1, 2, 3};
     return vld1q_f32(lane);
 }
+static inline vec vec_held(vec a) {
+    __asm__("" : "+w"(a));
+    return a;
+}
 static inline void vec_store(float *p, vec a) {
     vst1q_f32(p, a);
 }

@@ -24,6 +24,10 @@ static inline vec vec_iota(void) {
 static inline vec vec_load(const float *p) {
     return *p;
 }
+/* a, which stays in a register from here on where there are vectors */
+static inline vec vec_held(vec a) {
+    return a;
+}
 static inline void vec_store(float *p, vec a) {
     *p = a;
 }
