@@ -173,9 +173,9 @@ static void kernel_small(const struct small *small, float *scratch) {
         store_some(small->maximum + row, rows, maximum);
         store_some(small->sum + row, rows, sum);
         store_some(small->factor + row, rows, factor);
-        kernel_product(rows, small->value_dim, small->keys, small->factor + row, 1,
-                       scores, 1, WIDTH, small->value, small->ld_value, false,
-                       small->out + row * small->ld_out, small->ld_out);
+        product_rest(rows, small->value_dim, small->keys, small->factor + row, 1,
+                     scores, 1, WIDTH, small->value, small->ld_value, false,
+                     small->out + row * small->ld_out, small->ld_out);
     }
 }
 
