@@ -147,6 +147,10 @@ size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) 
     attn_text_add(
         &text, "tiles: %d queries x %d keys; blocks of %d queries share packed keys\n",
         tools->recipe.tile_q, tools->recipe.tile_k, tools->block_rows);
+    if (plan->dense.recipe.tile_k != tools->recipe.tile_k) {
+        attn_text_add(&text, "tiles of the dense engine: %d queries x %d keys\n",
+                      plan->dense.recipe.tile_q, plan->dense.recipe.tile_k);
+    }
     attn_text_add(&text, "keys: %s\n",
                   tools->recipe.turn_keys ? "transposed for their product"
                                           : "rows in their product, as they lie");

@@ -16,9 +16,9 @@ struct attn_plan {
     struct attn_context *context;
     struct problem problem;
     attn_bounds bounds;
-    int32_t forced; /* ATTN_ENGINE_... */
-    struct toolbox tools, backward;
-    size_t workspace, backward_workspace; /* bytes, all threads */
+    int32_t forced;                        /* ATTN_ENGINE_... */
+    struct toolbox tools, dense, backward; /* dense: of that engine */
+    size_t workspace, backward_workspace;  /* bytes, all threads */
     int64_t part_floats;    /* sums of a split that threads share, 0: they share none */
     size_t parts;           /* where those begin in the workspace */
     int64_t *bucket_starts; /* of tools; NULL: none */
@@ -41,8 +41,8 @@ attn_status attn_plan_run(const struct attn_plan *plan, const struct call *call,
 attn_status attn_plan_run_backward(const struct attn_plan *plan,
                                    const struct call *call, void *workspace);
 
-/* Fills in tiles, block and panel of plan->tools and plan->backward from problem,
- * kernels and BLAS. */
+/* Fills in tiles, block and panel of plan->tools, and makes plan->dense and
+ * plan->backward of it, from problem, kernels and BLAS. */
 void attn_plan_choose_tiles(struct attn_plan *plan);
 
 /* What the plan's context was tuned to for such problems, or NULL. */
@@ -51,6 +51,10 @@ const struct tuned *attn_plan_tuned(const struct attn_plan *plan);
 /* The engine for a sequence with this many queries and keys. */
 const struct engine *attn_plan_engine(const struct attn_plan *plan, int64_t rows,
                                       int64_t keys);
+
+/* The tools of that engine for a sequence with this many keys. */
+const struct toolbox *attn_plan_tools(const struct attn_plan *plan,
+                                      const struct engine *engine, int64_t keys);
 
 /* The most keys for which attn_plan_engine() can choose dense within the bounds. */
 int64_t attn_plan_dense_keys(const struct attn_plan *plan);

@@ -54,6 +54,15 @@ static void gather_group(struct block *piece, int64_t group) {
     }
 }
 
+/* Goes on with these tools, in the same memory. */
+static void take_tools(struct work *work, const struct toolbox *tools) {
+    if (work->tools != tools) {
+        struct watch *watch = work->watch;
+        attn_work_setup(work, tools, work->memory, work->stop);
+        work->watch = watch;
+    }
+}
+
 static void run_piece(struct work *work, const struct job *job, struct block *piece) {
     const struct call *call = job->call;
     const struct attn_plan *plan = job->plan;
@@ -64,6 +73,7 @@ static void run_piece(struct work *work, const struct job *job, struct block *pi
         attn_small_fits(&plan->tools, call, length, keys)) {
         engine = &attn_engine_small;
     }
+    take_tools(work, attn_plan_tools(plan, engine, keys));
     const int64_t group = plan->problem.group;
     const int64_t rows_end = min_i64(piece->row_end, length);
     if (engine == &attn_engine_decode) {

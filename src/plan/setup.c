@@ -28,40 +28,51 @@ static attn_status check_bounds(const attn_bounds *bounds) {
     return ATTN_OK;
 }
 
-/* Places regions and multiplies by threads; false if that overflows. */
-static bool place(struct layout *layout, int32_t threads, size_t *total) {
+/* Places regions, within at least so many bytes, and multiplies by threads; false if
+ * that overflows. */
+static bool place(struct layout *layout, size_t least, int32_t threads, size_t *total) {
     int64_t bytes = 0;
-    if (!attn_layout_place(layout) ||
-        !checked_mul((int64_t)layout->total, threads, &bytes)) {
+    if (!attn_layout_place(layout)) {
         return false;
     }
+    layout->total = layout->total > least ? layout->total : least;
+    const bool fits = checked_mul((int64_t)layout->total, threads, &bytes);
     *total = (size_t)bytes;
-    return true;
+    return fits;
 }
 
 /* Books the scratch of one thread for every engine that a call may choose. */
 static attn_status book(struct attn_plan *plan) {
-    struct toolbox *tools = &plan->tools;
+    struct toolbox *tools = &plan->tools, *dense = &plan->dense;
+    const int64_t keys = plan->bounds.kv_length,
+                  dense_keys = attn_plan_dense_keys(plan);
+    const int64_t small_keys = min_i64(dense_keys, attn_small_keys(tools));
     const struct {
         int32_t name;
         const struct engine *engine;
+        struct toolbox *tools;
         int64_t keys;
     } engines[] = {
-        {ATTN_ENGINE_DENSE, &attn_engine_dense, attn_plan_dense_keys(plan)},
-        {ATTN_ENGINE_AUTO, &attn_engine_small, attn_plan_dense_keys(plan)},
-        {ATTN_ENGINE_FLASH, &attn_engine_flash, plan->bounds.kv_length},
-        {ATTN_ENGINE_DECODE, &attn_engine_decode, plan->bounds.kv_length},
+        {ATTN_ENGINE_DENSE, &attn_engine_dense, tools, small_keys},
+        {ATTN_ENGINE_DENSE, &attn_engine_dense, dense, dense_keys},
+        {ATTN_ENGINE_AUTO, &attn_engine_small, tools, small_keys},
+        {ATTN_ENGINE_FLASH, &attn_engine_flash, tools, keys},
+        {ATTN_ENGINE_DECODE, &attn_engine_decode, tools, keys},
     };
     bool fits = true;
     for (size_t i = 0; i < COUNT_OF(engines); i++) {
-        if (plan->forced == ATTN_ENGINE_AUTO || plan->forced == engines[i].name) {
-            fits =
-                fits && engines[i].engine->book(&tools->layout, tools, engines[i].keys);
+        if ((plan->forced == ATTN_ENGINE_AUTO || plan->forced == engines[i].name) &&
+            (engines[i].tools == tools || dense_keys > small_keys)) {
+            fits = fits && engines[i].engine->book(&engines[i].tools->layout,
+                                                   engines[i].tools, engines[i].keys);
         }
     }
-    fits = fits && attn_backward_book(&plan->backward.layout, &plan->backward) &&
-           place(&tools->layout, plan->context->threads, &plan->workspace) &&
-           place(&plan->backward.layout, plan->context->threads,
+    /* one thread uses one of them at a time */
+    fits = fits && (dense_keys <= small_keys || attn_layout_place(&dense->layout)) &&
+           attn_backward_book(&plan->backward.layout, &plan->backward) &&
+           place(&tools->layout, dense->layout.total, plan->context->threads,
+                 &plan->workspace) &&
+           place(&plan->backward.layout, 0, plan->context->threads,
                  &plan->backward_workspace);
     attn_plan_book_parts(plan);
     REQUIRE(

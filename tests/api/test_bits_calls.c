@@ -26,6 +26,8 @@ static const char *const texts[] = {
     "h4/2 q150 k700 d40 key=f16 value=bf16 out=bf16 causal align=br seed=13",
     "b7 h4/2 q200 k700 d24 qpacked kpacked causal align=br seed=14",
     "b5 h4/2 q3 k4000 d64 qpacked kpacked value=i8 sinks align=br seed=15",
+    "b2 h4/2 q300 k500 d64 causal align=br seed=16",
+    "b9 h2 q400 k900 d40 qpacked kpacked causal seed=17",
 };
 
 static void number_of_threads(void **state) {

@@ -140,6 +140,34 @@ static void plans_take_the_numbers(void **state) {
     assert_non_null(strstr(text, "products: by kernels of our own"));
 }
 
+/* All keys at once, unless masks may leave out the first; then the common tiles. */
+static void dense_tiles_take_all_keys(void **state) {
+    static const char *const lines[][2] = {
+        {"", "dense engine: 96 queries x 320 keys"},
+        {" causal", "dense engine: 32 queries x 320 keys"},
+        {" docs", NULL},
+        {" window=9,9", NULL},
+        {" mask", NULL},
+        {" block=8x8", NULL},
+    };
+    (void)state;
+    import_lines("entry 16 16 1 96 128 128 128 512 5 1 1 1 1 1 1\nend\n");
+    for (size_t i = 0; i < COUNT_OF(lines); i++) {
+        char problem[64];
+        snprintf(problem, sizeof problem, "h2 q100 k320 d16%s", lines[i][0]);
+        const char *text = explained(problem);
+        assert_non_null(strstr(text, "tiles: 96 queries x 128 keys"));
+        const char *line = strstr(text, "dense engine: ");
+        assert_true((line == NULL) == (lines[i][1] == NULL));
+        if (line != NULL) {
+            assert_memory_equal(line, lines[i][1], strlen(lines[i][1]));
+        }
+    }
+    assert_non_null(strstr(explained("h2 q100 k9999 d16"), "96 queries x 512 keys"));
+    import_lines("entry 257 16 1 96 128 128 128 512 5 1 1 1 1 1 1\nend\n");
+    assert_null(strstr(explained("h2 q100 k320 d257/16"), "dense engine: "));
+}
+
 /* What is measured, and what was there before, in MFLOP/s. */
 static void plans_tell_what_was_won(void **state) {
     (void)state;
@@ -375,6 +403,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(short_problems_leave_tiles_alone, open_context,
                                         close_context),
         cmocka_unit_test_setup_teardown(plans_take_the_numbers, open_context,
+                                        close_context),
+        cmocka_unit_test_setup_teardown(dense_tiles_take_all_keys, open_context,
                                         close_context),
         cmocka_unit_test_setup_teardown(plans_tell_what_was_won, open_context,
                                         close_context),
