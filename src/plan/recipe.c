@@ -70,21 +70,37 @@ static void choose_few(struct recipe *recipe, int32_t forced, int32_t group,
         (int)max_i64(1, min_i64(SPLIT_TILES_MAX, SPLIT_KEYS / recipe->tile_k));
 }
 
+/* The tiles that kernels of our own have by default. */
+static struct recipe own_tiles(bool masked) {
+    const int keys = masked ? 2 * EDGE : UNMASKED_TILE_K;
+    return (struct recipe){
+        .tile_q = EDGE, .tile_k = keys, .cut = {keys, keys, true}, .turn_keys = true};
+}
+
+/* True if tuning found nothing better than those, with masks or without. */
+static bool is_own_default(const struct tuned *tuned) {
+    bool is = false;
+    for (int masked = 0; masked <= 1; masked++) {
+        const struct recipe usual = own_tiles(masked);
+        is = is || (tuned->tile_q == usual.tile_q && tuned->tile_k == usual.tile_k &&
+                    tuned->edge == usual.cut.edge && tuned->depth == usual.cut.depth &&
+                    tuned->own != 0 && tuned->turn_keys != 0);
+    }
+    return is;
+}
+
 static struct recipe choose_tiles(const struct attn_plan *plan,
                                   const struct tuned *tuned) {
     const struct blas *blas = attn_blas();
-    if (tuned != NULL) {
+    const bool own = attn_product_own_is_faster(plan->tools.kernels);
+    if (tuned != NULL && !(own && is_own_default(tuned))) {
         return (struct recipe){.tile_q = tuned->tile_q,
                                .tile_k = tuned->tile_k,
                                .cut = {tuned->edge, tuned->depth, tuned->own != 0},
                                .turn_keys = tuned->turn_keys != 0};
     }
-    if (attn_product_own_is_faster(plan->tools.kernels)) {
-        const int keys = plan->tools.masks.count == 0 ? UNMASKED_TILE_K : 2 * EDGE;
-        return (struct recipe){.tile_q = EDGE,
-                               .tile_k = keys,
-                               .cut = {keys, keys, true},
-                               .turn_keys = true};
+    if (own) {
+        return own_tiles(plan->tools.masks.count > 0);
     }
     const bool limited =
         blas->volume != INT64_MAX && plan->context->blas_policy == ATTN_BLAS_SAFE;
@@ -167,10 +183,9 @@ static void choose_backward(struct attn_plan *plan) {
     struct toolbox *tools = &plan->backward;
     *tools = plan->tools;
     tools->panel_slots = 1; /* each tile of keys meets all rows of a block at once */
-    if (tools->recipe.cut.own && attn_plan_tuned(plan) == NULL) {
+    if (tools->recipe.cut.own && tools->recipe.tile_k == UNMASKED_TILE_K) {
         tools->recipe.tile_k = 2 * EDGE;
-        tools->recipe.cut.edge = 2 * EDGE;
-        tools->recipe.cut.depth = DEPTH;
+        tools->recipe.cut.edge = tools->recipe.cut.depth = 2 * EDGE;
     }
     const int64_t tile_q = tools->recipe.tile_q;
     int64_t rows = min_i64(tools->block_rows, BLOCK_FLOATS / plan->problem.key_dim);
