@@ -127,7 +127,7 @@ ATTN_API void attn_plan_destroy(attn_plan *plan);
 /**
  * Bytes of workspace that the largest call needs. It grows with threads and dims, and
  * stays the same however long the sequences (but for the dense engine forced on long
- * ones): up to 3 MiB a thread for dims up to 512 with ATTN_BLAS_SAFE, 4 with relative
+ * ones): up to 5 MiB a thread for dims up to 512 with ATTN_BLAS_SAFE, 7 with relative
  * keys, up to 10 and 16 where larger products are allowed. 0 for NULL. Since 0.1.
  */
 ATTN_API size_t attn_plan_workspace_size(const attn_plan *plan);
@@ -142,9 +142,9 @@ ATTN_API size_t attn_plan_explain(const attn_plan *plan, char *text, size_t size
 
 /**
  * Returns nonzero to stop a call; user is should_stop_user. It runs on the threads of
- * the call, on several at the same time, about once per tile: 64 queries by 128 keys of
- * a head (some 100 us of work), or up to 256 by 512 (some 10 ms) where larger products
- * are allowed. Tiles that are masked whole may pass without.
+ * the call, on several at the same time, about once per tile: 64 queries by 128 to 512
+ * keys of a head (some 100 us of work), or up to 256 by 512 (some 10 ms) where larger
+ * products are allowed. Tiles that are masked whole may pass without.
  */
 typedef int32_t attn_should_stop(void *user);
 
