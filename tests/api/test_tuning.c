@@ -182,8 +182,7 @@ static void defaults_that_won_stay_defaults(void **state) {
             snprintf(expected, sizeof expected, "%s", tiles_of(problems[i]));
             assert_true(!own || strstr(expected, i == 0 ? "256 keys" : "128 keys"));
             snprintf(line, sizeof line,
-                     "entry 16 16 1 64 %d %d %d 512 5 1 1 1 1 1 1\nend\n", keys, keys,
-                     keys);
+                     "entry 16 16 1 64 %d %d 128 512 5 1 1 1 1 1 1\nend\n", keys, keys);
             import_lines(line);
             if (!own) {
                 snprintf(expected, sizeof expected, "tiles: 64 queries x %d keys",
