@@ -106,11 +106,12 @@ void attn_product(const struct kernels *kernels, struct cut cut, int m, int n, i
         return;
     }
     const int rows = part_of(m, cut.edge), columns = part_of(n, cut.edge);
-    const int depth = part_of(k, cut.depth);
     if (cut.own) {
-        product_in_depths(kernels, depth, m, n, k, alpha, a, b, accumulate, c, ldc);
+        /* where sums are cut must not depend on how many masked keys follow */
+        product_in_depths(kernels, cut.depth, m, n, k, alpha, a, b, accumulate, c, ldc);
         return;
     }
+    const int depth = part_of(k, cut.depth);
     const int64_t row_a = a.transposed ? 1 : a.ld, column_a = a.transposed ? a.ld : 1;
     for (int i = 0; i < m; i += rows) {
         const int height = (int)min_i64(rows, m - i);
