@@ -105,12 +105,12 @@ void attn_product(const struct kernels *kernels, struct cut cut, int m, int n, i
     if (m == 0 || n == 0) {
         return;
     }
-    const int rows = part_of(m, cut.edge), columns = part_of(n, cut.edge);
     if (cut.own) {
         /* where sums are cut must not depend on how many masked keys follow */
         product_in_depths(kernels, cut.depth, m, n, k, alpha, a, b, accumulate, c, ldc);
         return;
     }
+    const int rows = part_of(m, cut.edge), columns = part_of(n, cut.edge);
     const int depth = part_of(k, cut.depth);
     const int64_t row_a = a.transposed ? 1 : a.ld, column_a = a.transposed ? a.ld : 1;
     for (int i = 0; i < m; i += rows) {

@@ -147,7 +147,9 @@ size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) 
     attn_text_add(
         &text, "tiles: %d queries x %d keys; blocks of %d queries share packed keys\n",
         tools->recipe.tile_q, tools->recipe.tile_k, tools->block_rows);
-    if (plan->dense.recipe.tile_k != tools->recipe.tile_k) {
+    if (attn_plan_uses_dense(plan) &&
+        (plan->dense.recipe.tile_q != tools->recipe.tile_q ||
+         plan->dense.recipe.tile_k != tools->recipe.tile_k)) {
         attn_text_add(&text, "tiles of the dense engine: %d queries x %d keys\n",
                       plan->dense.recipe.tile_q, plan->dense.recipe.tile_k);
     }

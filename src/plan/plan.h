@@ -59,6 +59,9 @@ const struct toolbox *attn_plan_tools(const struct attn_plan *plan,
 /* The most keys for which attn_plan_engine() can choose dense within the bounds. */
 int64_t attn_plan_dense_keys(const struct attn_plan *plan);
 
+/* True if plan->dense can be used within the bounds. */
+bool attn_plan_uses_dense(const struct attn_plan *plan);
+
 /* How a call is cut into pieces of work that have their outputs to themselves. */
 struct split {
     int64_t chunks; /* ranges of rows */

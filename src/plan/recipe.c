@@ -25,16 +25,16 @@ enum { EDGE = 64, EDGE_SMALL = 48, DEPTH = 128 };
 
 /*
  * With kernels of our own and no mask that leaves out tiles: half as many steps of the
- * softmax, which takes 0.97 of the time. Gradients gain nothing by it. Sums of values
- * run over DEPTH all the same: longer ones would round more.
+ * softmax, which takes 0.98 to 1.01 of the time. Gradients gain nothing by it. Sums of
+ * values run over DEPTH all the same: longer ones would round more.
  */
 enum { UNMASKED_TILE_K = 4 * EDGE };
 
 /*
  * The dense engine has its scores in the second-level cache in any case, so kernels of
  * our own take all keys at once, and rows under a causal mask end where it does. With
- * 32 queries less is computed beyond that. 197 to 512 keys take 0.95 to 0.98 of the
- * time with this, 128 under a causal mask 0.88.
+ * 32 queries less is computed beyond that. 197 to 512 keys take 0.98 to 0.99 of the
+ * time with this, 128 under a causal mask 0.87.
  */
 enum { DENSE_CAUSAL_Q = 32 };
 
@@ -80,14 +80,15 @@ static struct recipe own_tiles(bool masked) {
 
 /* True if tuning found nothing better than those, with masks or without. */
 static bool is_own_default(const struct tuned *tuned) {
-    bool is = false;
     for (int masked = 0; masked <= 1; masked++) {
         const struct recipe usual = own_tiles(masked);
-        is = is || (tuned->tile_q == usual.tile_q && tuned->tile_k == usual.tile_k &&
-                    tuned->edge == usual.cut.edge && tuned->depth == usual.cut.depth &&
-                    tuned->own != 0 && tuned->turn_keys != 0);
+        if (tuned->tile_q == usual.tile_q && tuned->tile_k == usual.tile_k &&
+            tuned->edge == usual.cut.edge && tuned->depth == usual.cut.depth &&
+            tuned->own != 0 && tuned->turn_keys != 0) {
+            return true;
+        }
     }
-    return is;
+    return false;
 }
 
 static struct recipe choose_tiles(const struct attn_plan *plan,
@@ -209,6 +210,10 @@ int64_t attn_plan_dense_keys(const struct attn_plan *plan) {
     default:
         return min_i64(keys, plan->tools.recipe.dense_keys);
     }
+}
+
+bool attn_plan_uses_dense(const struct attn_plan *plan) {
+    return attn_plan_dense_keys(plan) > attn_small_keys(&plan->tools);
 }
 
 const struct engine *attn_plan_engine(const struct attn_plan *plan, int64_t rows,

@@ -47,6 +47,7 @@ static attn_status book(struct attn_plan *plan) {
     const int64_t keys = plan->bounds.kv_length,
                   dense_keys = attn_plan_dense_keys(plan);
     const int64_t small_keys = min_i64(dense_keys, attn_small_keys(tools));
+    const bool uses_dense = attn_plan_uses_dense(plan);
     const struct {
         int32_t name;
         const struct engine *engine;
@@ -62,13 +63,13 @@ static attn_status book(struct attn_plan *plan) {
     bool fits = true;
     for (size_t i = 0; i < COUNT_OF(engines); i++) {
         if ((plan->forced == ATTN_ENGINE_AUTO || plan->forced == engines[i].name) &&
-            (engines[i].tools == tools || dense_keys > small_keys)) {
+            (engines[i].tools == tools || uses_dense)) {
             fits = fits && engines[i].engine->book(&engines[i].tools->layout,
                                                    engines[i].tools, engines[i].keys);
         }
     }
     /* one thread uses one of them at a time */
-    fits = fits && (dense_keys <= small_keys || attn_layout_place(&dense->layout)) &&
+    fits = fits && (!uses_dense || attn_layout_place(&dense->layout)) &&
            attn_backward_book(&plan->backward.layout, &plan->backward) &&
            place(&tools->layout, dense->layout.total, plan->context->threads,
                  &plan->workspace) &&
