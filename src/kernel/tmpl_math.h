@@ -14,33 +14,17 @@ static const float log2e = 0x1.715476p+0f, log2e_low = 0x1.4ae0c0p-26f;
 static const float shifter = 0x1.8p+23f / ROOTS;
 static const float lowest_power = -0x1.5d589ep+6f; /* log(2^-126), rounded up */
 
-/*
- * 2^n (1 + x P(x)), and 0 where y < least, for one or two vectors, in place of x, whose
- * steps take turns, as each waits for the one before. P starts with power[0] and has
- * POWERS numbers; with fewer roots of 2 it takes more of them.
- */
-enum { MOST_POWERS = 2, POWERS = ROOTS == 1 ? 6 : 3 };
-static inline __attribute__((always_inline)) void vec_powers(const float power[],
-                                                             vec x[], const vec z[],
-                                                             const vec y[], float least,
-                                                             int count) {
-    vec p[MOST_POWERS];
+/* Numbers of a polynomial for 2^f - 1; with fewer roots of 2 it takes more of them. */
+enum { POWERS = ROOTS == 1 ? 6 : 3 };
+
+/* power[0] x^(count - 1) + power[1] x^(count - 2) + ... */
+static inline vec vec_polynomial(const float power[], int count, vec x) {
+    vec p = vec_set(power[0]);
     UNROLL_LOOP
-    for (int i = 0; i < count; i++) {
-        p[i] = vec_set(power[0]);
+    for (int i = 1; i < count; i++) {
+        p = vec_muladd(p, x, vec_set(power[i]));
     }
-    UNROLL_LOOP
-    for (int step = 1; step < POWERS; step++) {
-        for (int i = 0; i < count; i++) {
-            p[i] = vec_muladd(p[i], x[i], vec_set(power[step]));
-        }
-    }
-    UNROLL_LOOP
-    for (int i = 0; i < count; i++) {
-        const vec whole = vec_root_power(z[i]);
-        x[i] = vec_muladd(vec_mul(p[i], x[i]), whole, whole);
-        x[i] = vec_zero_below(y[i], vec_set(least), x[i]);
-    }
+    return p;
 }
 
 /* The polynomial that goes with as many roots as there are. */
@@ -59,8 +43,9 @@ static inline vec vec_power(vec z, vec f, vec y, float least) {
                                  0x1.c6ae72p-5f,  0x1.ebfbe2p-3f,  0x1.62e432p-1f};
     static const float by_8[] = {0x1.c6a004p-5f, 0x1.ec0c32p-3f, 0x1.62e432p-1f};
     static const float by_16[] = {0x1.c6ac6ap-5f, 0x1.ebfff4p-3f, 0x1.62e430p-1f};
-    vec_powers(power_of_roots(by_1, by_8, by_16), &f, &z, &y, least, 1);
-    return f;
+    const vec p = vec_polynomial(power_of_roots(by_1, by_8, by_16), POWERS, f);
+    const vec whole = vec_root_power(z);
+    return vec_zero_below(y, vec_set(least), vec_muladd(vec_mul(p, f), whole, whole));
 }
 
 /*
@@ -76,35 +61,27 @@ static inline vec vec_exp(vec x) {
 }
 
 /*
- * The same a step shorter, in place, for one or two vectors: 2^n e^-r with r = n log(2)
- * - x, where log(2) is in one part, since its error is a fifth of that of log2(e). The
- * polynomials are those of least largest relative error (0.05, 0.46 and 0.03 u) that
- * start with 1 - r. The relative error is at most (2.2 + |x| / 16) u, less than x has
- * where it is a difference of rounded numbers.
+ * The weight exp(-y) of a score that lies y below the maximum, some steps shorter: 2^n
+ * (1 + q + q^2 P(q)) with q = -y - n log(2), where log(2) is in one part, since its
+ * error is a fifth of that of log2(e). The polynomials are those of least largest
+ * relative error (0.05, 0.46 and 0.03 u). That of the weight is at most (2.2 + y / 16)
+ * u, less than y has where it is a difference of rounded numbers. It starts from y, not
+ * -y, since one instruction subtracts a number in memory from one in a register; the
+ * compiler is kept from having -shifter as well, for which there is no register.
  */
-static inline __attribute__((always_inline)) void vec_exp_weights(vec x[], int count) {
-    static const float by_1[] = {0x1.6a5228p-10f, -0x1.12396cp-7f, 0x1.5558aap-5f,
-                                 -0x1.555492p-3f, 0x1.fffffcp-2f,  -1.0f};
-    static const float by_8[] = {-0x1.5548eap-3f, 0x1.00087ep-1f, -1.0f};
-    static const float by_16[] = {-0x1.55523ap-3f, 0x1.00022p-1f, -1.0f};
+static inline vec vec_weight(vec y) {
+    static const float by_1[] = {0x1.6a5228p-10f, 0x1.12396cp-7f, 0x1.5558aap-5f,
+                                 0x1.555492p-3f, 0x1.fffffcp-2f};
+    static const float by_8[] = {0x1.5548eap-3f, 0x1.00087ep-1f};
+    static const float by_16[] = {0x1.55523ap-3f, 0x1.00022p-1f};
     const float log_2 = 0x1.62e430p-1f;
-    vec z[MOST_POWERS], r[MOST_POWERS];
-    UNROLL_LOOP
-    for (int i = 0; i < count; i++) {
-        z[i] = vec_muladd(x[i], vec_set(log2e), vec_set(shifter));
-        const vec n = vec_sub(z[i], vec_set(shifter));
-        r[i] = vec_mulsub(n, vec_set(log_2), x[i]);
-    }
-    vec_powers(power_of_roots(by_1, by_8, by_16), r, z, x, lowest_power, count);
-    UNROLL_LOOP
-    for (int i = 0; i < count; i++) {
-        x[i] = r[i];
-    }
-}
-
-static inline vec vec_exp_weight(vec x) {
-    vec_exp_weights(&x, 1);
-    return x;
+    const vec shift = vec_held(vec_set(shifter));
+    const vec z = vec_muladd(y, vec_set(-log2e), shift);
+    const vec q = vec_mulsub(vec_sub(z, shift), vec_set(-log_2), y);
+    const vec p = vec_polynomial(power_of_roots(by_1, by_8, by_16), POWERS - 1, q);
+    const vec more = vec_muladd(vec_mul(q, q), p, q);
+    const vec whole = vec_root_power(z);
+    return vec_zero_below(vec_set(-lowest_power), y, vec_muladd(more, whole, whole));
 }
 
 /*

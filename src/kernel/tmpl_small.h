@@ -140,17 +140,9 @@ static inline vec small_sums(const float *weights, int keys) {
 
 /* Scores become weights; returns their sums. */
 static inline vec small_weights(float *scores, int keys, vec shift) {
-    int j = 0;
-    for (; j + 2 <= keys; j += 2) {
-        vec x[] = {vec_sub(vec_load(scores + j * small_lanes), shift),
-                   vec_sub(vec_load(scores + (j + 1) * small_lanes), shift)};
-        vec_exp_weights(x, 2);
-        vec_store(scores + j * small_lanes, x[0]);
-        vec_store(scores + (j + 1) * small_lanes, x[1]);
-    }
-    if (j < keys) {
-        const vec x = vec_sub(vec_load(scores + j * small_lanes), shift);
-        vec_store(scores + j * small_lanes, vec_exp_weight(x));
+    for (int j = 0; j < keys; j++) {
+        const vec below = vec_sub(shift, vec_load(scores + j * small_lanes));
+        vec_store(scores + j * small_lanes, vec_weight(below));
     }
     return small_sums(scores, keys);
 }

@@ -37,22 +37,22 @@ static inline vec row_maximum(const float *s, int n) {
 static inline vec chunk_exp(float *s, int n, vec shift) {
     vec a = vec_set(0.0f), b = a;
     int i = 0;
-    for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
-        vec x[] = {vec_sub(vec_load(s + i), shift),
-                   vec_sub(vec_load(s + i + WIDTH), shift)};
-        vec_exp_weights(x, 2);
-        vec_store(s + i, x[0]);
-        vec_store(s + i + WIDTH, x[1]);
-        a = vec_add(a, x[0]);
-        b = vec_add(b, x[1]);
+    for (const int last = n - 2 * WIDTH; i <= last; i += 2 * WIDTH) {
+        const vec x = vec_weight(vec_sub(shift, vec_load(s + i)));
+        vec_store(s + i, x);
+        a = vec_add(a, x);
+        const vec y = vec_weight(vec_sub(shift, vec_load(s + i + WIDTH)));
+        vec_store(s + i + WIDTH, y);
+        b = vec_add(b, y);
     }
     for (; i + WIDTH <= n; i += WIDTH) {
-        vec x = vec_exp_weight(vec_sub(vec_load(s + i), shift));
+        const vec x = vec_weight(vec_sub(shift, vec_load(s + i)));
         vec_store(s + i, x);
         a = vec_add(a, x);
     }
     if (i < n) {
-        vec x = vec_exp_weight(vec_sub(vec_load_part(s + i, n - i, -INFINITY), shift));
+        const vec some = vec_load_part(s + i, n - i, -INFINITY);
+        const vec x = vec_weight(vec_sub(shift, some));
         vec_store_part(s + i, n - i, x);
         b = vec_add(b, x);
     }
@@ -149,7 +149,7 @@ static inline bool softmax_group(int rows, float *s, ptrdiff_t ld, int n,
     const vec shift = softmax_shift(new);
     const vec_mask moved = vec_less(old, new);
     const vec factor =
-        vec_select(moved, vec_exp_weight(vec_sub(old, shift)), vec_set(1.0f));
+        vec_select(moved, vec_weight(vec_sub(shift, old)), vec_set(1.0f));
     vec_store(shifts, shift);
     for (int r = 0; r < WIDTH; r++) {
         row[r] = r < rows ? row_exp(s + r * ld, n, shifts[r]) : vec_set(0.0f);
@@ -174,40 +174,19 @@ static bool kernel_softmax(float *s, ptrdiff_t ld, int rows, int n, float *maxim
     return moved;
 }
 
-/* One or two vectors; a masked score has weight 0 in a row that is NaN too. */
-static inline __attribute__((always_inline)) void
-weights_of(const vec score[], int count, vec maximum, vec factor, vec weight[]) {
-    const vec zero = vec_set(0.0f), lowest = vec_set(-INFINITY);
-    for (int i = 0; i < count; i++) {
-        weight[i] = vec_sub(score[i], maximum);
-    }
-    vec_exp_weights(weight, count);
-    for (int i = 0; i < count; i++) {
-        weight[i] =
-            vec_select(vec_equal(score[i], lowest), zero, vec_mul(weight[i], factor));
-    }
-}
-
 static void kernel_weights(float *s, ptrdiff_t ld, int rows, int n,
                            const float *maximum, const float *factor) {
+    const vec zero = vec_set(0.0f), lowest = vec_set(-INFINITY);
     for (int r = 0; r < rows; r++) {
         float *row = s + r * ld;
-        const vec m = softmax_shift(vec_set(maximum[r]));
+        const vec shift = softmax_shift(vec_set(maximum[r]));
         const vec f = vec_set(factor[r]);
-        vec x[2], w[2];
-        int i = 0;
-        for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
-            x[0] = vec_load(row + i);
-            x[1] = vec_load(row + i + WIDTH);
-            weights_of(x, 2, m, f, w);
-            vec_store(row + i, w[0]);
-            vec_store(row + i + WIDTH, w[1]);
-        }
-        for (; i < n; i += WIDTH) {
+        for (int i = 0; i < n; i += WIDTH) {
             const int some = n - i < WIDTH ? n - i : WIDTH;
-            x[0] = load_some(row + i, some, -INFINITY);
-            weights_of(x, 1, m, f, w);
-            store_some(row + i, some, w[0]);
+            const vec x = load_some(row + i, some, -INFINITY);
+            const vec w = vec_mul(vec_weight(vec_sub(shift, x)), f);
+            /* a masked score has weight 0 in a row that is NaN too */
+            store_some(row + i, some, vec_select(vec_equal(x, lowest), zero, w));
         }
     }
 }
