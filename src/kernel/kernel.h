@@ -61,6 +61,13 @@ enum { SUM_KEYS = 512 };
  */
 enum { PRODUCT_VECS = 2 };
 
+/*
+ * PRODUCT_ROWS(width) - rows that it takes at a time: 4 x 2 accumulators hide the
+ * latency of FMA. With AVX2, where loading takes longer beside multiplying, 6 x 2 load
+ * less, and are as many as 16 registers hold.
+ */
+#define PRODUCT_ROWS(width) ((width) == 8 ? 6 : 4)
+
 struct kernels {
     int32_t isa;
     int32_t width; /* floats in a vector */

@@ -10,12 +10,8 @@
 
 #include "base/compiler.h"
 
-/*
- * Rows and vectors of the register block: 4 x 2 accumulators hide the latency of FMA.
- * With AVX2, where loading takes longer beside multiplying, 6 x 2 load less, and are as
- * many as 16 registers hold.
- */
-enum { BLOCK_ROWS = WIDTH == 8 ? 6 : 4, BLOCK_VECS = PRODUCT_VECS };
+/* Rows and vectors of the register block. */
+enum { BLOCK_ROWS = PRODUCT_ROWS(WIDTH), BLOCK_VECS = PRODUCT_VECS };
 
 /* Columns of a block. */
 enum { BLOCK_COLUMNS = BLOCK_VECS * WIDTH };

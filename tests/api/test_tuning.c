@@ -140,7 +140,7 @@ static void plans_take_the_numbers(void **state) {
     assert_non_null(strstr(text, "products: by kernels of our own"));
 }
 
-/* All keys at once, unless masks may leave out the first; then the common tiles. */
+/* All keys at once and whole blocks of rows, unless masks may leave out keys. */
 static void dense_tiles_take_all_keys(void **state) {
     static const char *const masks[] = {"docs", "window=9,9", "mask", "block=8x8"};
     (void)state;
@@ -156,6 +156,10 @@ static void dense_tiles_take_all_keys(void **state) {
         snprintf(problem, sizeof problem, "h2 q100 k320 d16 %s", masks[i]);
         assert_null(strstr(explained(problem), "dense engine: "));
     }
+    import_lines("entry 16 16 1 64 128 128 128 512 5 1 1 1 1 1 1\nend\n");
+    const char *rows =
+        strstr(exported(), "\nisa avx2\n") ? ": 66 queries" : ": 64 queries";
+    assert_non_null(strstr(strstr(explained("h2 q100 k320 d16"), "dense"), rows));
     import_lines("entry 257 16 1 96 128 128 128 512 5 1 1 1 1 1 1\nend\n");
     assert_null(strstr(explained("h2 q100 k320 d257/16"), "dense engine: "));
 }
