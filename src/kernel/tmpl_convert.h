@@ -10,6 +10,11 @@ static inline int stored_bytes(int32_t dtype) {
     return dtype == ATTN_F32 ? 4 : dtype == ATTN_I8 ? 1 : 2;
 }
 
+/* Element i of stored numbers. */
+static inline const char *stored_at(int32_t dtype, const void *from, ptrdiff_t i) {
+    return (const char *)from + i * stored_bytes(dtype);
+}
+
 /* n elements, WIDTH or fewer, from element i on; `dtype` is a constant. */
 static inline __attribute__((always_inline)) vec
 load_stored(int32_t dtype, const void *from, ptrdiff_t i, int n) {

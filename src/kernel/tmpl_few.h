@@ -10,20 +10,27 @@
 
 #include <string.h>
 
+#include "kernel/tmpl_ahead.h"
+
 /* Vectors of a row at a time, enough that a loop's own cost does not count. */
 enum { FEW_STEP = 8 };
 static const ptrdiff_t few_step = (ptrdiff_t)FEW_STEP * WIDTH;
 
-/* sum[r] += the products of `vecs` vectors, or of the first `part` lanes of one. */
+/*
+ * sum[r] += the products of `vecs` vectors, or of the first `part` lanes of one. Two
+ * sums take turns, so that a product need not wait for the one before.
+ */
 static inline __attribute__((always_inline)) void
 few_dot_step(int32_t dtype, int rows, int vecs, int part, const float *q,
-             ptrdiff_t ld_q, const void *k, ptrdiff_t at, vec *sum) {
+             ptrdiff_t ld_q, const void *k, ptrdiff_t at, vec (*sum)[2]) {
     const int n = part > 0 ? part : WIDTH;
+    UNROLL_LOOP
     for (ptrdiff_t v = 0; v < vecs; v++) {
         const vec x = load_stored(dtype, k, at + v * WIDTH, n);
+        UNROLL_LOOP
         for (ptrdiff_t r = 0; r < rows; r++) {
             const vec y = load_some(q + r * ld_q + v * WIDTH, n, 0.0f);
-            sum[r] = vec_muladd(y, x, sum[r]);
+            sum[r][v % 2] = vec_muladd(y, x, sum[r][v % 2]);
         }
     }
 }
@@ -32,7 +39,7 @@ few_dot_step(int32_t dtype, int rows, int vecs, int part, const float *q,
 static inline __attribute__((always_inline)) void few_dot(int32_t dtype, int rows,
                                                           int dim, const float *q,
                                                           ptrdiff_t ld_q, const void *k,
-                                                          ptrdiff_t at, vec *sum) {
+                                                          ptrdiff_t at, vec (*sum)[2]) {
     ptrdiff_t c = 0;
     for (; c + few_step <= dim; c += few_step) {
         few_dot_step(dtype, rows, FEW_STEP, 0, q + c, ld_q, k, at + c, sum);
@@ -44,12 +51,6 @@ static inline __attribute__((always_inline)) void few_dot(int32_t dtype, int row
         few_dot_step(dtype, rows, 1, dim - c, q + c, ld_q, k, at + c, sum);
     }
 }
-
-/*
- * So many keys meet all rows before the next come: few enough that those are on their
- * way meanwhile.
- */
-enum { FEW_KEYS = 8 };
 
 /* Rows of queries that share the sums of a block of keys. */
 enum { FEW_ROWS = 8 };
@@ -78,7 +79,7 @@ few_keep(struct spread *spread, ptrdiff_t r, int rows, ptrdiff_t j, const vec *s
 static inline __attribute__((always_inline)) void
 few_spread_short(int32_t dtype, ptrdiff_t r, int rows, ptrdiff_t j, ptrdiff_t end,
                  int vecs, const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at,
-                 ptrdiff_t ld_k, struct spread *spread) {
+                 ptrdiff_t ld_k, const struct ahead *ahead, struct spread *spread) {
     vec y[2][FEW_STEP];
     for (ptrdiff_t i = 0; i < rows; i++) {
         for (ptrdiff_t v = 0; v < vecs; v++) {
@@ -90,6 +91,7 @@ few_spread_short(int32_t dtype, ptrdiff_t r, int rows, ptrdiff_t j, ptrdiff_t en
         /* two sums each, so that a product need not wait for the one before */
         const vec zero = vec_set(0.0f);
         vec even[2] = {zero, zero}, odd[2] = {zero, zero};
+        ahead_call(ahead, stored_at(dtype, k, at + j * ld_k));
         for (ptrdiff_t v = 0; v < vecs; v++) {
             const vec x = load_stored(dtype, k, at + j * ld_k + v * WIDTH, WIDTH);
             for (ptrdiff_t i = 0; i < rows; i++) {
@@ -106,14 +108,18 @@ few_spread_short(int32_t dtype, ptrdiff_t r, int rows, ptrdiff_t j, ptrdiff_t en
 static inline __attribute__((always_inline)) void
 few_spread_any(int32_t dtype, ptrdiff_t r, int rows, ptrdiff_t j, ptrdiff_t end,
                int dim, const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at,
-               ptrdiff_t ld_k, struct spread *spread) {
+               ptrdiff_t ld_k, const struct ahead *ahead, struct spread *spread) {
     KEEP_LOOP
     for (; j < end; j++) {
-        vec sum[4];
+        vec part[4][2], sum[4];
         for (ptrdiff_t i = 0; i < rows; i++) {
-            sum[i] = vec_set(0.0f);
+            part[i][0] = part[i][1] = vec_set(0.0f);
         }
-        few_dot(dtype, rows, dim, q + r * ld_q, ld_q, k, at + j * ld_k, sum);
+        ahead_call(ahead, stored_at(dtype, k, at + j * ld_k));
+        few_dot(dtype, rows, dim, q + r * ld_q, ld_q, k, at + j * ld_k, part);
+        for (ptrdiff_t i = 0; i < rows; i++) {
+            sum[i] = vec_add(part[i][0], part[i][1]);
+        }
         few_keep(spread, r, rows, j, sum);
     }
 }
@@ -123,25 +129,34 @@ static inline __attribute__((always_inline)) void
 few_spread(int32_t dtype, int rows, ptrdiff_t j, ptrdiff_t end, int vecs, int dim,
            const float *q, ptrdiff_t ld_q, const void *k, ptrdiff_t at, ptrdiff_t ld_k,
            struct spread *spread) {
+    const int passes = vecs > 0 ? (rows + 1) / 2 : rows / 4 + rows % 4 / 2 + rows % 2;
+    const int bytes = stored_bytes(dtype);
+    struct ahead ahead = ahead_of(rows, passes, (ptrdiff_t)dim * bytes, ld_k * bytes);
     ptrdiff_t r = 0;
+#define PASS(kernel, some, size)                                                       \
+    do {                                                                               \
+        kernel(dtype, r, some, j, end, size, q, ld_q, k, at, ld_k, &ahead, spread);    \
+        ahead_pass(&ahead);                                                            \
+    } while (0)
     if (vecs > 0) {
         for (; r + 2 <= rows; r += 2) {
-            few_spread_short(dtype, r, 2, j, end, vecs, q, ld_q, k, at, ld_k, spread);
+            PASS(few_spread_short, 2, vecs);
         }
         if (r < rows) {
-            few_spread_short(dtype, r, 1, j, end, vecs, q, ld_q, k, at, ld_k, spread);
+            PASS(few_spread_short, 1, vecs);
         }
         return;
     }
     for (; r + 4 <= rows; r += 4) {
-        few_spread_any(dtype, r, 4, j, end, dim, q, ld_q, k, at, ld_k, spread);
+        PASS(few_spread_any, 4, dim);
     }
     for (; r + 2 <= rows; r += 2) {
-        few_spread_any(dtype, r, 2, j, end, dim, q, ld_q, k, at, ld_k, spread);
+        PASS(few_spread_any, 2, dim);
     }
     if (r < rows) {
-        few_spread_any(dtype, r, 1, j, end, dim, q, ld_q, k, at, ld_k, spread);
+        PASS(few_spread_any, 1, dim);
     }
+#undef PASS
 }
 
 /* Scores of at most WIDTH keys and FEW_ROWS rows. */
@@ -233,12 +248,12 @@ static const ptrdiff_t few_part = (ptrdiff_t)FEW_VECS * WIDTH;
 /*
  * Columns from element `at` of the first row of v on: `vecs` vectors, or the first
  * `part` lanes of one. What of the rows lies behind them, `rest` bytes, is called for,
- * so that rows come in whole.
+ * so that rows come in whole, and what lies ahead unless that is NULL.
  */
 static inline __attribute__((always_inline)) void
 few_values_block(int32_t dtype, int rows, int vecs, int part, int keys, const float *w,
                  ptrdiff_t ld_w, const void *v, ptrdiff_t at, ptrdiff_t ld_v,
-                 ptrdiff_t rest, float *sums, ptrdiff_t ld) {
+                 ptrdiff_t rest, const struct ahead *ahead, float *sums, ptrdiff_t ld) {
     const int n = part > 0 ? part : WIDTH;
     vec sum[FEW_PAIR][FEW_VECS];
     for (ptrdiff_t r = 0; r < rows; r++) {
@@ -253,10 +268,12 @@ few_values_block(int32_t dtype, int rows, int vecs, int part, int keys, const fl
         for (ptrdiff_t i = 0; i < vecs; i++) {
             x[i] = load_stored(dtype, v, row + i * WIDTH, n);
         }
-        const char *behind =
-            (const char *)v + (row + (ptrdiff_t)vecs * WIDTH) * stored_bytes(dtype);
-        for (ptrdiff_t i = 0; i < rest; i += 64) {
+        const char *behind = stored_at(dtype, v, row + (ptrdiff_t)vecs * WIDTH);
+        for (ptrdiff_t i = 0; i < rest; i += LINE_BYTES) {
             __builtin_prefetch(behind + i);
+        }
+        if (ahead != NULL) {
+            ahead_call(ahead, stored_at(dtype, v, row));
         }
         for (ptrdiff_t r = 0; r < rows; r++) {
             const vec y = vec_set(w[r * ld_w + j]);
@@ -272,68 +289,93 @@ few_values_block(int32_t dtype, int rows, int vecs, int part, int keys, const fl
     }
 }
 
-/* All columns of one or two rows of weights. */
+/*
+ * All columns of one or two rows of weights. The first of them call for the rest of
+ * each row, unless rows have been called for in whole.
+ */
 static inline __attribute__((always_inline)) void
 few_values_rows(int32_t dtype, int rows, int keys, int dim, bool first, const float *w,
                 ptrdiff_t ld_w, const void *v, ptrdiff_t at, ptrdiff_t ld_v,
-                float *sums, ptrdiff_t ld) {
-    const ptrdiff_t bytes = first ? stored_bytes(dtype) : 0;
+                const struct ahead *ahead, float *sums, ptrdiff_t ld) {
+    const ptrdiff_t bytes = first && ahead == NULL ? stored_bytes(dtype) : 0;
     ptrdiff_t rest = dim * bytes; /* of rows that no block has called for */
     ptrdiff_t c = 0;
-    for (; c + few_part <= dim; c += few_part, rest = 0) {
+    for (; c + few_part <= dim; c += few_part, rest = 0, ahead = NULL) {
         rest -= few_part * bytes;
         few_values_block(dtype, rows, FEW_VECS, 0, keys, w, ld_w, v, at + c, ld_v, rest,
-                         sums + c, ld);
+                         ahead, sums + c, ld);
     }
-    for (; c + few_part / 2 <= dim; c += few_part / 2, rest = 0) {
+    for (; c + few_part / 2 <= dim; c += few_part / 2, rest = 0, ahead = NULL) {
         rest -= few_part / 2 * bytes;
         few_values_block(dtype, rows, FEW_VECS / 2, 0, keys, w, ld_w, v, at + c, ld_v,
-                         rest, sums + c, ld);
+                         rest, ahead, sums + c, ld);
     }
-    for (; c + WIDTH <= dim; c += WIDTH, rest = 0) {
+    for (; c + WIDTH <= dim; c += WIDTH, rest = 0, ahead = NULL) {
         rest -= WIDTH * bytes;
-        few_values_block(dtype, rows, 1, 0, keys, w, ld_w, v, at + c, ld_v, rest,
+        few_values_block(dtype, rows, 1, 0, keys, w, ld_w, v, at + c, ld_v, rest, ahead,
                          sums + c, ld);
     }
     if (c < dim) {
         few_values_block(dtype, rows, 1, dim - c, keys, w, ld_w, v, at + c, ld_v, 0,
-                         sums + c, ld);
+                         ahead, sums + c, ld);
     }
 }
 
 static inline __attribute__((always_inline)) void
-few_values_of(int32_t dtype, int rows, int n, int dim, const float *w, ptrdiff_t ld_w,
-              const void *v, ptrdiff_t ld_v, float *sums, ptrdiff_t ld) {
+few_values_of(int32_t dtype, bool call, int rows, int n, int dim, const float *w,
+              ptrdiff_t ld_w, const void *v, ptrdiff_t ld_v, float *sums,
+              ptrdiff_t ld) {
+    const int bytes = stored_bytes(dtype), passes = 1 + (rows - 1) / FEW_PAIR;
     for (ptrdiff_t j = 0; j < n; j += FEW_KEYS) {
         const int keys = n - j < FEW_KEYS ? n - j : FEW_KEYS;
+        struct ahead next =
+            ahead_of(rows, passes, (ptrdiff_t)dim * bytes, ld_v * bytes);
+        struct ahead *ahead = call ? &next : NULL;
         ptrdiff_t r = 0;
         for (; r + FEW_PAIR <= rows; r += FEW_PAIR) {
             few_values_rows(dtype, FEW_PAIR, keys, dim, r == 0, w + r * ld_w + j, ld_w,
-                            v, j * ld_v, ld_v, sums + r * ld, ld);
+                            v, j * ld_v, ld_v, ahead, sums + r * ld, ld);
+            ahead_pass(&next);
         }
         if (r < rows) {
             few_values_rows(dtype, 1, keys, dim, r == 0, w + r * ld_w + j, ld_w, v,
-                            j * ld_v, ld_v, sums + r * ld, ld);
+                            j * ld_v, ld_v, ahead, sums + r * ld, ld);
         }
     }
 }
 
+/* A function each, since the one that calls for nothing ahead has no register to spare
+ * for it. */
+#define FEW_VALUES(name, call)                                                         \
+    static NEVER_INLINE void name(int32_t dtype, int rows, int n, int dim,             \
+                                  const float *w, ptrdiff_t ld_w, const void *v,       \
+                                  ptrdiff_t ld_v, float *sums, ptrdiff_t ld) {         \
+        switch (dtype) {                                                               \
+        case ATTN_F16:                                                                 \
+            few_values_of(ATTN_F16, call, rows, n, dim, w, ld_w, v, ld_v, sums, ld);   \
+            break;                                                                     \
+        case ATTN_BF16:                                                                \
+            few_values_of(ATTN_BF16, call, rows, n, dim, w, ld_w, v, ld_v, sums, ld);  \
+            break;                                                                     \
+        case ATTN_I8:                                                                  \
+            few_values_of(ATTN_I8, call, rows, n, dim, w, ld_w, v, ld_v, sums, ld);    \
+            break;                                                                     \
+        default:                                                                       \
+            few_values_of(ATTN_F32, call, rows, n, dim, w, ld_w, v, ld_v, sums, ld);   \
+        }                                                                              \
+    }
+FEW_VALUES(few_values_beside, false)
+FEW_VALUES(few_values_apart, true)
+#undef FEW_VALUES
+
 static void kernel_few_values(int32_t dtype, int rows, int n, int dim, const float *w,
                               ptrdiff_t ld_w, const void *v, ptrdiff_t ld_v,
                               float *sums, ptrdiff_t ld) {
-    switch (dtype) {
-    case ATTN_F16:
-        few_values_of(ATTN_F16, rows, n, dim, w, ld_w, v, ld_v, sums, ld);
-        break;
-    case ATTN_BF16:
-        few_values_of(ATTN_BF16, rows, n, dim, w, ld_w, v, ld_v, sums, ld);
-        break;
-    case ATTN_I8:
-        few_values_of(ATTN_I8, rows, n, dim, w, ld_w, v, ld_v, sums, ld);
-        break;
-    default:
-        few_values_of(ATTN_F32, rows, n, dim, w, ld_w, v, ld_v, sums, ld);
-    }
+    const bool call = ahead_of(rows, 1, (ptrdiff_t)dim * stored_bytes(dtype),
+                               ld_v * stored_bytes(dtype))
+                          .lines > 0;
+    (call ? few_values_apart : few_values_beside)(dtype, rows, n, dim, w, ld_w, v, ld_v,
+                                                  sums, ld);
 }
 
 /* s[r][j] *= factor[j step] */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernel/block.h"
+#include "kernel/tmpl_ahead.h"
 
 /* Vectors of the keys of a block, and of the columns of a group. */
 enum { KEY_VECS = BLOCK_LANES / WIDTH, GROUP_VECS = GROUP_COLUMNS / WIDTH };
@@ -42,7 +43,7 @@ static inline __attribute__((always_inline)) void call_ahead(int32_t dtype,
                                                              const void *from,
                                                              ptrdiff_t at, ptrdiff_t n,
                                                              ptrdiff_t ahead) {
-    const char *to = (const char *)from + at * stored_bytes(dtype) + ahead;
+    const char *to = stored_at(dtype, from, at) + ahead;
     for (ptrdiff_t i = 0; i < n * stored_bytes(dtype) && ahead != 0; i += 64) {
         __builtin_prefetch(to + i, 0, 2);
     }
@@ -201,24 +202,29 @@ static void kernel_block_scores(int32_t dtype, int rows, int keys, int lane, int
 
 /*
  * sums += w v for `keys` rows of values, ld_v numbers apart, and columns from element
- * `at` of the first on: `vecs` vectors, or n < WIDTH lanes of one.
+ * `at` of the first on: `vecs` vectors, or n < WIDTH lanes of one. What lies `ahead` is
+ * called for row by row, a share of it in one piece.
  */
 static inline __attribute__((always_inline)) void
-block_values_step(int32_t dtype, int rows, ptrdiff_t ahead, int vecs, int n, int keys,
-                  const float w[VALUE_ROWS][BLOCK_LANES], const void *v, ptrdiff_t at,
-                  ptrdiff_t ld_v, float *sums, ptrdiff_t ld) {
+block_values_step(int32_t dtype, int rows, ptrdiff_t ahead, const struct ahead *share,
+                  int vecs, int n, int keys, const float w[VALUE_ROWS][BLOCK_LANES],
+                  const void *v, ptrdiff_t at, ptrdiff_t ld_v, float *sums,
+                  ptrdiff_t ld) {
     vec sum[VALUE_ROWS][GROUP_VECS];
     for (ptrdiff_t r = 0; r < rows; r++) {
         for (ptrdiff_t i = 0; i < vecs; i++) {
             sum[r][i] = load_some(sums + r * ld + i * WIDTH, n, 0.0f);
         }
     }
+    if (share != NULL) {
+        ahead_call(share, stored_at(dtype, v, at));
+    }
     UNROLL_LOOP
     for (ptrdiff_t j = 0; j < keys; j++) {
         vec x[GROUP_VECS];
         call_ahead(dtype, v, at + j * ld_v, (ptrdiff_t)vecs * WIDTH, ahead);
         for (ptrdiff_t i = 0; i < vecs; i++) {
-            x[i] = load_stored(dtype, v, at + j * ld_v + i * WIDTH, n);
+            x[i] = vec_held(load_stored(dtype, v, at + j * ld_v + i * WIDTH, n));
         }
         for (ptrdiff_t r = 0; r < rows; r++) {
             const vec y = vec_set(w[r][j]);
@@ -236,30 +242,30 @@ block_values_step(int32_t dtype, int rows, ptrdiff_t ahead, int vecs, int n, int
 
 /* A group of columns, from element `at` of v on; all keys of a block or some. */
 static inline __attribute__((always_inline)) void
-block_values_group(int32_t dtype, int rows, ptrdiff_t ahead, int keys, int columns,
-                   const float w[VALUE_ROWS][BLOCK_LANES], const void *v, ptrdiff_t at,
-                   float *sums, ptrdiff_t ld) {
+block_values_group(int32_t dtype, int rows, ptrdiff_t ahead, const struct ahead *share,
+                   int keys, int columns, const float w[VALUE_ROWS][BLOCK_LANES],
+                   const void *v, ptrdiff_t at, float *sums, ptrdiff_t ld) {
     if (columns == GROUP_COLUMNS && keys == BLOCK_LANES) {
-        block_values_step(dtype, rows, ahead, GROUP_VECS, WIDTH, BLOCK_LANES, w, v, at,
-                          GROUP_COLUMNS, sums, ld);
+        block_values_step(dtype, rows, ahead, share, GROUP_VECS, WIDTH, BLOCK_LANES, w,
+                          v, at, GROUP_COLUMNS, sums, ld);
         return;
     }
     ptrdiff_t c = 0;
     for (; c + WIDTH <= columns; c += WIDTH) {
-        block_values_step(dtype, rows, 0, 1, WIDTH, keys, w, v, at + c, columns,
+        block_values_step(dtype, rows, 0, NULL, 1, WIDTH, keys, w, v, at + c, columns,
                           sums + c, ld);
     }
     if (c < columns) {
-        block_values_step(dtype, rows, 0, 1, columns - (int)c, keys, w, v, at + c,
+        block_values_step(dtype, rows, 0, NULL, 1, columns - (int)c, keys, w, v, at + c,
                           columns, sums + c, ld);
     }
 }
 
 /* A block that starts at element `block` of v: n of its rows, from `lane` on. */
 static inline __attribute__((always_inline)) void
-block_values_rows(int32_t dtype, int rows, ptrdiff_t ahead, int keys, int lane, int n,
-                  int dim, const float *w, ptrdiff_t ld_w, const void *v,
-                  ptrdiff_t block, float *sums, ptrdiff_t ld) {
+block_values_rows(int32_t dtype, int rows, ptrdiff_t ahead, const struct ahead *share,
+                  int keys, int lane, int n, int dim, const float *w, ptrdiff_t ld_w,
+                  const void *v, ptrdiff_t block, float *sums, ptrdiff_t ld) {
     /* weights side by side: as many streams would get into the way of the values */
     float near[VALUE_ROWS][BLOCK_LANES];
     for (ptrdiff_t r = 0; r < rows; r++) {
@@ -270,12 +276,21 @@ block_values_rows(int32_t dtype, int rows, ptrdiff_t ahead, int keys, int lane, 
         }
     }
     for (int c = 0; c < dim; c += GROUP_COLUMNS) {
-        block_values_group(dtype, rows, ahead, n, group_columns(dim, c), near, v,
+        block_values_group(dtype, rows, ahead, share, n, group_columns(dim, c), near, v,
                            block + block_group_row(dim, c, keys, lane), sums + c, ld);
     }
 }
 
-/* All rows; the first of them call ahead, so far or, with 0, as said above. */
+/* What each of so many passes calls for of a group of columns, while it uses another.
+ */
+static inline struct ahead share_of(int32_t dtype, int passes) {
+    const int bytes = BLOCK_LANES * GROUP_COLUMNS * stored_bytes(dtype);
+    const int lines = bytes / LINE_BYTES;
+    return (struct ahead){AHEAD_BYTES, (lines + passes - 1) / passes, lines};
+}
+
+/* All rows; the first of them call ahead, so far or, with 0, as said above, where each
+ * has its share if they do not fit the registers together. */
 static inline __attribute__((always_inline)) void
 block_values_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
                 const float *w, ptrdiff_t ld_w, const void *v, ptrdiff_t block,
@@ -283,26 +298,34 @@ block_values_of(int32_t dtype, int rows, int keys, int lane, int n, int dim,
     for (int j = 0; j < n; block += (ptrdiff_t)dim * BLOCK_LANES, lane = 0) {
         const int some = n - j < keys - lane ? n - j : keys - lane;
         ptrdiff_t r = 0, ahead = far;
-        if (far == 0 && rows >= AHEAD_ROWS) {
-            block_values_rows(dtype, VALUE_ROWS, AHEAD_BYTES, keys, lane, some, dim,
-                              w + j, ld_w, v, block, sums, ld);
+        if (far == 0 && rows >= AHEAD_ROWS && (int)VALUE_ROWS >= AHEAD_ROWS) {
+            block_values_rows(dtype, VALUE_ROWS, AHEAD_BYTES, NULL, keys, lane, some,
+                              dim, w + j, ld_w, v, block, sums, ld);
             r = VALUE_ROWS;
+        } else if (far == 0 && rows >= AHEAD_ROWS) {
+            struct ahead share = share_of(dtype, rows / VALUE_ROWS);
+            for (; r + VALUE_ROWS <= rows; r += VALUE_ROWS, ahead_pass(&share)) {
+                block_values_rows(dtype, VALUE_ROWS, 0, &share, keys, lane, some, dim,
+                                  w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
+            }
         }
         for (; r + VALUE_ROWS <= rows; r += VALUE_ROWS, ahead = 0) {
-            block_values_rows(dtype, VALUE_ROWS, ahead, keys, lane, some, dim,
+            block_values_rows(dtype, VALUE_ROWS, ahead, NULL, keys, lane, some, dim,
                               w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
         }
         for (; VALUE_ROWS > 4 && r + 4 <= rows; r += 4, ahead = 0) {
-            block_values_rows(dtype, VALUE_ROWS > 4 ? 4 : 1, ahead, keys, lane, some,
-                              dim, w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
+            block_values_rows(dtype, VALUE_ROWS > 4 ? 4 : 1, ahead, NULL, keys, lane,
+                              some, dim, w + r * ld_w + j, ld_w, v, block,
+                              sums + r * ld, ld);
         }
         for (; VALUE_ROWS > 2 && r + 2 <= rows; r += 2, ahead = 0) {
-            block_values_rows(dtype, VALUE_ROWS > 2 ? 2 : 1, ahead, keys, lane, some,
-                              dim, w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
+            block_values_rows(dtype, VALUE_ROWS > 2 ? 2 : 1, ahead, NULL, keys, lane,
+                              some, dim, w + r * ld_w + j, ld_w, v, block,
+                              sums + r * ld, ld);
         }
         for (; r < rows; r++, ahead = 0) {
-            block_values_rows(dtype, 1, ahead, keys, lane, some, dim, w + r * ld_w + j,
-                              ld_w, v, block, sums + r * ld, ld);
+            block_values_rows(dtype, 1, ahead, NULL, keys, lane, some, dim,
+                              w + r * ld_w + j, ld_w, v, block, sums + r * ld, ld);
         }
         j += some;
     }
