@@ -44,7 +44,7 @@ static inline __attribute__((always_inline)) void call_ahead(int32_t dtype,
                                                              ptrdiff_t at, ptrdiff_t n,
                                                              ptrdiff_t ahead) {
     const char *to = stored_at(dtype, from, at) + ahead;
-    for (ptrdiff_t i = 0; i < n * stored_bytes(dtype) && ahead != 0; i += 64) {
+    for (ptrdiff_t i = 0; i < n * stored_bytes(dtype) && ahead != 0; i += LINE_BYTES) {
         __builtin_prefetch(to + i, 0, 2);
     }
 }
