@@ -124,7 +124,12 @@ static inline vec small_sums(const float *weights, int keys) {
             a = vec_add(a, vec_load(w + j * small_lanes));
         }
         if (whole + i < keys) {
-            b = vec_add(b, vec_load(w + whole * small_lanes));
+            const vec last = vec_load(w + whole * small_lanes);
+            if (whole % (2 * WIDTH) == 0) {
+                a = vec_add(a, last);
+            } else {
+                b = vec_add(b, last);
+            }
         }
         sum[i] = vec_add(a, b);
     }

@@ -32,8 +32,11 @@ static inline vec row_maximum(const float *s, int n) {
     return vec_max(vec_max(chain[0], chain[1]), vec_max(chain[2], chain[3]));
 }
 
-/* x = exp(x - shift) for at most SUM_CHUNK scores in place; returns the sums of the
- * lanes. */
+/*
+ * x = exp(x - shift) for at most SUM_CHUNK scores in place; returns the sums of the
+ * lanes. What comes after must not change them if it is masked: a weight is added to
+ * the sum that its place decides, not its distance from the end.
+ */
 static inline vec chunk_exp(float *s, int n, vec shift) {
     vec a = vec_set(0.0f), b = a;
     int i = 0;
@@ -54,7 +57,11 @@ static inline vec chunk_exp(float *s, int n, vec shift) {
         const vec some = vec_load_part(s + i, n - i, -INFINITY);
         const vec x = vec_weight(vec_sub(shift, some));
         vec_store_part(s + i, n - i, x);
-        b = vec_add(b, x);
+        if (i % (2 * WIDTH) == 0) {
+            a = vec_add(a, x);
+        } else {
+            b = vec_add(b, x);
+        }
     }
     return vec_add(a, b);
 }

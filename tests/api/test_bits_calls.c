@@ -28,6 +28,7 @@ static const char *const texts[] = {
     "b5 h4/2 q3 k4000 d64 qpacked kpacked value=i8 sinks align=br seed=15",
     "b2 h4/2 q300 k500 d64 causal align=br seed=16",
     "b9 h2 q400 k900 d40 qpacked kpacked causal seed=17",
+    "q510 k510 d24 window=-1,3 seed=18",
 };
 
 static void number_of_threads(void **state) {
