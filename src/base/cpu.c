@@ -84,6 +84,31 @@ bool attn_cpu_allows(int32_t isa) {
     return isa <= isa_limit() && cpu_has(isa);
 }
 
+static bool halves_512(void) {
+#if defined(__x86_64__)
+    enum { ZEN3_ZEN4 = 0x19 };
+    unsigned eax, ebx, ecx, edx;
+    if (__get_cpuid(0, &eax, &ebx, &ecx, &edx) == 0 || ebx != signature_AMD_ebx ||
+        __get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) {
+        return false;
+    }
+    return (eax >> 8 & 0xf) + (eax >> 20 & 0xff) == ZEN3_ZEN4;
+#else
+    return false;
+#endif
+}
+
+bool attn_cpu_halves_512(void) {
+    enum { UNKNOWN, NO, YES };
+    static atomic_int answer; /* a virtual machine takes some 50 us to give it */
+    int known = atomic_load(&answer);
+    if (known == UNKNOWN) {
+        known = halves_512() ? YES : NO;
+        atomic_store(&answer, known);
+    }
+    return known == YES;
+}
+
 void attn_cpu_name(char name[CPU_NAME]) {
     size_t length = 0;
 #if defined(__x86_64__)

@@ -21,6 +21,10 @@ const char *attn_cpu_isa_name(int32_t isa);
 enum { CPU_NAME = 49 };
 void attn_cpu_name(char name[CPU_NAME]);
 
+/* True if vectors of 512 bits are computed in two halves (AMD's Zen 4): it multiplies
+ * one of them a cycle, where others with AVX-512 may multiply two. */
+bool attn_cpu_halves_512(void);
+
 /* Processors that this process may run on, 1 or more. */
 int32_t attn_cpu_count(void);
 

@@ -9,11 +9,15 @@
 #include "core/product.h"
 
 #include "base/arith.h"
+#include "base/cpu.h"
 #include "exec/blas.h"
 
 bool attn_product_own_is_faster(const struct kernels *kernels) {
-    enum { WIDTH = 8 }; /* those with shorter vectors have not been measured */
-    return !attn_blas()->small_kernels && kernels->width >= WIDTH;
+    enum { SHORT = 8, LONG = 16 }; /* those shorter than SHORT have not been measured */
+    if (attn_blas()->small_kernels) {
+        return kernels->width >= LONG && !attn_cpu_halves_512();
+    }
+    return kernels->width >= SHORT;
 }
 
 /* c[r] = alpha[r step] (a b)[r], or c[r] += that. */

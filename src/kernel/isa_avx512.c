@@ -4,6 +4,8 @@
  */
 #include "kernel/vec_avx512.h"
 
+#include "kernel/steps_avx512.h"
+
 #define KERNELS_NAME attn_kernels_avx512
 #define KERNELS_ISA  ATTN_ISA_AVX512
 #include "kernel/tmpl_table.h"

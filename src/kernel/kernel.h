@@ -55,18 +55,18 @@ enum { SMALL_KEYS = 48 };
 enum { SUM_KEYS = 512 };
 
 /*
- * Vectors of columns that the product kernel takes at a time. It is fastest where b
- * has no more, with rows one after the other: at larger strides they push each other
- * out of the first-level cache.
+ * PRODUCT_VECS(width) - vectors of columns that the product kernel takes at a time. It
+ * is fastest where b has no more, with rows one after the other: at larger strides they
+ * push each other out of the first-level cache.
  */
-enum { PRODUCT_VECS = 2 };
+#define PRODUCT_VECS(width) ((width) == 16 ? 4 : 2)
 
 /*
  * PRODUCT_ROWS(width) - rows that it takes at a time: 4 x 2 accumulators hide the
- * latency of FMA. With AVX2, where loading takes longer beside multiplying, 6 x 2 load
- * less, and are as many as 16 registers hold.
+ * latency of FMA. More load less beside multiplying: with AVX2 6 x 2 are as many as 16
+ * registers hold, with AVX-512 6 x 4 as many as 32 do.
  */
-#define PRODUCT_ROWS(width) ((width) == 8 ? 6 : 4)
+#define PRODUCT_ROWS(width) ((width) >= 8 ? 6 : 4)
 
 struct kernels {
     int32_t isa;

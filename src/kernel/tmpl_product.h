@@ -13,9 +13,9 @@ enum { LINE_FLOATS = 16 };
 
 /*
  * A block of rows x (vecs * WIDTH) of c, or with part > 0 only the first part columns
- * of one vector. Row r of the product is multiplied by alpha[r * step], with a step
- * after 0 was added, which makes 0 of -0, as terms of 0 that follow would. rows, vecs
- * and whether part is 0 and ahead NULL are constants where this is called.
+ * of the last vector. Row r of the product is multiplied by alpha[r * step], with a
+ * step after 0 was added, which makes 0 of -0, as terms of 0 that follow would. rows,
+ * vecs and whether part is 0 and ahead NULL are constants where this is called.
  */
 static inline __attribute__((always_inline)) void
 product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t step,
@@ -33,7 +33,8 @@ product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t
         vec x[BLOCK_VECS];
         const float *p = b + l * ldb;
         for (int v = 0; v < vecs; v++, p += WIDTH) {
-            x[v] = part > 0 ? vec_load_part(p, part, 0.0f) : vec_load(p);
+            x[v] =
+                part > 0 && v == vecs - 1 ? vec_load_part(p, part, 0.0f) : vec_load(p);
         }
         for (int v = 0; v < vecs && ahead != NULL; v++) {
             if (v * WIDTH % LINE_FLOATS == 0) {
@@ -61,7 +62,7 @@ product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t
         const vec factor = vec_set(alpha[r * step]);
         for (int v = 0; v < vecs; v++, p += WIDTH) {
             vec y = vec_mul(factor, sum[r][v]);
-            if (part > 0) {
+            if (part > 0 && v == vecs - 1) {
                 y = accumulate ? vec_add(vec_load_part(p, part, 0.0f), y) : y;
                 vec_store_part(p, part, y);
             } else {
@@ -79,18 +80,34 @@ product_strip(int rows, int n, int k, const float *alpha, ptrdiff_t step,
               ptrdiff_t ldb, const float *ahead, bool accumulate, float *c,
               ptrdiff_t ldc) {
     int j = 0;
-    for (; j + 2 * WIDTH <= n; j += 2 * WIDTH) {
-        product_block(rows, 2, 0, k, alpha, step, a, row_a, column_a, b + j, ldb,
-                      ahead == NULL ? NULL : ahead + j, accumulate, c + j, ldc);
+    for (; j + BLOCK_COLUMNS <= n; j += BLOCK_COLUMNS) {
+        product_block(rows, BLOCK_VECS, 0, k, alpha, step, a, row_a, column_a, b + j,
+                      ldb, ahead == NULL ? NULL : ahead + j, accumulate, c + j, ldc);
+    }
+#define REST(vecs, part)                                                               \
+    product_block(rows, vecs, part, k, alpha, step, a, row_a, column_a, b + j, ldb,    \
+                  NULL, accumulate, c + j, ldc)
+    if (BLOCK_VECS > 2) {
+        /* with vectors so long the last is seldom whole, which costs no more */
+        const int left = n - j;
+        if (left > 3 * WIDTH) {
+            REST(BLOCK_VECS > 2 ? 4 : 1, left - 3 * WIDTH);
+        } else if (left > 2 * WIDTH) {
+            REST(BLOCK_VECS > 2 ? 3 : 1, left - 2 * WIDTH);
+        } else if (left > WIDTH) {
+            REST(2, left - WIDTH);
+        } else if (left > 0) {
+            REST(1, left);
+        }
+        return;
     }
     for (; j + WIDTH <= n; j += WIDTH) {
-        product_block(rows, 1, 0, k, alpha, step, a, row_a, column_a, b + j, ldb, NULL,
-                      accumulate, c + j, ldc);
+        REST(1, 0);
     }
     if (j < n) {
-        product_block(rows, 1, n - j, k, alpha, step, a, row_a, column_a, b + j, ldb,
-                      NULL, accumulate, c + j, ldc);
+        REST(1, n - j);
     }
+#undef REST
 }
 
 /* A strip of 1 to BLOCK_ROWS rows of c. */
@@ -183,6 +200,10 @@ static void kernel_product_ahead(int m, int n, int k, const float *a, ptrdiff_t 
 static inline void turned_square(vec square[WIDTH], const float *from, ptrdiff_t ld,
                                  int rows, int n) {
     if (rows >= WIDTH && n >= WIDTH) {
+#ifdef VEC_LOAD_TURNED
+        vec_load_turned(square, from, ld);
+        return;
+#endif
         UNROLL_LOOP
         for (int r = 0; r < WIDTH; r++) {
             square[r] = vec_load(from + r * ld);
@@ -226,7 +247,7 @@ static inline void call_below(const float *from, ptrdiff_t ld_from, int c) {
 
 static void kernel_to_blocks(float *to, ptrdiff_t step, const float *from,
                              ptrdiff_t ld_from, int rows, int n) {
-    enum { COLUMNS = PRODUCT_VECS * WIDTH };
+    enum { COLUMNS = BLOCK_COLUMNS };
     for (int r = 0; r < rows; r++, to += COLUMNS, from += ld_from) {
         float *block = to;
         int c = 0;

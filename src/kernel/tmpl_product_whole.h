@@ -11,7 +11,7 @@
 #include "base/compiler.h"
 
 /* Rows and vectors of the register block. */
-enum { BLOCK_ROWS = PRODUCT_ROWS(WIDTH), BLOCK_VECS = PRODUCT_VECS };
+enum { BLOCK_ROWS = PRODUCT_ROWS(WIDTH), BLOCK_VECS = PRODUCT_VECS(WIDTH) };
 
 /* Columns of a block. */
 enum { BLOCK_COLUMNS = BLOCK_VECS * WIDTH };
@@ -72,11 +72,66 @@ whole_last(vec (*sum)[BLOCK_VECS], int rows, float alpha, const float *a,
     }
 }
 
+#ifdef STEPS_ASSEMBLED
+/* Writes the sums of a block. */
+static inline __attribute__((always_inline)) void
+whole_results(vec (*sum)[BLOCK_VECS], float alpha, bool scaled, bool accumulate,
+              float *c, ptrdiff_t ldc) {
+    const vec factor = vec_set(alpha);
+    UNROLL_LOOP
+    for (int r = 0; r < BLOCK_ROWS; r++, c += ldc) {
+        MAKE_LATER(c);
+        UNROLL_LOOP
+        for (int v = 0; v < BLOCK_VECS; v++) {
+            float *p = c + (ptrdiff_t)v * WIDTH;
+            const vec y = scaled ? vec_mul(factor, sum[r][v]) : sum[r][v];
+            vec_store(p, accumulate ? vec_add(vec_load(p), y) : y);
+        }
+    }
+}
+
+/* A block of BLOCK_ROWS rows with steps in assembler; false: there are none for it. */
+static inline __attribute__((always_inline)) bool
+assembled_block(int k, float alpha, const float *a, ptrdiff_t row_a, ptrdiff_t column_a,
+                const float *b, ptrdiff_t ldb, bool accumulate, float *c,
+                ptrdiff_t ldc) {
+    if (ldb != BLOCK_COLUMNS || (column_a != 1 && row_a != 1)) {
+        return false;
+    }
+    vec sum[BLOCK_ROWS][BLOCK_VECS];
+    const int even = k - k % 2;
+    const struct steps steps = {a, b, b + (ptrdiff_t)even * BLOCK_COLUMNS,
+                                row_a * (ptrdiff_t)sizeof *a,
+                                column_a * (ptrdiff_t)sizeof *a};
+    if (column_a == 1) {
+        steps_beside(sum, &steps);
+    } else {
+        steps_apart(sum, &steps);
+    }
+    whole_steps(sum, BLOCK_ROWS, k - even, false, a + even * column_a, row_a, column_a,
+                steps.b_end, ldb);
+    if (alpha == 1.0f && accumulate) {
+        whole_results(sum, 1.0f, false, true, c, ldc);
+    } else if (alpha == 1.0f) {
+        whole_results(sum, 1.0f, false, false, c, ldc);
+    } else {
+        whole_results(sum, alpha, true, accumulate, c, ldc);
+    }
+    return true;
+}
+#endif
+
 /* A block of `rows` rows of c, over LAST_STEPS steps or more; rows is a constant. */
 static inline __attribute__((always_inline)) void
 whole_block(int rows, int k, float alpha, const float *a, ptrdiff_t row_a,
             ptrdiff_t column_a, const float *b, ptrdiff_t ldb, bool accumulate,
             float *c, ptrdiff_t ldc) {
+#ifdef STEPS_ASSEMBLED
+    if (rows == BLOCK_ROWS &&
+        assembled_block(k, alpha, a, row_a, column_a, b, ldb, accumulate, c, ldc)) {
+        return;
+    }
+#endif
     vec sum[BLOCK_ROWS][BLOCK_VECS];
     UNROLL_LOOP
     for (int r = 0; r < rows; r++) {

@@ -265,4 +265,27 @@ static inline void vec_transpose(vec row[WIDTH]) {
     }
 }
 
+/* Lanes of 128 bits of rows r, r + 4, r + 8 and r + 12, side by side. */
+static inline vec lanes_of_rows(const float *from, ptrdiff_t ld) {
+    vec a = _mm512_castps128_ps512(_mm_loadu_ps(from));
+    a = _mm512_mask_broadcast_f32x4(a, 0x00f0, _mm_loadu_ps(from + 4 * ld));
+    a = _mm512_mask_broadcast_f32x4(a, 0x0f00, _mm_loadu_ps(from + 8 * ld));
+    return _mm512_mask_broadcast_f32x4(a, 0xf000, _mm_loadu_ps(from + 12 * ld));
+}
+#define VEC_LOAD_TURNED
+/* Loads put lanes where they belong, which leaves half of the shuffles. */
+static inline void vec_load_turned(vec column[WIDTH], const float *from, ptrdiff_t ld) {
+    for (int c = 0; c < 16; c += 4) {
+        const vec a = lanes_of_rows(from + c, ld), b = lanes_of_rows(from + ld + c, ld);
+        const vec d = lanes_of_rows(from + 2 * ld + c, ld);
+        const vec e = lanes_of_rows(from + 3 * ld + c, ld);
+        const vec ab = _mm512_unpacklo_ps(a, b), ab_high = _mm512_unpackhi_ps(a, b);
+        const vec de = _mm512_unpacklo_ps(d, e), de_high = _mm512_unpackhi_ps(d, e);
+        column[c] = _mm512_shuffle_ps(ab, de, 0x44);
+        column[c + 1] = _mm512_shuffle_ps(ab, de, 0xee);
+        column[c + 2] = _mm512_shuffle_ps(ab_high, de_high, 0x44);
+        column[c + 3] = _mm512_shuffle_ps(ab_high, de_high, 0xee);
+    }
+}
+
 #endif

@@ -18,9 +18,10 @@ enum { ROWS_MOST = 8, NUMBERS_MOST = 8192 };
 /* Outputs that a thread takes at a time. */
 enum { OUTPUTS = 128 };
 
-/* With small-matrix kernels: from so many rows on, packing is worth its time; outputs
- * that a thread takes at a time, which with DEPTH inputs stay in its own cache. */
-enum { ROWS_WORTH_PACKING = 128, OUTPUTS_SMALL = 64 };
+/* With small-matrix kernels: from so many rows on, packing is worth its time, for them
+ * or for a faster kernel of ours; outputs that a thread takes at a time, which with
+ * DEPTH inputs stay in its own cache. */
+enum { ROWS_WORTH_PACKING = 128, ROWS_WORTH_PACKING_OWN = 40, OUTPUTS_SMALL = 64 };
 
 /*
  * Inputs that a small product sums over, and its rows: up to twice as many, less one,
@@ -45,7 +46,9 @@ bool attn_linear_is_few(const struct linear_product *product) {
         return false;
     }
     if (attn_blas()->small_kernels) {
-        return product->m < ROWS_WORTH_PACKING;
+        return product->m < (attn_product_own_is_faster(product->kernels)
+                                 ? ROWS_WORTH_PACKING_OWN
+                                 : ROWS_WORTH_PACKING);
     }
     return product->kernels->width > 1 && product->transpose_b &&
            product->m <= ROWS_MOST && (int64_t)product->m * product->k <= NUMBERS_MOST;

@@ -46,15 +46,15 @@ struct job {
 /* True if the small-matrix kernels of BLAS take tiles. */
 static bool small_is_faster(const struct linear_product *product) {
     const struct blas *blas = attn_blas();
-    return blas->small_kernels &&
+    return blas->small_kernels && !attn_product_own_is_faster(product->kernels) &&
            blas->volume >= (int64_t)ROWS * TILES_COLUMNS * DEPTH &&
            product->n >= TILES_COLUMNS && product->k >= DEPTH_WORTH;
 }
 
 int attn_linear_packed_columns(const struct kernels *kernels) {
-    return attn_blas()->small_kernels            ? TILES_COLUMNS
-           : attn_product_own_is_faster(kernels) ? product_columns(kernels)
-                                                 : 0;
+    return attn_product_own_is_faster(kernels) ? product_columns(kernels)
+           : attn_blas()->small_kernels        ? TILES_COLUMNS
+                                               : 0;
 }
 
 bool attn_linear_is_tiled(const struct linear_product *product) {

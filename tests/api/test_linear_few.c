@@ -97,6 +97,8 @@ static void sums_on_any_threads(void **state) {
     fill(x, ROWS * LD_X, &random);
     fill(bias, OUTPUTS, &random);
     fill(before, ROWS * LD_Y, &random);
+    const bool own_is_faster =
+        attn_product_own_is_faster(attn_kernels(attn_kernels_best()));
     for (int way = 0; way < 2; way++) {
         const struct linear_product all = product_of(ROWS, way == 0, NOTHING);
         multiply(&all);
@@ -104,7 +106,7 @@ static void sums_on_any_threads(void **state) {
             for (int start = 0; start < STARTS; start++) {
                 const struct linear_product p = product_of(counts[i], way == 0, start);
                 if (!run(1, p, one)) {
-                    assert_false(attn_blas()->small_kernels);
+                    assert_true(!attn_blas()->small_kernels || own_is_faster);
                     continue;
                 }
                 check(&p, one);

@@ -191,7 +191,7 @@ static void blocks_of_columns(void **state) {
     (void)state;
     k = sets_begin();
     struct random random = random_stream(26, 0);
-    const int w = PRODUCT_VECS * k->width;
+    const int w = PRODUCT_VECS(k->width) * k->width;
     for (int number = 0; number < SHAPES * 3; number++) {
         struct shape shape = shape_number(number / 3, k->width);
         shape.n += number % 3 * w;
