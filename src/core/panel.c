@@ -81,6 +81,15 @@ static struct factor turn(struct panel *panel, const struct head *head, int64_t 
     return turned;
 }
 
+/* True if rows are the one block that they would be copied to, at a line of the caches,
+ * which vectors of its length would otherwise straddle. */
+static bool are_block(const float *rows, const struct source *source, int dim,
+                      int columns) {
+    enum { LINE = 64 };
+    return rows != NULL && dim == columns && source->stride == dim &&
+           (uintptr_t)rows % LINE == 0;
+}
+
 /* The same as it is, in blocks of columns. */
 static struct factor block(struct panel *panel, const struct head *head, int64_t t,
                            const struct source *source, int dim, bool *done,
@@ -93,6 +102,10 @@ static struct factor block(struct panel *panel, const struct head *head, int64_t
         return blocks;
     }
     const int keys = keys_of_tile(panel, head, t);
+    const float *floats = attn_source_floats(source, t * panel->tile_k, keys);
+    if (are_block(floats, source, dim, columns)) {
+        return (struct factor){floats, columns, columns, step};
+    }
     *done = true;
     int64_t stride;
     const float *rows = rows_once(panel, source, t * panel->tile_k, keys, dim, &stride);
