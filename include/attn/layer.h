@@ -18,11 +18,12 @@
  * be finite, and grad_output 0 there, or it counts like any other row.
  *
  * Most products with parameters are computed on the context's threads: by many small
- * ones of BLAS where it has kernels for small matrices, else, with AVX2 or AVX-512, by
- * kernels of libattn's own. What is left, gradients of parameters without the former,
- * and with neither all but products of a few rows, are one call of BLAS each, made from
- * the calling thread under a lock of libattn's, with the BLAS settings of the
- * application: give BLAS as many threads as the context has.
+ * ones of BLAS where it has kernels for small matrices and they are fastest, else, with
+ * AVX2 or AVX-512, by kernels of libattn's own. What is left, gradients of parameters
+ * where BLAS has none for small matrices, and with neither all but products of a few
+ * rows, are one call of BLAS each, made from the calling thread under a lock of
+ * libattn's, with the BLAS settings of the application: give BLAS as many threads as
+ * the context has.
  * The bits of a result may depend on the batch and its padding, unless
  * attn_layer_set_reproducible() says otherwise.
  */

@@ -62,9 +62,10 @@ bool attn_linear_is_tiled(const struct linear_product *product) {
     if (small_is_faster(product)) {
         return product->own || product->m >= (packed ? ROWS_FEW + 1 : ROWS_WORTH);
     }
-    return product->own ||
-           (attn_product_own_is_faster(product->kernels) && !product->transpose_a &&
-            (packed || !attn_linear_is_few(product)));
+    /* one large call would be faster for a transposed a, but on the threads of BLAS */
+    const bool large = product->transpose_a && !attn_blas()->small_kernels;
+    return product->own || (attn_product_own_is_faster(product->kernels) && !large &&
+                            (packed || !attn_linear_is_few(product)));
 }
 
 void attn_linear_pack(const struct kernels *kernels, struct factor *to, float *memory,
