@@ -196,22 +196,26 @@ static void kernel_product_ahead(int m, int n, int k, const float *a, ptrdiff_t 
     product_strips(m, n, k, &one, 0, a, row_a, 1, b, ldb, ahead, accumulate, c, ldc);
 }
 
+#ifndef VEC_LOAD_TURNED
+/* The columns of a square of WIDTH. */
+static inline void vec_load_turned(vec column[WIDTH], const float *from, ptrdiff_t ld) {
+    UNROLL_LOOP
+    for (int r = 0; r < WIDTH; r++) {
+        column[r] = vec_load(from + r * ld);
+    }
+    vec_transpose(column);
+}
+#endif
+
 /* The transpose of a square of WIDTH, 0 for what of it is not within rows and n. */
 static inline void turned_square(vec square[WIDTH], const float *from, ptrdiff_t ld,
                                  int rows, int n) {
     if (rows >= WIDTH && n >= WIDTH) {
-#ifdef VEC_LOAD_TURNED
         vec_load_turned(square, from, ld);
         return;
-#endif
-        UNROLL_LOOP
-        for (int r = 0; r < WIDTH; r++) {
-            square[r] = vec_load(from + r * ld);
-        }
-    } else {
-        for (int r = 0; r < WIDTH; r++) {
-            square[r] = r < rows ? load_some(from + r * ld, n, 0.0f) : vec_set(0.0f);
-        }
+    }
+    for (int r = 0; r < WIDTH; r++) {
+        square[r] = r < rows ? load_some(from + r * ld, n, 0.0f) : vec_set(0.0f);
     }
     vec_transpose(square);
 }

@@ -272,8 +272,9 @@ static inline vec lanes_of_rows(const float *from, ptrdiff_t ld) {
     a = _mm512_mask_broadcast_f32x4(a, 0x0f00, _mm_loadu_ps(from + 8 * ld));
     return _mm512_mask_broadcast_f32x4(a, 0xf000, _mm_loadu_ps(from + 12 * ld));
 }
+/* The columns of a square: loads put lanes where they belong, which leaves half of the
+ * shuffles. */
 #define VEC_LOAD_TURNED
-/* Loads put lanes where they belong, which leaves half of the shuffles. */
 static inline void vec_load_turned(vec column[WIDTH], const float *from, ptrdiff_t ld) {
     for (int c = 0; c < 16; c += 4) {
         const vec a = lanes_of_rows(from + c, ld), b = lanes_of_rows(from + ld + c, ld);

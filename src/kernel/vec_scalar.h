@@ -195,7 +195,8 @@ static inline void vec_fold(vec a, vec b, int distance, vec *low, vec *high) {
     *low = a;
     *high = b;
 }
-/* Transposes a square of WIDTH rows in place */
+/* Transposes a square of WIDTH rows in place. Where loads can do a part of that,
+ * VEC_LOAD_TURNED says that there is a vec_load_turned(), see tmpl_product.h */
 static inline void vec_transpose(vec row[WIDTH]) {
     (void)row;
 }
