@@ -100,7 +100,7 @@ static bool halves_512(void) {
 
 bool attn_cpu_halves_512(void) {
     enum { UNKNOWN, NO, YES };
-    static atomic_int answer; /* a virtual machine takes some 50 us to give it */
+    static atomic_int answer; /* a virtual machine takes some 25 us to give it */
     int known = atomic_load(&answer);
     if (known == UNKNOWN) {
         known = halves_512() ? YES : NO;

@@ -4,6 +4,7 @@
 #include "core/panel.h"
 
 #include "base/arith.h"
+#include "base/mem.h"
 
 /* True if two sources of one call are the same rows. */
 static bool same(const struct source *a, const struct source *b) {
@@ -81,13 +82,12 @@ static struct factor turn(struct panel *panel, const struct head *head, int64_t 
     return turned;
 }
 
-/* True if rows are the one block that they would be copied to, at a line of the caches,
- * which vectors of its length would otherwise straddle. */
+/* True if rows are the one block that they would be copied to, aligned as that would
+ * be: vectors that straddle lines of the cache would cost more than copying. */
 static bool are_block(const float *rows, const struct source *source, int dim,
                       int columns) {
-    enum { LINE = 64 };
     return rows != NULL && dim == columns && source->stride == dim &&
-           (uintptr_t)rows % LINE == 0;
+           (uintptr_t)rows % MEM_ALIGNMENT == 0;
 }
 
 /* The same as it is, in blocks of columns. */

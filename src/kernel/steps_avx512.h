@@ -54,8 +54,9 @@ struct steps {
 #define STEPS_OUT(r) \
     "=&v"(sum[r][0]), "=&v"(sum[r][1]), "=&v"(sum[r][2]), "=&v"(sum[r][3])
 
-/* Over 2 rows of b, or a multiple. Two steps a turn, with the loop at the start of a line
- * of the cache: four, or one, or a loop elsewhere, take up to 1.02 of the time. */
+/* Over 2 rows of b, or a multiple. Two steps a turn: with four, or one, calls take up to
+ * 1.02 of the time. The loop starts at a line of the cache: elsewhere products alone took
+ * up to 1.08. */
 #define STEPS(name, prepare, first, second, advance)                      \
     static inline void name(__m512 sum[STEPS_ROWS][STEPS_VECS],           \
                             const struct steps *steps) {                  \

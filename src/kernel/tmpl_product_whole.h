@@ -53,6 +53,17 @@ whole_steps(vec (*sum)[BLOCK_VECS], int rows, int steps, bool last, const float 
     }
 }
 
+/* A row of results from its sums. */
+static inline __attribute__((always_inline)) void
+whole_row(const vec sum[BLOCK_VECS], vec factor, bool accumulate, float *c) {
+    UNROLL_LOOP
+    for (int v = 0; v < BLOCK_VECS; v++) {
+        float *p = c + (ptrdiff_t)v * WIDTH;
+        const vec y = vec_mul(factor, sum[v]);
+        vec_store(p, accumulate ? vec_add(vec_load(p), y) : y);
+    }
+}
+
 /* The last steps of one or two rows, and their results. */
 static inline __attribute__((always_inline)) void
 whole_last(vec (*sum)[BLOCK_VECS], int rows, float alpha, const float *a,
@@ -63,30 +74,21 @@ whole_last(vec (*sum)[BLOCK_VECS], int rows, float alpha, const float *a,
     MAKE_LATER(c);
     UNROLL_LOOP
     for (int r = 0; r < rows; r++, c += ldc) {
-        UNROLL_LOOP
-        for (int v = 0; v < BLOCK_VECS; v++) {
-            float *p = c + (ptrdiff_t)v * WIDTH;
-            const vec y = vec_mul(factor, sum[r][v]);
-            vec_store(p, accumulate ? vec_add(vec_load(p), y) : y);
-        }
+        whole_row(sum[r], factor, accumulate, c);
     }
 }
 
 #ifdef STEPS_ASSEMBLED
-/* Writes the sums of a block. */
-static inline __attribute__((always_inline)) void
-whole_results(vec (*sum)[BLOCK_VECS], float alpha, bool scaled, bool accumulate,
-              float *c, ptrdiff_t ldc) {
+/* The results of all rows. */
+static inline __attribute__((always_inline)) void whole_rows(vec (*sum)[BLOCK_VECS],
+                                                             float alpha,
+                                                             bool accumulate, float *c,
+                                                             ptrdiff_t ldc) {
     const vec factor = vec_set(alpha);
     UNROLL_LOOP
     for (int r = 0; r < BLOCK_ROWS; r++, c += ldc) {
         MAKE_LATER(c);
-        UNROLL_LOOP
-        for (int v = 0; v < BLOCK_VECS; v++) {
-            float *p = c + (ptrdiff_t)v * WIDTH;
-            const vec y = scaled ? vec_mul(factor, sum[r][v]) : sum[r][v];
-            vec_store(p, accumulate ? vec_add(vec_load(p), y) : y);
-        }
+        whole_row(sum[r], factor, accumulate, c);
     }
 }
 
@@ -111,11 +113,11 @@ assembled_block(int k, float alpha, const float *a, ptrdiff_t row_a, ptrdiff_t c
     whole_steps(sum, BLOCK_ROWS, k - even, false, a + even * column_a, row_a, column_a,
                 steps.b_end, ldb);
     if (alpha == 1.0f && accumulate) {
-        whole_results(sum, 1.0f, false, true, c, ldc);
+        whole_rows(sum, 1.0f, true, c, ldc);
     } else if (alpha == 1.0f) {
-        whole_results(sum, 1.0f, false, false, c, ldc);
+        whole_rows(sum, 1.0f, false, c, ldc);
     } else {
-        whole_results(sum, alpha, true, accumulate, c, ldc);
+        whole_rows(sum, alpha, accumulate, c, ldc);
     }
     return true;
 }
