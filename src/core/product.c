@@ -45,8 +45,8 @@ void attn_product_ahead(const struct kernels *kernels, int m, int n, int k,
                         bool accumulate, float *c, int64_t ldc) {
     for (int j = 0; j < n; j += b.columns, b.data += b.step) {
         kernels->product_ahead(m, (int)min_i64(b.columns, n - j), k, a, lda, b.data,
-                               b.ld, j + b.columns < n ? b.data + b.step : next,
-                               accumulate, c + j, ldc);
+                               j + b.columns < n ? b.data + b.step : next, accumulate,
+                               c + j, ldc);
     }
 }
 

@@ -77,9 +77,9 @@ void attn_product_own(const struct kernels *kernels, int m, int n, int k, float 
                       const struct operand *a, struct factor b, bool accumulate,
                       float *c, int64_t ldc);
 
-/* c = a b, or c += a b, likewise, with b in blocks that come from far away: each is
- * called for while the one before it is multiplied with, and `next` meanwhile the last.
- */
+/* c = a b, or c += a b, likewise, of up to PRODUCT_AHEAD_ROWS rows, with b in blocks of
+ * product_columns() that come from far away: each is called for while the one before it
+ * is multiplied with, and `next` meanwhile the last. */
 void attn_product_ahead(const struct kernels *kernels, int m, int n, int k,
                         const float *a, int64_t lda, struct factor b, const float *next,
                         bool accumulate, float *c, int64_t ldc);

@@ -68,6 +68,10 @@ enum { SUM_KEYS = 512 };
  */
 #define PRODUCT_ROWS(width) ((width) >= 8 ? 6 : 4)
 
+/* PRODUCT_AHEAD_ROWS(width) - the most rows of product_ahead(): beside more it makes no
+ * difference when b arrives. */
+#define PRODUCT_AHEAD_ROWS(width) ((width) == 16 ? 96 : 48)
+
 struct kernels {
     int32_t isa;
     int32_t width; /* floats in a vector */
@@ -84,13 +88,14 @@ struct kernels {
                     ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc);
 
     /*
-     * The same product, with an alpha of 1 and the columns of a side by side, where b
-     * comes from far away. ahead is what will be the next b, with the same strides: it
-     * is called for once, while some of the rows are computed, and not read.
+     * The same product to the bit, with an alpha of 1 and the columns of a side by
+     * side, for up to PRODUCT_AHEAD_ROWS rows and a b that comes from far away: a block
+     * of PRODUCT_VECS vectors of columns, of which n count, with rows one after the
+     * other. ahead is what will be the next block: it is called for, and not read.
      */
     void (*product_ahead)(int m, int n, int k, const float *a, ptrdiff_t row_a,
-                          const float *b, ptrdiff_t ldb, const float *ahead,
-                          bool accumulate, float *c, ptrdiff_t ldc);
+                          const float *b, const float *ahead, bool accumulate, float *c,
+                          ptrdiff_t ldc);
 
     /* to[c][r] = from[r][c] for rows x n elements of from. */
     void (*transpose)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,

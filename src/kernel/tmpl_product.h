@@ -8,20 +8,16 @@
 #include "kernel/tmpl_product_whole.h"
 #include "kernel/tmpl_some.h"
 
-/* Floats of a line of the caches. */
-enum { LINE_FLOATS = 16 };
-
 /*
  * A block of rows x (vecs * WIDTH) of c, or with part > 0 only the first part columns
  * of the last vector. Row r of the product is multiplied by alpha[r * step], with a
  * step after 0 was added, which makes 0 of -0, as terms of 0 that follow would. rows,
- * vecs and whether part is 0 and ahead NULL are constants where this is called.
+ * vecs and whether part is 0 are constants where this is called.
  */
 static inline __attribute__((always_inline)) void
 product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t step,
               const float *a, ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
-              ptrdiff_t ldb, const float *ahead, bool accumulate, float *c,
-              ptrdiff_t ldc) {
+              ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
     vec sum[BLOCK_ROWS][BLOCK_VECS];
     for (int r = 0; r < rows; r++) {
         for (int v = 0; v < vecs; v++) {
@@ -35,11 +31,6 @@ product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t
         for (int v = 0; v < vecs; v++, p += WIDTH) {
             x[v] =
                 part > 0 && v == vecs - 1 ? vec_load_part(p, part, 0.0f) : vec_load(p);
-        }
-        for (int v = 0; v < vecs && ahead != NULL; v++) {
-            if (v * WIDTH % LINE_FLOATS == 0) {
-                __builtin_prefetch(ahead + l * ldb + (ptrdiff_t)v * WIDTH);
-            }
         }
         for (int r = 0; r < rows; r++) {
             vec y = vec_set(a[r * row_a + l * column_a]);
@@ -77,16 +68,15 @@ product_block(int rows, int vecs, int part, int k, const float *alpha, ptrdiff_t
 static inline __attribute__((always_inline)) void
 product_strip(int rows, int n, int k, const float *alpha, ptrdiff_t step,
               const float *a, ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
-              ptrdiff_t ldb, const float *ahead, bool accumulate, float *c,
-              ptrdiff_t ldc) {
+              ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
     int j = 0;
     for (; j + BLOCK_COLUMNS <= n; j += BLOCK_COLUMNS) {
         product_block(rows, BLOCK_VECS, 0, k, alpha, step, a, row_a, column_a, b + j,
-                      ldb, ahead == NULL ? NULL : ahead + j, accumulate, c + j, ldc);
+                      ldb, accumulate, c + j, ldc);
     }
 #define REST(vecs, part)                                                               \
     product_block(rows, vecs, part, k, alpha, step, a, row_a, column_a, b + j, ldb,    \
-                  NULL, accumulate, c + j, ldc)
+                  accumulate, c + j, ldc)
     if (BLOCK_VECS > 2) {
         /* with vectors so long the last is seldom whole, which costs no more */
         const int left = n - j;
@@ -114,12 +104,11 @@ product_strip(int rows, int n, int k, const float *alpha, ptrdiff_t step,
 static inline __attribute__((always_inline)) void
 product_few_rows(int m, int n, int k, const float *alpha, ptrdiff_t step,
                  const float *a, ptrdiff_t row_a, ptrdiff_t column_a, const float *b,
-                 ptrdiff_t ldb, const float *ahead, bool accumulate, float *c,
-                 ptrdiff_t ldc) {
+                 ptrdiff_t ldb, bool accumulate, float *c, ptrdiff_t ldc) {
 #define STRIP(rows)                                                                    \
     if (m == (rows) && BLOCK_ROWS >= (rows)) {                                         \
         product_strip(BLOCK_ROWS >= (rows) ? (rows) : 1, n, k, alpha, step, a, row_a,  \
-                      column_a, b, ldb, ahead, accumulate, c, ldc);                    \
+                      column_a, b, ldb, accumulate, c, ldc);                           \
         return;                                                                        \
     }
     STRIP(BLOCK_ROWS)
@@ -131,29 +120,23 @@ product_few_rows(int m, int n, int k, const float *alpha, ptrdiff_t step,
 #undef STRIP
 }
 
-/*
- * All rows of c; column_a is a constant where this is called, if it is 1, and ahead if
- * it is NULL. Where a strip would be left that does not hide the latency, the last two
- * share their rows.
- */
+/* Rows of the next strip. Where one would be left that does not hide the latency, the
+ * last two share their rows. */
+static inline int strip_rows(int left) {
+    return left <= BLOCK_ROWS      ? left
+           : left < 2 * BLOCK_ROWS ? (left + 1) / 2
+                                   : BLOCK_ROWS;
+}
+
+/* All rows of c; column_a is a constant where this is called, if it is 1. */
 static inline __attribute__((always_inline)) void
 product_strips(int m, int n, int k, const float *alpha, ptrdiff_t step, const float *a,
                ptrdiff_t row_a, ptrdiff_t column_a, const float *b, ptrdiff_t ldb,
-               const float *ahead, bool accumulate, float *c, ptrdiff_t ldc) {
+               bool accumulate, float *c, ptrdiff_t ldc) {
     for (int i = 0, rows; i < m; i += rows) {
-        const int left = m - i;
-        rows = left <= BLOCK_ROWS      ? left
-               : left < 2 * BLOCK_ROWS ? (left + 1) / 2
-                                       : BLOCK_ROWS;
-        /* by the second strip: to the first comes b itself, which others call again */
-        const float *call = ahead;
-        if (ahead != NULL && i == 0 && rows < left) {
-            call = b;
-        } else if (ahead != NULL) {
-            ahead = b;
-        }
+        rows = strip_rows(m - i);
         product_few_rows(rows, n, k, alpha + i * step, step, a + i * row_a, row_a,
-                         column_a, b, ldb, call, accumulate, c + i * ldc, ldc);
+                         column_a, b, ldb, accumulate, c + i * ldc, ldc);
     }
 }
 
@@ -163,11 +146,10 @@ static NEVER_INLINE void product_rest(int m, int n, int k, const float *alpha,
                                       ptrdiff_t column_a, const float *b, ptrdiff_t ldb,
                                       bool accumulate, float *c, ptrdiff_t ldc) {
     if (column_a == 1) {
-        product_strips(m, n, k, alpha, step, a, row_a, 1, b, ldb, NULL, accumulate, c,
-                       ldc);
+        product_strips(m, n, k, alpha, step, a, row_a, 1, b, ldb, accumulate, c, ldc);
     } else {
-        product_strips(m, n, k, alpha, step, a, row_a, column_a, b, ldb, NULL,
-                       accumulate, c, ldc);
+        product_strips(m, n, k, alpha, step, a, row_a, column_a, b, ldb, accumulate, c,
+                       ldc);
     }
 }
 
@@ -186,14 +168,6 @@ static void kernel_product(int m, int n, int k, const float *alpha, ptrdiff_t st
         product_rest(m, n, k, alpha, step, a, row_a, column_a, b, ldb, accumulate, c,
                      ldc);
     }
-}
-
-/* Apart from the other, where one register more would be missed. */
-static void kernel_product_ahead(int m, int n, int k, const float *a, ptrdiff_t row_a,
-                                 const float *b, ptrdiff_t ldb, const float *ahead,
-                                 bool accumulate, float *c, ptrdiff_t ldc) {
-    const float one = 1.0f;
-    product_strips(m, n, k, &one, 0, a, row_a, 1, b, ldb, ahead, accumulate, c, ldc);
 }
 
 #ifndef VEC_LOAD_TURNED

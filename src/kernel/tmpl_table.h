@@ -14,6 +14,7 @@
 #include "kernel/tmpl_norm.h"
 #include "kernel/tmpl_norm_gradient.h"
 #include "kernel/tmpl_product.h"
+#include "kernel/tmpl_product_ahead.h"
 #include "kernel/tmpl_quantize.h"
 #include "kernel/tmpl_rotary.h"
 #include "kernel/tmpl_score.h"

@@ -27,8 +27,7 @@ enum { ROWS_WORTH = 128, DEPTH_WORTH = 128 };
  * ours, which then read it in one piece. */
 enum { ROWS_FEW = 8 };
 
-/* Fewer rows take no longer than reading a packed b, which processors do best alone; to
- * more than ROWS_OWN, reading it once makes no difference. */
+/* Fewer rows take no longer than reading a packed b, which processors do best alone. */
 enum { ROWS_AHEAD = 5 };
 
 /* Pieces for each thread, so that uneven ones even out. */
@@ -160,7 +159,7 @@ static void run_piece(const struct job *job, float *memory, int64_t piece) {
     const struct linear_product *p = job->product;
     const int64_t first = piece / job->columns * job->rows;
     const int64_t end = min_i64(p->m, first + job->rows);
-    const int rows = job->own ? ROWS_OWN : ROWS;
+    const int rows = job->ahead ? p->m : job->own ? ROWS_OWN : ROWS;
     struct place at = {.column = piece % job->columns * TILES_COLUMNS};
     at.columns = (int)min_i64(TILES_COLUMNS, p->n - at.column);
     for (int64_t l = 0; l < p->k; l += TILES_DEPTH) {
@@ -188,7 +187,9 @@ void attn_linear_tiled(struct attn_context *context, float *memory,
     struct job job = {.product = product, .memory = memory, .rows = product->m};
     job.own = product->own || !small_is_faster(product);
     job.ahead = job.own && product->packed.data != NULL && !product->transpose_a &&
-                product->m >= ROWS_AHEAD && product->m <= ROWS_OWN;
+                product->packed.columns == product_columns(product->kernels) &&
+                product->m >= ROWS_AHEAD &&
+                product->m <= PRODUCT_AHEAD_ROWS(product->kernels->width);
     job.columns = ceil_div(product->n, TILES_COLUMNS);
     job.chunks = 1;
     const int64_t wanted =

@@ -103,6 +103,14 @@ static void open_alpha(struct product *p, int m, int number, struct random *rand
     }
 }
 
+static void close_product(struct product *p) {
+    matrix_close(&p->alpha);
+    matrix_close(&p->a);
+    matrix_close(&p->b);
+    matrix_close(&p->c);
+    matrix_close(&p->old);
+}
+
 /* Fills, strides, layout, alpha and the place all change with `number`. */
 static void run_product(int m, int n, int depth, int number, struct random *random) {
     static const int fills[] = {FILL_RANDOM, FILL_RANDOM, FILL_TINY, FILL_NAN,
@@ -125,22 +133,35 @@ static void run_product(int m, int n, int depth, int number, struct random *rand
     if (number % 17 == 0 && m > 0 && depth > 0) {
         p.row_a = p.row_b = 0; /* one row for all */
     }
-    if (p.column_a == 1 && p.alpha.n == 1 && number % 4 == 0) {
-        /* what lies ahead is not read: no memory is there */
-        const float *nowhere = (const float *)(uintptr_t)64;
-        p.alpha.at[0] = 1.0f;
-        k->product_ahead(m, n, depth, p.a.at, p.row_a, p.b.at, p.row_b, nowhere,
-                         p.accumulate, p.c.at, p.c.ld);
-    } else {
-        k->product(m, n, depth, p.alpha.at, p.alpha.n > 1, p.a.at, p.row_a, p.column_a,
-                   p.b.at, p.row_b, p.accumulate, p.c.at, p.c.ld);
-    }
+    k->product(m, n, depth, p.alpha.at, p.alpha.n > 1, p.a.at, p.row_a, p.column_a,
+               p.b.at, p.row_b, p.accumulate, p.c.at, p.c.ld);
     check_product(&p);
-    matrix_close(&p.alpha);
-    matrix_close(&p.a);
-    matrix_close(&p.b);
-    matrix_close(&p.c);
-    matrix_close(&p.old);
+    close_product(&p);
+}
+
+/* Of a block of columns, of which n count. What lies ahead is not read: no memory is
+ * there. */
+static void run_ahead(int m, int n, int depth, int number, struct random *random) {
+    const int place = number % PLACES, columns = PRODUCT_VECS(k->width) * k->width;
+    const float *nowhere = (const float *)(uintptr_t)64;
+    struct product p = {.depth = depth, .accumulate = number % 5 < 2};
+    matrix_open(&p.alpha, (struct shape){place, 1, 1, 0});
+    p.alpha.at[0] = 1.0f;
+    open_a(&p, PLAIN, m, (struct shape){place, m, depth, number % 2 * 3});
+    matrix_open(&p.b, (struct shape){place, depth, columns, 0});
+    matrix_open(&p.c, (struct shape){place, m, n, number % 3});
+    matrix_open(&p.old, (struct shape){place, m, n, 0});
+    matrix_fill(&p.a, number % 7 == 0 ? FILL_NAN : FILL_RANDOM, random);
+    matrix_fill(&p.b, number % 11 == 0 ? FILL_TINY : FILL_RANDOM, random);
+    if (p.accumulate) {
+        matrix_fill(&p.old, FILL_RANDOM, random);
+    }
+    matrix_copy(&p.c, &p.old);
+    p.row_b = columns;
+    k->product_ahead(m, n, depth, p.a.at, p.row_a, p.b.at, nowhere, p.accumulate,
+                     p.c.at, p.c.ld);
+    check_product(&p);
+    close_product(&p);
 }
 
 static void products(void **state) {
@@ -172,6 +193,23 @@ static void products_of_whole_blocks(void **state) {
     for (int number = 0; number < 1500; number++) {
         run_product(rows + 1 + number % (2 * rows), n + number / 7 % 2,
                     depths[number / 11 % count], number, &random);
+    }
+}
+
+/* All numbers of rows and of columns, over one piece of a block and several. */
+static void products_ahead(void **state) {
+    (void)state;
+    k = sets_begin();
+    const int columns = PRODUCT_VECS(k->width) * k->width;
+    const int piece = 4096 / columns, long_one = 2 * piece + 3;
+    const int depths[] = {0, 1, 5, piece - 1, piece, piece + 1, 2 * piece};
+    const int count = COUNT_OF(depths);
+    struct random random = random_stream(28, 0);
+    for (int m = 0, number = 0; m <= PRODUCT_AHEAD_ROWS(k->width); m++) {
+        for (int d = 0; d < count; d++, number++) {
+            run_ahead(m, 1 + number % columns, depths[d], number, &random);
+        }
+        run_ahead(m, columns, long_one, number++, &random);
     }
 }
 
@@ -334,9 +372,9 @@ static void rows(void **state) {
 
 int main(void) {
     const struct CMUnitTest checks[] = {
-        cmocka_unit_test(products),   cmocka_unit_test(products_of_whole_blocks),
-        cmocka_unit_test(transposes), cmocka_unit_test(blocks_of_columns),
-        cmocka_unit_test(rows),
+        cmocka_unit_test(products),          cmocka_unit_test(products_of_whole_blocks),
+        cmocka_unit_test(products_ahead),    cmocka_unit_test(transposes),
+        cmocka_unit_test(blocks_of_columns), cmocka_unit_test(rows),
     };
     int failed = 0;
     while (sets_next()) {
