@@ -50,6 +50,17 @@ void attn_product_ahead(const struct kernels *kernels, int m, int n, int k,
     }
 }
 
+void attn_product_turned(const struct kernels *kernels, int m, int n, int k,
+                         const float *a, int64_t lda, const float *b, int64_t ldb,
+                         const float *next, bool accumulate, float *c, int64_t ldc) {
+    const int columns = product_columns(kernels);
+    for (int j = 0; j < n; j += columns, b += columns * ldb) {
+        kernels->product_turned(m, (int)min_i64(columns, n - j), k, a, lda, b, ldb,
+                                j + columns < n ? b + columns * ldb : next, accumulate,
+                                c + j, ldc);
+    }
+}
+
 void attn_product_scaled(const struct kernels *kernels, int m, int n, int k,
                          const float *factor, const struct operand *a, struct factor b,
                          float *c, int64_t ldc) {

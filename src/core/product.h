@@ -84,6 +84,11 @@ void attn_product_ahead(const struct kernels *kernels, int m, int n, int k,
                         const float *a, int64_t lda, struct factor b, const float *next,
                         bool accumulate, float *c, int64_t ldc);
 
+/* The same with the transpose of b, of n rows that come from far away. */
+void attn_product_turned(const struct kernels *kernels, int m, int n, int k,
+                         const float *a, int64_t lda, const float *b, int64_t ldb,
+                         const float *next, bool accumulate, float *c, int64_t ldc);
+
 /* c[r] = factor[r] (a b)[r], likewise. */
 void attn_product_scaled(const struct kernels *kernels, int m, int n, int k,
                          const float *factor, const struct operand *a, struct factor b,

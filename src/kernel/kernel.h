@@ -97,6 +97,12 @@ struct kernels {
                           const float *b, const float *ahead, bool accumulate, float *c,
                           ptrdiff_t ldc);
 
+    /* The same with the transpose of n rows of b, likewise up to PRODUCT_VECS vectors;
+     * those of ahead have the same stride. */
+    void (*product_turned)(int m, int n, int k, const float *a, ptrdiff_t row_a,
+                           const float *b, ptrdiff_t ldb, const float *ahead,
+                           bool accumulate, float *c, ptrdiff_t ldc);
+
     /* to[c][r] = from[r][c] for rows x n elements of from. */
     void (*transpose)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
                       int rows, int n);

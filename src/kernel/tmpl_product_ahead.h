@@ -22,11 +22,15 @@ enum {
     ROW_LINES = BLOCK_COLUMNS > LINE_FLOATS ? BLOCK_COLUMNS / LINE_FLOATS : 1,
 };
 
-/* What a strip calls for: so many lines in each step, one after the other from `at` on.
+/*
+ * What is called for: so many lines in each step, one after the other, from `at` on.
+ * They make rows of so many lines, each of which starts `jump` floats beyond the end of
+ * the one before.
  */
 struct calls {
     const float *at;
-    int lines;
+    ptrdiff_t jump;
+    int lines, row;
 };
 
 /* Those of a step. Without a loop, which would keep its counters in the other. */
@@ -47,8 +51,8 @@ static inline __attribute__((always_inline)) void call_lines(struct calls *calls
 /* Adds a piece to the sums of `rows` rows, which start at 0 with it if it is the first.
  * rows is a constant where this is called. */
 static inline __attribute__((always_inline)) void
-piece_of_rows(int rows, int steps, const float *a, ptrdiff_t row_a, const float *b,
-              struct calls calls, bool first, float *sums) {
+piece_of_rows(int rows, bool turned, int steps, const float *a, ptrdiff_t row_a,
+              const float *b, struct calls *calls, bool first, float *sums) {
     vec sum[BLOCK_ROWS][BLOCK_VECS];
     UNROLL_LOOP
     for (int r = 0; r < rows; r++) {
@@ -58,9 +62,14 @@ piece_of_rows(int rows, int steps, const float *a, ptrdiff_t row_a, const float 
             sum[r][v] = first ? vec_set(0.0f) : vec_load(from);
         }
     }
-    for (int l = 0; l < steps; l++, b += BLOCK_COLUMNS) {
-        call_lines(&calls);
-        whole_steps(sum, rows, 1, false, a + l, row_a, 1, b, BLOCK_COLUMNS);
+    struct calls mine = *calls;
+    const int of_row = turned && mine.lines > 0 ? mine.row / mine.lines : steps;
+    for (int l = 0, end; l < steps; mine.at += mine.jump) {
+        end = turned && steps - l > of_row ? l + of_row : steps;
+        for (; l < end; l++, b += BLOCK_COLUMNS) {
+            call_lines(&mine);
+            whole_steps(sum, rows, 1, false, a + l, row_a, 1, b, BLOCK_COLUMNS);
+        }
     }
     UNROLL_LOOP
     for (int r = 0; r < rows; r++) {
@@ -69,25 +78,32 @@ piece_of_rows(int rows, int steps, const float *a, ptrdiff_t row_a, const float 
             vec_store(sums + (ptrdiff_t)r * BLOCK_COLUMNS + v * WIDTH, sum[r][v]);
         }
     }
+    *calls = mine;
 }
 
 typedef void piece_of_few(int steps, const float *a, ptrdiff_t row_a, const float *b,
-                          struct calls calls, bool first, float *sums);
+                          struct calls *calls, bool first, float *sums);
 
 /* A function for each number of rows, in which registers suffice. */
-#define PIECE(rows)                                                                    \
-    static NEVER_INLINE void piece_of_##rows(                                          \
-        int steps, const float *a, ptrdiff_t row_a, const float *b,                    \
-        struct calls calls, bool first, float *sums) {                                 \
+#define PIECE(rows, name, turned)                                                      \
+    static NEVER_INLINE void name##_##rows(int steps, const float *a, ptrdiff_t row_a, \
+                                           const float *b, struct calls *calls,        \
+                                           bool first, float *sums) {                  \
         enum { ROWS = (rows) < BLOCK_ROWS ? (rows) : BLOCK_ROWS };                     \
-        piece_of_rows(ROWS, steps, a, row_a, b, calls, first, sums);                   \
+        piece_of_rows(ROWS, turned, steps, a, row_a, b, calls, first, sums);           \
     }
-PIECE(1)
-PIECE(2)
-PIECE(3)
-PIECE(4)
-PIECE(5)
-PIECE(6)
+#define PIECES(name, turned)                                                           \
+    PIECE(1, name, turned)                                                             \
+    PIECE(2, name, turned)                                                             \
+    PIECE(3, name, turned)                                                             \
+    PIECE(4, name, turned)                                                             \
+    PIECE(5, name, turned)                                                             \
+    PIECE(6, name, turned)                                                             \
+    static piece_of_few *const name[] = {name##_1, name##_2, name##_3,                 \
+                                         name##_4, name##_5, name##_6};
+PIECES(pieces_ahead, false)
+PIECES(pieces_turned, true)
+#undef PIECES
 #undef PIECE
 
 /*
@@ -95,21 +111,31 @@ PIECE(6)
  * the number of strips does not divide its lines, processors fetch the rest by
  * themselves.
  */
-static void piece_of_all(int m, int steps, const float *a, ptrdiff_t row_a,
-                         const float *b, const float *ahead, bool first, float *sums) {
-    static piece_of_few *const functions[] = {piece_of_1, piece_of_2, piece_of_3,
-                                              piece_of_4, piece_of_5, piece_of_6};
-    const int strips = (m + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    struct calls calls = {ahead, strips < ROW_LINES ? ROW_LINES / strips : 1};
+static void piece_of_all(piece_of_few *const functions[], int m, int steps,
+                         const float *a, ptrdiff_t row_a, const float *b,
+                         struct calls calls, bool first, float *sums) {
+    const int strips = m > BLOCK_ROWS ? (m + BLOCK_ROWS - 1) / BLOCK_ROWS : 1;
+    calls.lines = strips < ROW_LINES ? ROW_LINES / strips : 1;
     for (int i = 0, called = 0, rows; i < m; i += rows) {
         rows = strip_rows(m - i);
         if (called == ROW_LINES) {
             calls.lines = 0;
         }
-        functions[rows - 1](steps, a + i * row_a, row_a, b, calls, first,
+        functions[rows - 1](steps, a + i * row_a, row_a, b, &calls, first,
                             sums + (ptrdiff_t)i * BLOCK_COLUMNS);
-        calls.at += (ptrdiff_t)steps * calls.lines * LINE_FLOATS;
         called += calls.lines;
+    }
+}
+
+/* m rows of n columns of c from sums. */
+static void write_sums(int m, int n, const float *sums, bool accumulate, float *c,
+                       ptrdiff_t ldc) {
+    for (int r = 0; r < m; r++, sums += BLOCK_COLUMNS, c += ldc) {
+        for (int j = 0; j < n; j += WIDTH) {
+            vec y = vec_load(sums + j);
+            y = accumulate ? vec_add(load_some(c + j, n - j, 0.0f), y) : y;
+            store_some(c + j, n - j, y);
+        }
     }
 }
 
@@ -120,18 +146,47 @@ static void kernel_product_ahead(int m, int n, int k, const float *a, ptrdiff_t 
     for (int l = 0; l == 0 || l < k; l += PIECE_STEPS) {
         const float *piece = b + (ptrdiff_t)l * BLOCK_COLUMNS;
         const bool last = k - l <= PIECE_STEPS;
-        piece_of_all(m, last ? k - l : PIECE_STEPS, a + l, row_a, piece,
-                     last ? ahead : piece + PIECE_STEPS * BLOCK_COLUMNS, l == 0, sums);
+        const struct calls calls = {
+            .at = last ? ahead : piece + PIECE_FLOATS,
+            .row = PIECE_STEPS * ROW_LINES,
+        };
+        piece_of_all(pieces_ahead, m, last ? k - l : PIECE_STEPS, a + l, row_a, piece,
+                     calls, l == 0, sums);
     }
-    const float *sum = sums;
-    for (int r = 0; r < m; r++, sum += BLOCK_COLUMNS, c += ldc) {
-        for (int j = 0; j < n; j += WIDTH) {
-            const int count = n - j;
-            vec y = vec_load(sum + j);
-            y = accumulate ? vec_add(load_some(c + j, count, 0.0f), y) : y;
-            store_some(c + j, count, y);
+    write_sums(m, n, sums, accumulate, c, ldc);
+}
+
+/* The transpose of n rows of `steps` floats, filled up with zeros to whole rows. */
+static void turn_piece(float *to, const float *from, ptrdiff_t ld, int n, int steps) {
+    for (int l = 0; l < steps; l += WIDTH) {
+        for (int j = 0; j < BLOCK_COLUMNS; j += WIDTH) {
+            vec square[WIDTH];
+            turned_square(square, from + j * ld + l, ld, n - j, steps - l);
+            for (int i = 0; i < WIDTH && i < steps - l; i++) {
+                vec_store(to + (ptrdiff_t)(l + i) * BLOCK_COLUMNS + j, square[i]);
+            }
         }
     }
+}
+
+static void kernel_product_turned(int m, int n, int k, const float *a, ptrdiff_t row_a,
+                                  const float *b, ptrdiff_t ldb, const float *ahead,
+                                  bool accumulate, float *c, ptrdiff_t ldc) {
+    enum { PIECE_LINES = PIECE_STEPS / LINE_FLOATS };
+    ALIGNED(64) float sums[PRODUCT_AHEAD_ROWS(WIDTH) * BLOCK_COLUMNS];
+    ALIGNED(64) float piece[PIECE_FLOATS];
+    for (int l = 0; l == 0 || l < k; l += PIECE_STEPS) {
+        const bool last = k - l <= PIECE_STEPS;
+        const int steps = last ? k - l : PIECE_STEPS;
+        const struct calls calls = {
+            .at = last ? ahead : b + l + PIECE_STEPS,
+            .jump = ldb - PIECE_STEPS,
+            .row = PIECE_LINES,
+        };
+        turn_piece(piece, b + l, ldb, n, steps);
+        piece_of_all(pieces_turned, m, steps, a + l, row_a, piece, calls, l == 0, sums);
+    }
+    write_sums(m, n, sums, accumulate, c, ldc);
 }
 
 #endif

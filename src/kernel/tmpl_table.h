@@ -27,6 +27,7 @@ const struct kernels KERNELS_NAME = {
     .width = WIDTH,
     .product = kernel_product,
     .product_ahead = kernel_product_ahead,
+    .product_turned = kernel_product_turned,
     .transpose = kernel_transpose,
     .to_blocks = kernel_to_blocks,
     .few_scores = kernel_few_scores,

@@ -27,8 +27,9 @@ enum { ROWS_WORTH = 128, DEPTH_WORTH = 128 };
  * ours, which then read it in one piece. */
 enum { ROWS_FEW = 8 };
 
-/* Fewer rows take no longer than reading a packed b, which processors do best alone. */
-enum { ROWS_AHEAD = 5 };
+/* Fewer rows take no longer than reading b, which processors do best alone; beside more
+ * than ROWS_TURNED it is of no use to transpose b piece by piece. */
+enum { ROWS_AHEAD = 5, ROWS_TURNED = 48 };
 
 /* Pieces for each thread, so that uneven ones even out. */
 enum { PIECES_OF_A_THREAD = 3 };
@@ -101,6 +102,9 @@ static struct factor panel_of(const struct job *job, float *memory,
         panel.data += at->column / panel.columns * panel.step + l * panel.ld;
         return panel;
     }
+    if (job->ahead) {
+        return panel; /* turned as it is multiplied with */
+    }
     panel.columns = job->own ? product_columns(p->kernels) : TILES_COLUMNS;
     const float *b =
         p->b + (p->transpose_b ? at->column * p->ldb + l : l * p->ldb + at->column);
@@ -110,8 +114,8 @@ static struct factor panel_of(const struct job *job, float *memory,
 }
 
 /*
- * Where the first block of what follows lies in a packed b: the rows below of a panel,
- * or the next panel. After the last comes the last again, which is at hand.
+ * Where the first block of what follows lies in b, packed or transposed: the rows below
+ * of a panel, or the next panel. After the last comes the last again, which is at hand.
  */
 static const float *next_of(const struct linear_product *p, const struct place *at,
                             int64_t l) {
@@ -123,6 +127,9 @@ static const float *next_of(const struct linear_product *p, const struct place *
         l = 0;
     }
     const struct factor *packed = &p->packed;
+    if (packed->data == NULL) {
+        return p->b + column * p->ldb + l;
+    }
     return packed->data + column / packed->columns * packed->step + l * packed->ld;
 }
 
@@ -135,6 +142,12 @@ static void multiply(const struct job *job, const struct place *at, struct facto
     struct operand a = {p->a, p->lda, p->transpose_a};
     a.data += p->transpose_a ? at->row + l * p->lda : at->row * p->lda + l;
     float *c = p->c + at->row * p->ldc + at->column;
+    if (job->ahead && panel.data == NULL) {
+        attn_product_turned(p->kernels, at->rows, at->columns, depth, a.data, a.ld,
+                            p->b + at->column * p->ldb + l, p->ldb, next_of(p, at, l),
+                            add, c, p->ldc);
+        return;
+    }
     if (job->ahead) {
         attn_product_ahead(p->kernels, at->rows, at->columns, depth, a.data, a.ld,
                            panel, next_of(p, at, l), add, c, p->ldc);
@@ -181,15 +194,22 @@ static void run_task(void *argument, int32_t index) {
     }
 }
 
+/* True if rows are so few that b is to be called for meanwhile, packed or transposed.
+ */
+static bool is_ahead(const struct linear_product *p) {
+    const bool packed = p->packed.data != NULL;
+    const bool ready =
+        packed ? p->packed.columns == product_columns(p->kernels) : p->transpose_b;
+    const int most = packed ? PRODUCT_AHEAD_ROWS(p->kernels->width) : ROWS_TURNED;
+    return ready && !p->transpose_a && p->m >= ROWS_AHEAD && p->m <= most;
+}
+
 void attn_linear_tiled(struct attn_context *context, float *memory,
                        const struct linear_product *product) {
     const int32_t threads = linear_product_threads(product, context);
     struct job job = {.product = product, .memory = memory, .rows = product->m};
     job.own = product->own || !small_is_faster(product);
-    job.ahead = job.own && product->packed.data != NULL && !product->transpose_a &&
-                product->packed.columns == product_columns(product->kernels) &&
-                product->m >= ROWS_AHEAD &&
-                product->m <= PRODUCT_AHEAD_ROWS(product->kernels->width);
+    job.ahead = job.own && is_ahead(product);
     job.columns = ceil_div(product->n, TILES_COLUMNS);
     job.chunks = 1;
     const int64_t wanted =

@@ -1,6 +1,6 @@
 /*
- * The kernels that move and add up rows: product, product_ahead, transpose, to_blocks,
- * scale, scale_add, add_columns.
+ * The kernels that move and add up rows: product, product_ahead, product_turned,
+ * transpose, to_blocks, scale, scale_add, add_columns.
  *
  * A product is compared with float64 within the bound of a sum of k terms, and bit for
  * bit with the one chain that its promise leaves: ascending k, with or without fused
@@ -21,7 +21,7 @@ enum { PLAIN, TRANSPOSED, SPREAD, LAYOUTS };
 
 struct product {
     struct matrix a, b, c, old; /* old: c before the call */
-    ptrdiff_t row_a, column_a, row_b;
+    ptrdiff_t row_a, column_a, row_b, column_b;
     struct matrix alpha; /* of each row, or one for all */
     int depth;
     bool accumulate;
@@ -32,7 +32,7 @@ static float a_at(const struct product *p, int i, int l) {
 }
 
 static float b_at(const struct product *p, int l, int j) {
-    return p->b.at[l * p->row_b + j];
+    return p->b.at[l * p->row_b + j * p->column_b];
 }
 
 static float alpha_at(const struct product *p, int i) {
@@ -130,6 +130,7 @@ static void run_product(int m, int n, int depth, int number, struct random *rand
     }
     matrix_copy(&p.c, &p.old);
     p.row_b = p.b.ld;
+    p.column_b = 1;
     if (number % 17 == 0 && m > 0 && depth > 0) {
         p.row_a = p.row_b = 0; /* one row for all */
     }
@@ -139,16 +140,18 @@ static void run_product(int m, int n, int depth, int number, struct random *rand
     close_product(&p);
 }
 
-/* Of a block of columns, of which n count. What lies ahead is not read: no memory is
- * there. */
-static void run_ahead(int m, int n, int depth, int number, struct random *random) {
+/* With a block of columns, of which n count, or the transpose of n rows. What lies
+ * ahead is not read: no memory is there. */
+static void run_ahead(int m, int n, int depth, bool turned, int number,
+                      struct random *random) {
     const int place = number % PLACES, columns = PRODUCT_VECS(k->width) * k->width;
     const float *nowhere = (const float *)(uintptr_t)64;
     struct product p = {.depth = depth, .accumulate = number % 5 < 2};
     matrix_open(&p.alpha, (struct shape){place, 1, 1, 0});
     p.alpha.at[0] = 1.0f;
     open_a(&p, PLAIN, m, (struct shape){place, m, depth, number % 2 * 3});
-    matrix_open(&p.b, (struct shape){place, depth, columns, 0});
+    matrix_open(&p.b, turned ? (struct shape){place, n, depth, number % 4}
+                             : (struct shape){place, depth, columns, 0});
     matrix_open(&p.c, (struct shape){place, m, n, number % 3});
     matrix_open(&p.old, (struct shape){place, m, n, 0});
     matrix_fill(&p.a, number % 7 == 0 ? FILL_NAN : FILL_RANDOM, random);
@@ -157,9 +160,15 @@ static void run_ahead(int m, int n, int depth, int number, struct random *random
         matrix_fill(&p.old, FILL_RANDOM, random);
     }
     matrix_copy(&p.c, &p.old);
-    p.row_b = columns;
-    k->product_ahead(m, n, depth, p.a.at, p.row_a, p.b.at, nowhere, p.accumulate,
-                     p.c.at, p.c.ld);
+    p.row_b = turned ? 1 : columns;
+    p.column_b = turned ? p.b.ld : 1;
+    if (turned) {
+        k->product_turned(m, n, depth, p.a.at, p.row_a, p.b.at, p.b.ld, nowhere,
+                          p.accumulate, p.c.at, p.c.ld);
+    } else {
+        k->product_ahead(m, n, depth, p.a.at, p.row_a, p.b.at, nowhere, p.accumulate,
+                         p.c.at, p.c.ld);
+    }
     check_product(&p);
     close_product(&p);
 }
@@ -197,20 +206,29 @@ static void products_of_whole_blocks(void **state) {
 }
 
 /* All numbers of rows and of columns, over one piece of a block and several. */
-static void products_ahead(void **state) {
-    (void)state;
+static void check_ahead(bool turned, uint64_t seed) {
     k = sets_begin();
     const int columns = PRODUCT_VECS(k->width) * k->width;
-    const int piece = 4096 / columns, long_one = 2 * piece + 3;
+    const int piece = 4096 / columns, depth = 2 * piece + 3;
     const int depths[] = {0, 1, 5, piece - 1, piece, piece + 1, 2 * piece};
     const int count = COUNT_OF(depths);
-    struct random random = random_stream(28, 0);
+    struct random random = random_stream(seed, 0);
     for (int m = 0, number = 0; m <= PRODUCT_AHEAD_ROWS(k->width); m++) {
         for (int d = 0; d < count; d++, number++) {
-            run_ahead(m, 1 + number % columns, depths[d], number, &random);
+            run_ahead(m, 1 + number % columns, depths[d], turned, number, &random);
         }
-        run_ahead(m, columns, long_one, number++, &random);
+        run_ahead(m, columns, depth, turned, number++, &random);
     }
+}
+
+static void products_ahead(void **state) {
+    (void)state;
+    check_ahead(false, 28);
+}
+
+static void products_turned(void **state) {
+    (void)state;
+    check_ahead(true, 29);
 }
 
 static void transposes(void **state) {
@@ -372,9 +390,10 @@ static void rows(void **state) {
 
 int main(void) {
     const struct CMUnitTest checks[] = {
-        cmocka_unit_test(products),          cmocka_unit_test(products_of_whole_blocks),
-        cmocka_unit_test(products_ahead),    cmocka_unit_test(transposes),
-        cmocka_unit_test(blocks_of_columns), cmocka_unit_test(rows),
+        cmocka_unit_test(products),       cmocka_unit_test(products_of_whole_blocks),
+        cmocka_unit_test(products_ahead), cmocka_unit_test(products_turned),
+        cmocka_unit_test(transposes),     cmocka_unit_test(blocks_of_columns),
+        cmocka_unit_test(rows),
     };
     int failed = 0;
     while (sets_next()) {
