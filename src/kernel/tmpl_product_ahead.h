@@ -156,13 +156,14 @@ static void kernel_product_ahead(int m, int n, int k, const float *a, ptrdiff_t 
     write_sums(m, n, sums, accumulate, c, ldc);
 }
 
-/* The transpose of n rows of `steps` floats, filled up with zeros to whole rows. */
+/* The transpose of n rows of `steps` floats, filled up with zeros to whole vectors. */
 static void turn_piece(float *to, const float *from, ptrdiff_t ld, int n, int steps) {
     for (int l = 0; l < steps; l += WIDTH) {
         for (int j = 0; j < BLOCK_COLUMNS; j += WIDTH) {
             vec square[WIDTH];
             turned_square(square, from + j * ld + l, ld, n - j, steps - l);
-            for (int i = 0; i < WIDTH && i < steps - l; i++) {
+            UNROLL_LOOP
+            for (int i = 0; i < WIDTH; i++) {
                 vec_store(to + (ptrdiff_t)(l + i) * BLOCK_COLUMNS + j, square[i]);
             }
         }
