@@ -58,7 +58,7 @@ piece_of_rows(int rows, bool turned, int steps, const float *a, ptrdiff_t row_a,
     for (int r = 0; r < rows; r++) {
         UNROLL_LOOP
         for (int v = 0; v < BLOCK_VECS; v++) {
-            const float *from = sums + (ptrdiff_t)r * BLOCK_COLUMNS + v * WIDTH;
+            const float *from = sums + (ptrdiff_t)(r * BLOCK_VECS + v) * WIDTH;
             sum[r][v] = first ? vec_set(0.0f) : vec_load(from);
         }
     }
@@ -75,7 +75,7 @@ piece_of_rows(int rows, bool turned, int steps, const float *a, ptrdiff_t row_a,
     for (int r = 0; r < rows; r++) {
         UNROLL_LOOP
         for (int v = 0; v < BLOCK_VECS; v++) {
-            vec_store(sums + (ptrdiff_t)r * BLOCK_COLUMNS + v * WIDTH, sum[r][v]);
+            vec_store(sums + (ptrdiff_t)(r * BLOCK_VECS + v) * WIDTH, sum[r][v]);
         }
     }
     *calls = mine;
@@ -115,7 +115,8 @@ static void piece_of_all(piece_of_few *const functions[], int m, int steps,
                          const float *a, ptrdiff_t row_a, const float *b,
                          struct calls calls, bool first, float *sums) {
     const int strips = m > BLOCK_ROWS ? (m + BLOCK_ROWS - 1) / BLOCK_ROWS : 1;
-    calls.lines = strips < ROW_LINES ? ROW_LINES / strips : 1;
+    const int share = ROW_LINES / strips;
+    calls.lines = share > 0 ? share : 1;
     for (int i = 0, called = 0, rows; i < m; i += rows) {
         rows = strip_rows(m - i);
         if (called == ROW_LINES) {
