@@ -24,8 +24,8 @@ enum {
 
 /*
  * What is called for: so many lines in each step, one after the other, from `at` on.
- * They make rows of so many lines, each of which starts `jump` floats beyond the end of
- * the one before.
+ * For a piece to be turned they make rows of `row` lines, each of which starts `jump`
+ * floats beyond the end of the one before.
  */
 struct calls {
     const float *at;
@@ -147,10 +147,7 @@ static void kernel_product_ahead(int m, int n, int k, const float *a, ptrdiff_t 
     for (int l = 0; l == 0 || l < k; l += PIECE_STEPS) {
         const float *piece = b + (ptrdiff_t)l * BLOCK_COLUMNS;
         const bool last = k - l <= PIECE_STEPS;
-        const struct calls calls = {
-            .at = last ? ahead : piece + PIECE_FLOATS,
-            .row = PIECE_STEPS * ROW_LINES,
-        };
+        const struct calls calls = {.at = last ? ahead : piece + PIECE_FLOATS};
         piece_of_all(pieces_ahead, m, last ? k - l : PIECE_STEPS, a + l, row_a, piece,
                      calls, l == 0, sums);
     }
