@@ -68,8 +68,8 @@ enum { SUM_KEYS = 512 };
  */
 #define PRODUCT_ROWS(width) ((width) >= 8 ? 6 : 4)
 
-/* PRODUCT_AHEAD_ROWS(width) - the most rows of product_ahead(): beside more it makes no
- * difference when b arrives. */
+/* PRODUCT_AHEAD_ROWS(width) - the most rows of product_ahead() and product_turned():
+ * beside more it makes no difference when b arrives. */
 #define PRODUCT_AHEAD_ROWS(width) ((width) == 16 ? 96 : 48)
 
 struct kernels {

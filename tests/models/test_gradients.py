@@ -147,8 +147,10 @@ def test_errors_are_not_above_those_of_torch():
     worst = max(ratios, key=ratios.get)
     mean = math.exp(np.mean(np.log(list(ratios.values()))))
     assert mean <= 1, f"geometric mean of {len(ratios)} errors over torch's: {mean:.3f}"
-    # On average no larger; in each at most a bit more. A few rows, whose terms cancel,
-    # make much of an error, and which these are differs by processor, for torch too.
+    # On average no larger, and hardly any by half. Rows whose terms cancel can make
+    # much of one error; which they are differs by processor, for torch too.
+    above = {name: ratio for name, ratio in ratios.items() if ratio > 1.5}
+    assert len(above) <= len(ratios) / 100, f"above 1.5 times torch's error: {above}"
     assert ratios[worst] <= 2, f"{worst}: {ratios[worst]:.2f} times torch's error"
 
 
