@@ -4,8 +4,6 @@
  */
 #include "api/cache_bind.h"
 
-#include <string.h>
-
 #include "base/status.h"
 #include "desc/binding.h"
 
@@ -17,13 +15,9 @@ struct bound {
     bool packed;
 };
 
-#define TENSOR_OF(type, member, view, axes, dtype, ...)                                \
-    {                                                                                  \
-#member, offsetof(type, member), offsetof(struct bound, view), axes,           \
-            {__VA_ARGS__ }, 0, dtype                                                   \
-    }
 #define TENSOR(member, view, axes, dtype, ...)                                         \
-    TENSOR_OF(attn_append_args, member, append.view, axes, dtype, __VA_ARGS__)
+    ROW_IN(attn_append_args, struct bound, member, append.view, axes, 0, dtype,        \
+           __VA_ARGS__)
 
 static const struct row tensors[] = {
     TENSOR(key, part[KEYS], "cgjd", ATTN_F32 | ALSO_HALVES, BATCH, HEAD, ROW, COLUMN),
@@ -38,8 +32,8 @@ static const struct row tensors[] = {
 struct reorder_args {
     const attn_tensor *parents;
 };
-static const struct row parents_row =
-    TENSOR_OF(struct reorder_args, parents, parents, "a", ATTN_I32, BATCH);
+static const struct row parents_row = ROW_IN(struct reorder_args, struct bound, parents,
+                                             parents, "a", 0, ATTN_I32, BATCH);
 
 struct axis {
     int64_t size;
@@ -84,7 +78,7 @@ static attn_status check_rank(const attn_tensor *tensor, const char *name, int r
 static attn_status bind(struct binding *binding, const void *args,
                         const struct row *row) {
     const attn_tensor *tensor = attn_bind_tensor(args, row);
-    const int rank = (int)strlen(row->axes);
+    const int rank = row->rank;
     if (tensor == NULL) {
         return ATTN_OK;
     }
@@ -146,7 +140,8 @@ static attn_status check_values(const struct append *append) {
 attn_status attn_append_bind(struct append *append, const struct attn_cache *cache,
                              const attn_append_args *args) {
     struct bound bound = {.append = {.cache = cache}};
-    struct binding binding = {.views = &bound, .axis_size = axis_size};
+    struct binding binding;
+    attn_binding_start(&binding, &bound, axis_size);
     TRY(take_sizes(&bound, args));
     for (size_t i = 0; i < COUNT_OF(tensors); i++) {
         TRY(bind(&binding, args, &tensors[i]));
@@ -159,7 +154,8 @@ attn_status attn_append_bind(struct append *append, const struct attn_cache *cac
 attn_status attn_parents_bind(struct integers *integers, const struct attn_cache *cache,
                               const attn_tensor *parents) {
     struct bound bound = {.append = {.cache = cache}};
-    struct binding binding = {.views = &bound, .axis_size = axis_size};
+    struct binding binding;
+    attn_binding_start(&binding, &bound, axis_size);
     const struct reorder_args args = {parents};
     TRY(bind(&binding, &args, &parents_row));
     for (int64_t s = 0; bound.parents.data != NULL && s < cache->sequences; s++) {

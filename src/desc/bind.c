@@ -17,32 +17,68 @@
 /* What may be stored in 16 bits. */
 enum { STORED = ATTN_F32 | ALSO_HALVES };
 
-static const struct row inputs[] = {
-    INPUT(query, query, "ahid", 0, STORED, BATCH, HEAD, ROW, COLUMN),
-    INPUT(key, key, "cgjd", 0, STORED | ALSO_BYTES, BATCH, HEAD, ROW, COLUMN),
-    INPUT(value, value, "cgjv", 0, STORED | ALSO_BYTES, BATCH, HEAD, ROW, COLUMN),
-    INPUT(block_mask, block_mask, "bhpr", 4, ATTN_BOOL, BATCH, HEAD, ROW, COLUMN),
-    INPUT(mask, mask, "bhij", 4, ATTN_BOOL, BATCH, HEAD, ROW, COLUMN),
-    INPUT(bias, bias, "bhij", 4, ATTN_F32, BATCH, HEAD, ROW, COLUMN),
-    INPUT(alibi_slopes, slopes, "bh", 1, ATTN_F32, BATCH, HEAD),
-    INPUT(sinks, sinks, "h", 0, ATTN_F32, HEAD),
-    INPUT(q_lengths, q_lengths, "b", 0, ATTN_I32, BATCH),
-    INPUT(kv_lengths, kv_lengths, "b", 0, ATTN_I32, BATCH),
-    INPUT(query_offsets, offsets, "b", 0, ATTN_I32, BATCH),
-    INPUT(prefix_lengths, prefixes, "b", 0, ATTN_I32, BATCH),
-    INPUT(q_documents, q_documents, "bi", 1, ATTN_I32, BATCH, COLUMN),
-    INPUT(k_documents, k_documents, "bj", 1, ATTN_I32, BATCH, COLUMN),
-    INPUT(q_segments, q_segments, "bi", 1, ATTN_I32, BATCH, COLUMN),
-    INPUT(k_segments, k_segments, "bj", 1, ATTN_I32, BATCH, COLUMN),
-    INPUT(q_ranks, q_ranks, "bi", 1, ATTN_I32, BATCH, COLUMN),
-    INPUT(k_ranks, k_ranks, "bj", 1, ATTN_I32, BATCH, COLUMN),
-    INPUT(relative_bias, tables[TABLE_RELATIVE_BIAS], "nh", 0, ATTN_F32, ROW, HEAD),
-    INPUT(relative_keys, tables[TABLE_RELATIVE_KEYS], "hld", 1, ATTN_F32, HEAD, ROW,
-          COLUMN),
-    INPUT(content_bias, tables[TABLE_CONTENT_BIAS], "hd", 0, ATTN_F32, HEAD, COLUMN),
-    INPUT(position_bias, tables[TABLE_POSITION_BIAS], "hd", 0, ATTN_F32, HEAD, COLUMN),
-    INPUT(segment_keys, tables[TABLE_SEGMENT_KEYS], "thd", 0, ATTN_F32, ROW, HEAD,
-          COLUMN),
+/* Inputs that a descriptor announces, or not. */
+enum input {
+    IN_QUERY,
+    IN_KEY,
+    IN_VALUE,
+    IN_BLOCK_MASK,
+    IN_MASK,
+    IN_BIAS,
+    IN_ALIBI_SLOPES,
+    IN_SINKS,
+    IN_Q_LENGTHS,
+    IN_KV_LENGTHS,
+    IN_QUERY_OFFSETS,
+    IN_PREFIX_LENGTHS,
+    IN_Q_DOCUMENTS,
+    IN_K_DOCUMENTS,
+    IN_Q_SEGMENTS,
+    IN_K_SEGMENTS,
+    IN_Q_RANKS,
+    IN_K_RANKS,
+    IN_RELATIVE_BIAS,
+    IN_RELATIVE_KEYS,
+    IN_CONTENT_BIAS,
+    IN_POSITION_BIAS,
+    IN_SEGMENT_KEYS,
+    INPUTS
+};
+
+static const struct row inputs[INPUTS] = {
+    [IN_QUERY] = INPUT(query, query, "ahid", 0, STORED, BATCH, HEAD, ROW, COLUMN),
+    [IN_KEY] =
+        INPUT(key, key, "cgjd", 0, STORED | ALSO_BYTES, BATCH, HEAD, ROW, COLUMN),
+    [IN_VALUE] =
+        INPUT(value, value, "cgjv", 0, STORED | ALSO_BYTES, BATCH, HEAD, ROW, COLUMN),
+    [IN_BLOCK_MASK] =
+        INPUT(block_mask, block_mask, "bhpr", 4, ATTN_BOOL, BATCH, HEAD, ROW, COLUMN),
+    [IN_MASK] = INPUT(mask, mask, "bhij", 4, ATTN_BOOL, BATCH, HEAD, ROW, COLUMN),
+    [IN_BIAS] = INPUT(bias, bias, "bhij", 4, ATTN_F32, BATCH, HEAD, ROW, COLUMN),
+    [IN_ALIBI_SLOPES] = INPUT(alibi_slopes, slopes, "bh", 1, ATTN_F32, BATCH, HEAD),
+    [IN_SINKS] = INPUT(sinks, sinks, "h", 0, ATTN_F32, HEAD),
+    [IN_Q_LENGTHS] = INPUT(q_lengths, q_lengths, "b", 0, ATTN_I32, BATCH),
+    [IN_KV_LENGTHS] = INPUT(kv_lengths, kv_lengths, "b", 0, ATTN_I32, BATCH),
+    [IN_QUERY_OFFSETS] = INPUT(query_offsets, offsets, "b", 0, ATTN_I32, BATCH),
+    [IN_PREFIX_LENGTHS] = INPUT(prefix_lengths, prefixes, "b", 0, ATTN_I32, BATCH),
+    [IN_Q_DOCUMENTS] =
+        INPUT(q_documents, q_documents, "bi", 1, ATTN_I32, BATCH, COLUMN),
+    [IN_K_DOCUMENTS] =
+        INPUT(k_documents, k_documents, "bj", 1, ATTN_I32, BATCH, COLUMN),
+    [IN_Q_SEGMENTS] = INPUT(q_segments, q_segments, "bi", 1, ATTN_I32, BATCH, COLUMN),
+    [IN_K_SEGMENTS] = INPUT(k_segments, k_segments, "bj", 1, ATTN_I32, BATCH, COLUMN),
+    [IN_Q_RANKS] = INPUT(q_ranks, q_ranks, "bi", 1, ATTN_I32, BATCH, COLUMN),
+    [IN_K_RANKS] = INPUT(k_ranks, k_ranks, "bj", 1, ATTN_I32, BATCH, COLUMN),
+    [IN_RELATIVE_BIAS] =
+        INPUT(relative_bias, tables[TABLE_RELATIVE_BIAS], "nh", 0, ATTN_F32, ROW, HEAD),
+    [IN_RELATIVE_KEYS] = INPUT(relative_keys, tables[TABLE_RELATIVE_KEYS], "hld", 1,
+                               ATTN_F32, HEAD, ROW, COLUMN),
+    [IN_CONTENT_BIAS] = INPUT(content_bias, tables[TABLE_CONTENT_BIAS], "hd", 0,
+                              ATTN_F32, HEAD, COLUMN),
+    [IN_POSITION_BIAS] = INPUT(position_bias, tables[TABLE_POSITION_BIAS], "hd", 0,
+                               ATTN_F32, HEAD, COLUMN),
+    [IN_SEGMENT_KEYS] = INPUT(segment_keys, tables[TABLE_SEGMENT_KEYS], "thd", 0,
+                              ATTN_F32, ROW, HEAD, COLUMN),
 };
 
 /* Inputs that may be left out whatever the descriptor says. */
@@ -71,52 +107,28 @@ static const struct row outputs[] = {
     OUTPUT(dropout_mask, dropout_mask, "bhij", ATTN_BOOL, BATCH, HEAD, ROW, COLUMN),
 };
 
-/* Whether the descriptor announces an input. */
-static bool required(const struct call *call, size_t argument) {
+/* Whether each input should be there. */
+static void announce(const struct call *call, bool announced[INPUTS]) {
     const struct problem *problem = call->problem;
-    switch (argument) {
-    case offsetof(attn_forward_args, key):
-    case offsetof(attn_forward_args, value):
-        return call->cached == NULL;
-    case offsetof(attn_forward_args, q_lengths):
-        return problem->q_lengths;
-    case offsetof(attn_forward_args, kv_lengths):
-        return problem->kv_lengths;
-    case offsetof(attn_forward_args, query_offsets):
-        return problem->alignment == ATTN_ALIGN_OFFSETS;
-    case offsetof(attn_forward_args, prefix_lengths):
-        return problem->prefix;
-    case offsetof(attn_forward_args, q_documents):
-    case offsetof(attn_forward_args, k_documents):
-        return problem->documents;
-    case offsetof(attn_forward_args, block_mask):
-        return problem->q_block > 0;
-    case offsetof(attn_forward_args, mask):
-        return problem->mask;
-    case offsetof(attn_forward_args, bias):
-        return problem->bias;
-    case offsetof(attn_forward_args, alibi_slopes):
-        return problem->alibi;
-    case offsetof(attn_forward_args, sinks):
-        return problem->sinks;
-    case offsetof(attn_forward_args, q_segments):
-    case offsetof(attn_forward_args, k_segments):
-    case offsetof(attn_forward_args, segment_keys):
-        return problem->segments;
-    case offsetof(attn_forward_args, q_ranks):
-    case offsetof(attn_forward_args, k_ranks):
-        return problem->ranks != ATTN_RANKS_OFF;
-    case offsetof(attn_forward_args, relative_bias):
-        return problem->relative_buckets > 0;
-    case offsetof(attn_forward_args, relative_keys):
-        return problem->relative_keys;
-    case offsetof(attn_forward_args, content_bias):
-        return problem->content_bias;
-    case offsetof(attn_forward_args, position_bias):
-        return problem->position_bias;
-    default:
-        return true; /* query */
-    }
+    announced[IN_QUERY] = true;
+    announced[IN_KEY] = announced[IN_VALUE] = call->cached == NULL;
+    announced[IN_BLOCK_MASK] = problem->q_block > 0;
+    announced[IN_MASK] = problem->mask;
+    announced[IN_BIAS] = problem->bias;
+    announced[IN_ALIBI_SLOPES] = problem->alibi;
+    announced[IN_SINKS] = problem->sinks;
+    announced[IN_Q_LENGTHS] = problem->q_lengths;
+    announced[IN_KV_LENGTHS] = problem->kv_lengths;
+    announced[IN_QUERY_OFFSETS] = problem->alignment == ATTN_ALIGN_OFFSETS;
+    announced[IN_PREFIX_LENGTHS] = problem->prefix;
+    announced[IN_Q_DOCUMENTS] = announced[IN_K_DOCUMENTS] = problem->documents;
+    announced[IN_Q_SEGMENTS] = announced[IN_K_SEGMENTS] = problem->segments;
+    announced[IN_Q_RANKS] = announced[IN_K_RANKS] = problem->ranks != ATTN_RANKS_OFF;
+    announced[IN_RELATIVE_BIAS] = problem->relative_buckets > 0;
+    announced[IN_RELATIVE_KEYS] = problem->relative_keys;
+    announced[IN_CONTENT_BIAS] = problem->content_bias;
+    announced[IN_POSITION_BIAS] = problem->position_bias;
+    announced[IN_SEGMENT_KEYS] = problem->segments;
 }
 
 static int64_t axis_size(const void *views, char axis) {
@@ -177,17 +189,21 @@ static attn_status check_scales(const attn_forward_args *args) {
 
 static attn_status bind_inputs(struct binding *binding, const struct call *call,
                                const attn_forward_args *args) {
-    for (size_t i = 0; i < COUNT_OF(inputs); i++) {
+    bool announced[INPUTS];
+    announce(call, announced);
+    for (int i = 0; i < INPUTS; i++) {
         const bool there = attn_bind_tensor(args, &inputs[i]) != NULL;
-        const bool wanted = required(call, inputs[i].argument);
-        REQUIRE(there || !wanted, ATTN_ERR_INVALID, "%s is missing", inputs[i].name);
-        REQUIRE(!there || wanted, ATTN_ERR_INVALID,
+        REQUIRE(there || !announced[i], ATTN_ERR_INVALID, "%s is missing",
+                inputs[i].name);
+        REQUIRE(!there || announced[i], ATTN_ERR_INVALID,
                 "%s is given, but the descriptor does not announce it", inputs[i].name);
     }
     REQUIRE(args->segment_bias == NULL || call->problem->segments, ATTN_ERR_INVALID,
             "segment_bias is given, but the descriptor does not announce segments");
-    for (size_t i = 0; i < COUNT_OF(inputs); i++) {
-        TRY(attn_bind_input(binding, args, &inputs[i]));
+    for (int i = 0; i < INPUTS; i++) {
+        if (announced[i]) {
+            TRY(attn_bind_input(binding, args, &inputs[i]));
+        }
     }
     TRY(check_scales(args));
     TRY(attn_bind_input(binding, args, &key_scales));
@@ -284,6 +300,7 @@ static attn_status start(struct binding *binding, struct call *call,
         binding->own = (uintptr_t)others->own;
         binding->own_end = binding->own + others->own_bytes;
         for (int i = 0; i < others->count; i++) {
+            binding->tensor[binding->extents] = NULL;
             binding->extent[binding->extents++] = others->extent[i];
         }
     }
@@ -303,11 +320,11 @@ static attn_status start(struct binding *binding, struct call *call,
 /* Outputs of one number for each pair of tokens have no packed form. */
 static attn_status check_outputs(const struct problem *problem,
                                  const attn_forward_args *args) {
-    for (size_t i = STATE_OUTPUTS; i < COUNT_OF(outputs); i++) {
-        REQUIRE(attn_bind_tensor(args, &outputs[i]) == NULL ||
-                    (!problem->q_packed && !problem->kv_packed),
-                ATTN_ERR_UNSUPPORTED, "%s is given, but there is none of packed %s",
-                outputs[i].name, problem->q_packed ? "queries" : "keys");
+    const bool packed = problem->q_packed || problem->kv_packed;
+    for (size_t i = STATE_OUTPUTS; packed && i < COUNT_OF(outputs); i++) {
+        REQUIRE(attn_bind_tensor(args, &outputs[i]) == NULL, ATTN_ERR_UNSUPPORTED,
+                "%s is given, but there is none of packed %s", outputs[i].name,
+                problem->q_packed ? "queries" : "keys");
     }
     return ATTN_OK;
 }
@@ -339,7 +356,8 @@ static attn_status check_backward(const struct problem *problem,
 attn_status attn_call_bind(struct call *call, const struct problem *problem,
                            const attn_bounds *bounds, const attn_forward_args *args,
                            const struct others *others, const struct cached *cached) {
-    struct binding binding = {.views = call, .axis_size = axis_size};
+    struct binding binding;
+    attn_binding_start(&binding, call, axis_size);
     REQUIRE(args->reserved == 0, ATTN_ERR_UNSUPPORTED,
             "args: reserved is %d, should be 0", (int)args->reserved);
     TRY(start(&binding, call, problem, bounds, args, others, cached));
@@ -348,7 +366,9 @@ attn_status attn_call_bind(struct call *call, const struct problem *problem,
     REQUIRE(args->out != NULL, ATTN_ERR_INVALID, "out is missing");
     TRY(check_outputs(problem, args));
     for (size_t i = 0; i < COUNT_OF(outputs); i++) {
-        TRY(attn_bind_output(&binding, args, &outputs[i]));
+        if (attn_bind_tensor(args, &outputs[i]) != NULL) {
+            TRY(attn_bind_output(&binding, args, &outputs[i]));
+        }
     }
     TRY(attn_bind_apart(&binding, args->workspace, args->workspace_size));
     return check_values(call);
@@ -359,7 +379,8 @@ attn_status attn_call_bind_backward(struct call *call, const struct problem *pro
                                     const attn_backward_args *args,
                                     const attn_forward_args *forward,
                                     const struct others *others) {
-    struct binding binding = {.views = call, .axis_size = axis_size};
+    struct binding binding;
+    attn_binding_start(&binding, call, axis_size);
     TRY(check_backward(problem, forward));
     TRY(start(&binding, call, problem, bounds, forward, others, NULL));
     call->should_stop = args->should_stop;

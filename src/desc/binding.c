@@ -3,15 +3,7 @@
  */
 #include "desc/binding.h"
 
-#include <string.h>
-
 #include "base/status.h"
-
-const attn_tensor *attn_bind_tensor(const void *args, const struct row *row) {
-    const attn_tensor *tensor;
-    memcpy(&tensor, (const char *)args + row->argument, sizeof tensor);
-    return tensor;
-}
 
 /* Checks a tensor against its row; notes its extent and strides. */
 static attn_status check(struct binding *binding, const struct row *row,
@@ -19,7 +11,7 @@ static attn_status check(struct binding *binding, const struct row *row,
     struct expected expected = {
         .name = row->name,
         .axes = row->axes,
-        .rank = (int)strlen(row->axes),
+        .rank = row->rank,
         .optional = row->optional,
         .dtype = row->dtype & 0xff,
         .dtype2 = row->dtype == ATTN_I32 ? ATTN_I64 : 0,
@@ -81,10 +73,18 @@ attn_status attn_bind_output(struct binding *binding, const void *args,
     return ATTN_OK;
 }
 
+/* Takes in what is no tensor. */
+static void add_memory(struct binding *binding, const char *name, const void *memory,
+                       size_t bytes) {
+    const uintptr_t begin = (uintptr_t)memory;
+    binding->extent[binding->extents] = (struct extent){name, begin, begin + bytes};
+    binding->tensor[binding->extents] = NULL;
+    binding->extents++;
+}
+
 void attn_bind_memory(struct binding *binding, const char *name, const void *memory,
                       size_t bytes) {
-    const uintptr_t begin = (uintptr_t)memory;
-    binding->extent[binding->extents++] = (struct extent){name, begin, begin + bytes};
+    add_memory(binding, name, memory, bytes);
     binding->inputs = binding->extents;
 }
 
@@ -110,9 +110,7 @@ static bool interleaved(const struct binding *binding, int i, int j) {
 attn_status attn_bind_apart(struct binding *binding, const void *workspace,
                             int64_t workspace_size) {
     if (workspace != NULL) {
-        uintptr_t begin = (uintptr_t)workspace;
-        binding->extent[binding->extents++] =
-            (struct extent){"workspace", begin, begin + (uintptr_t)workspace_size};
+        add_memory(binding, "workspace", workspace, (size_t)workspace_size);
     }
     for (int i = binding->inputs; i < binding->extents; i++) {
         for (int j = 0; j < i; j++) {

@@ -22,10 +22,8 @@ enum { DIM_MAX = 65536 };
  * p is the positions that cosines has and r half of rotary_dim.
  */
 #define TENSOR(member, axes, optional, dtype, ...)                                     \
-    {                                                                                  \
-#member, offsetof(attn_rotary_args, member), offsetof(struct rotary, member),  \
-            axes, {__VA_ARGS__ }, optional, dtype                                      \
-    }
+    ROW_IN(attn_rotary_args, struct rotary, member, member, axes, optional, dtype,     \
+           __VA_ARGS__)
 
 static const struct row input =
     TENSOR(input, "bhid", 0, ATTN_F32, BATCH, HEAD, ROW, COLUMN);
@@ -70,7 +68,7 @@ static struct axis axis_of(const struct rotary *rotary, char letter) {
  * attention, and have its names. */
 static attn_status check_shape(const attn_tensor *tensor, const struct row *row,
                                const struct rotary *rotary) {
-    const int rank = (int)strlen(row->axes), missing = rank - tensor->rank;
+    const int rank = row->rank, missing = rank - tensor->rank;
     REQUIRE(missing >= 0 && missing <= row->optional, ATTN_ERR_INVALID,
             "%s has rank %d, should be %d%s", row->name, (int)tensor->rank, rank,
             row->optional > 0 ? " or 1" : "");
@@ -262,7 +260,8 @@ static attn_status check_offsets(const struct rotary *rotary,
 }
 
 attn_status attn_rotary_bind(struct rotary *rotary, const attn_rotary_args *args) {
-    struct binding binding = {.views = rotary, .axis_size = axis_size};
+    struct binding binding;
+    attn_binding_start(&binding, rotary, axis_size);
     *rotary = (struct rotary){0};
     TRY(bind_input(&binding, rotary, args));
     TRY(take_facts(rotary, args));
