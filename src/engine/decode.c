@@ -152,7 +152,7 @@ static void run_stack(struct work *work, const struct stack *stack, int64_t befo
     const bool splits = attn_decode_splits(&work->tools->recipe, head->keys) > 1;
     struct softmax state = attn_block_softmax(work, before, stack->total);
     struct softmax part[WAVE_STRIPS];
-    for (int i = 0; i < wave_strips(stack->total); i++) {
+    for (int i = 0; splits && i < wave_strips(stack->total); i++) {
         part[i] = part_at(work_floats(work, REGION_PART) +
                               (ptrdiff_t)i * stack->total * (state.dim + 3),
                           stack->total, state.dim);

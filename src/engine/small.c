@@ -104,11 +104,13 @@ static void run(struct work *work, const struct call *call, const struct block *
     struct head head;
     int64_t before = 0;
     const int rows = (int)(block->row_end - block->row);
-    attn_head_bind(&head, call, block->b, block->head);
-    /* the heads of a block share values */
-    if (work->tools->masks.count > 0 && !finite(work, &head)) {
-        attn_engine_dense.run(work, call, block);
-        return;
+    if (work->tools->masks.count > 0) {
+        /* the heads of a block share values */
+        attn_head_bind(&head, call, block->b, block->head);
+        if (!finite(work, &head)) {
+            attn_engine_dense.run(work, call, block);
+            return;
+        }
     }
     for (int64_t h = block->head; h < block->head_end; h++, before += rows) {
         attn_head_bind(&head, call, block->b, h);

@@ -40,6 +40,7 @@ small_block(int keys, const struct small *small, int key, const float *queries,
     for (int j = 0; j < keys; j++) {
         sum[j] = vec_set(0.0f);
     }
+    UNROLL_SOME
     for (int c = 0; c < small->key_dim; c++) {
         const vec x = vec_load(queries + c * small_lanes);
         UNROLL_LOOP
