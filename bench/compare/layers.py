@@ -29,7 +29,7 @@ def layer_call(
     x = inputs.x
     layer = module(x.shape[-1], problem.q_heads, batch_first=True)
     layer.load_state_dict(inputs.parameters)
-    layer.train(problem.backward)
+    layer.train(problem.backward).requires_grad_(problem.backward)
     if problem.constant and hasattr(layer, "pack_weights"):
         layer.pack_weights()
     options: dict[str, Any] = {"need_weights": False}
@@ -39,13 +39,11 @@ def layer_call(
         return _train(layer, inputs, options)
 
     if problem.bound and layer.__module__.startswith("attn."):
-        with torch.no_grad():
-            bound = attn.bind(layer, x, x, x, **options)
+        bound = attn.bind(layer, x, x, x, **options)
         return LocalCall(bound, lambda result: result[:1])
 
     def call() -> torch.Tensor:
-        with torch.no_grad():
-            out: torch.Tensor = layer(x, x, x, **options)[0]
+        out: torch.Tensor = layer(x, x, x, **options)[0]
         return out
 
     return LocalCall(call, lambda out: (out,))
