@@ -260,6 +260,15 @@ ATTN_API attn_status attn_layer_set_gradient(attn_layer *layer, const char *name
 ATTN_API attn_status attn_layer_set_reproducible(attn_layer *layer,
                                                  int32_t reproducible);
 
+/**
+ * Describes the layer for people, a "name: value" line each: its sizes, how many of its
+ * weights are packed, by which kernels few rows and many are multiplied with weights of
+ * each shape, and what attn_plan_explain() says of its attention. The rows of a product
+ * are those of all sequences. Works like snprintf, as attn_context_explain() does. No
+ * parameter may be set meanwhile. Since 0.1.
+ */
+ATTN_API size_t attn_layer_explain(const attn_layer *layer, char *text, size_t size);
+
 /* ------------------------------------------------------------------- calls */
 
 /**

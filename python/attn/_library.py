@@ -191,6 +191,7 @@ PROTOTYPES = {
     "attn_layer_workspace_size": (_size, [_handle]),
     "attn_layer_backward_workspace_size": (_size, [_handle]),
     "attn_layer_state_size": (_size, [_handle, _i64, _i64, _i64]),
+    "attn_layer_explain": (_size, [_handle, _address, _size]),
     "attn_layer_forward": (_i32, [_handle, ctypes.POINTER(LayerArgs)]),
     "attn_layer_backward_args_init": (
         _i32,

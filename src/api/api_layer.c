@@ -129,6 +129,16 @@ attn_status attn_layer_set_reproducible(attn_layer *layer, int32_t reproducible)
     return ATTN_OK;
 }
 
+size_t attn_layer_explain(const attn_layer *layer, char *text, size_t size) {
+    if (layer != NULL) {
+        return attn_layer_write(layer, text, size);
+    }
+    if (size > 0) {
+        text[0] = '\0';
+    }
+    return 0;
+}
+
 size_t attn_layer_packed_size(const attn_layer *layer) {
     return layer != NULL ? attn_parameters_packed_size(
                                &layer->parameters, attn_kernels(layer->context->isa))

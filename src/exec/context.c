@@ -94,28 +94,32 @@ void attn_context_give_back(struct attn_context *context, void *memory) {
     attn_mem_release(&context->allocator, atomic_exchange(&context->spare, block));
 }
 
-size_t attn_context_write(const struct attn_context *context, char *buffer,
-                          size_t size) {
+void attn_context_describe(struct text *text, const struct attn_context *context) {
     static const char *const policies[] = {
         [ATTN_BLAS_SAFE] = "safe",
         [ATTN_BLAS_SINGLE] = "single-threaded, by the caller's promise",
         [ATTN_BLAS_SET_SINGLE] = "set to one thread",
     };
     const struct blas *blas = attn_blas();
-    struct text text = attn_text_start(buffer, size);
-    attn_text_add(&text, "threads: %d%s\n", (int)context->threads,
+    attn_text_add(text, "threads: %d%s\n", (int)context->threads,
                   context->parallel_for != NULL ? " of the application" : "");
-    attn_text_add(&text, "isa: %s", attn_cpu_isa_name(context->isa));
+    attn_text_add(text, "isa: %s", attn_cpu_isa_name(context->isa));
     const char *misspelt = attn_cpu_isa_misspelt();
     if (misspelt != NULL) {
-        attn_text_add(&text, " (ATTN_ISA is \"%.20s\", which is none)", misspelt);
+        attn_text_add(text, " (ATTN_ISA is \"%.20s\", which is none)", misspelt);
     }
-    attn_text_add(&text, "\n");
-    attn_text_add(&text, "blas: %s%s\n", blas->name,
+    attn_text_add(text, "\n");
+    attn_text_add(text, "blas: %s%s\n", blas->name,
                   !blas->one_at_a_time  ? ""
                   : blas->small_kernels ? ", one large call at a time"
                                         : ", one call at a time");
-    attn_text_add(&text, "blas policy: %s\n", policies[context->blas_policy]);
-    attn_text_add(&text, "reproducible: %s\n", blas->reproducible ? "yes" : "no");
+    attn_text_add(text, "blas policy: %s\n", policies[context->blas_policy]);
+    attn_text_add(text, "reproducible: %s\n", blas->reproducible ? "yes" : "no");
+}
+
+size_t attn_context_write(const struct attn_context *context, char *buffer,
+                          size_t size) {
+    struct text text = attn_text_start(buffer, size);
+    attn_context_describe(&text, context);
     return text.length;
 }

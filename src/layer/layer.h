@@ -63,6 +63,9 @@ bool attn_layer_measure_state(const struct attn_layer *layer, int64_t batch,
 bool attn_stack_measure_state(const struct attn_layer *layer, int64_t batch,
                               int64_t q_length, int64_t kv_length, size_t *bytes);
 
+/* Writes the explanation of attn_layer_explain(). */
+size_t attn_layer_write(const struct attn_layer *layer, char *buffer, size_t size);
+
 /* What the calls of both kinds start with. */
 struct layer_call {
     const struct attn_layer *layer;

@@ -80,9 +80,12 @@ static void multiply(const struct linear *linear, struct linear_product product)
                     (int)p->ldb, p->transpose_b, p->add, p->c, (int)p->ldc);
 }
 
-static void forward(const struct product *p, int rows, float *y, int ld_y,
-                    const float *x, int ld_x) {
-    const struct linear_product product = {
+/* The product that makes outputs. */
+static struct linear_product product_forward(const struct product *p, int rows,
+                                             float *y, int ld_y, const float *x,
+                                             int ld_x) {
+    return (struct linear_product){
+        .kernels = p->linear->kernels,
         .m = rows,
         .n = p->outputs,
         .k = p->inputs,
@@ -98,7 +101,11 @@ static void forward(const struct product *p, int rows, float *y, int ld_y,
         .c = y,
         .ldc = ld_y,
     };
-    multiply(p->linear, product);
+}
+
+static void forward(const struct product *p, int rows, float *y, int ld_y,
+                    const float *x, int ld_x) {
+    multiply(p->linear, product_forward(p, rows, y, ld_y, x, ld_x));
 }
 
 static void backward(const struct product *p, int rows, float *grad_x, int ld_x,
@@ -156,6 +163,22 @@ void attn_linear(const struct linear *linear, struct size size,
         .add = add,
     };
     for_panels(size, y, product.outputs, x, product.inputs, forward, &product);
+}
+
+const char *attn_linear_words(const struct linear *linear, struct weight weight,
+                              int64_t outputs, int64_t inputs, int rows) {
+    const struct product of = {
+        .linear = linear,
+        .weight = weight,
+        .outputs = (int)outputs,
+        .inputs = (int)inputs,
+    };
+    const struct linear_product product =
+        product_forward(&of, rows, NULL, of.outputs, NULL, of.inputs);
+    return attn_linear_is_tiled(&product) ? attn_linear_tiled_words(&product)
+           : attn_linear_is_few(&product)
+               ? attn_linear_few_words(&product)
+               : "one call of cblas_sgemm, which packs the weight each time";
 }
 
 void attn_linear_input(const struct linear *linear, struct size size,

@@ -48,6 +48,10 @@ void attn_linear(const struct linear *linear, struct size size,
                  struct weight weight, const float *bias, int64_t outputs,
                  int64_t inputs, bool add);
 
+/* How so many rows are multiplied with a weight, in words. */
+const char *attn_linear_words(const struct linear *linear, struct weight weight,
+                              int64_t outputs, int64_t inputs, int rows);
+
 /* grad_x = grad_y W, or += with add. */
 void attn_linear_input(const struct linear *linear, struct size size,
                        const struct sequences *grad_x, const struct sequences *grad_y,

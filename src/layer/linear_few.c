@@ -54,6 +54,13 @@ bool attn_linear_is_few(const struct linear_product *product) {
            product->m <= ROWS_MOST && (int64_t)product->m * product->k <= NUMBERS_MOST;
 }
 
+const char *attn_linear_few_words(const struct linear_product *product) {
+    (void)product;
+    return attn_blas()->small_kernels
+               ? "small-matrix kernels of BLAS, the weight as it lies"
+               : "kernels of our own that read the weight once, as it lies";
+}
+
 /* c = a b^T, or c += a b^T, for up to ROWS_MOST rows and OUTPUTS columns. */
 static void multiply_few(const struct linear_product *p, int rows, int n, int k,
                          const float *a, const float *b, bool add, float *c) {

@@ -10,6 +10,9 @@
 /* True if this is faster than one call of BLAS. */
 bool attn_linear_is_few(const struct linear_product *product);
 
+/* How such a product is made, in words. */
+const char *attn_linear_few_words(const struct linear_product *product);
+
 /* The product, on the context's threads. */
 void attn_linear_few(struct attn_context *context,
                      const struct linear_product *product);

@@ -204,11 +204,30 @@ static bool is_ahead(const struct linear_product *p) {
     return ready && !p->transpose_a && p->m >= ROWS_AHEAD && p->m <= most;
 }
 
+/* True if our own kernel multiplies. */
+static bool is_own(const struct linear_product *product) {
+    return product->own || !small_is_faster(product);
+}
+
+const char *attn_linear_tiled_words(const struct linear_product *product) {
+    const bool packed = product->packed.data != NULL;
+    if (!is_own(product)) {
+        return packed ? "small-matrix kernels of BLAS, with the packed weight"
+                      : "small-matrix kernels of BLAS, the weight packed each time";
+    }
+    if (is_ahead(product)) {
+        return packed ? "a kernel of our own that reads the packed weight meanwhile"
+                      : "a kernel of our own, pieces of the weight transposed for it";
+    }
+    return packed ? "a kernel of our own, with the packed weight"
+                  : "a kernel of our own, the weight packed each time";
+}
+
 void attn_linear_tiled(struct attn_context *context, float *memory,
                        const struct linear_product *product) {
     const int32_t threads = linear_product_threads(product, context);
     struct job job = {.product = product, .memory = memory, .rows = product->m};
-    job.own = product->own || !small_is_faster(product);
+    job.own = is_own(product);
     job.ahead = job.own && is_ahead(product);
     job.columns = ceil_div(product->n, TILES_COLUMNS);
     job.chunks = 1;

@@ -24,6 +24,9 @@ void attn_linear_pack(const struct kernels *kernels, struct factor *to, float *m
 /* True if this is faster than other ways, or must be. */
 bool attn_linear_is_tiled(const struct linear_product *product);
 
+/* How such a product is made, in words. */
+const char *attn_linear_tiled_words(const struct linear_product *product);
+
 /* On the context's threads, each of which has TILES_FLOATS of memory. How many there
  * are changes no bit. */
 void attn_linear_tiled(struct attn_context *context, float *memory,

@@ -131,42 +131,44 @@ static void explain_tuning(struct text *text, const struct attn_plan *plan) {
     }
 }
 
-size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) {
-    struct text text = attn_text_start(buffer, size);
+void attn_plan_describe(struct text *text, const struct attn_plan *plan) {
     const struct problem *problem = &plan->problem;
     const struct toolbox *tools = &plan->tools;
-    attn_text_add(&text, "heads: %d query, %d key-value\n", (int)problem->query_heads,
+    attn_text_add(text, "heads: %d query, %d key-value\n", (int)problem->query_heads,
                   (int)problem->kv_heads);
-    attn_text_add(&text, "dims: %d key, %d value\n", (int)problem->key_dim,
+    attn_text_add(text, "dims: %d key, %d value\n", (int)problem->key_dim,
                   (int)problem->value_dim);
-    attn_text_add(&text, "bounds: batch %lld, %lld queries, %lld keys\n",
+    attn_text_add(text, "bounds: batch %lld, %lld queries, %lld keys\n",
                   (long long)plan->bounds.batch, (long long)plan->bounds.q_length,
                   (long long)plan->bounds.kv_length);
-    explain_engine(&text, plan);
-    explain_masks(&text, plan);
+    explain_engine(text, plan);
+    explain_masks(text, plan);
     attn_text_add(
-        &text, "tiles: %d queries x %d keys; blocks of %d queries share packed keys\n",
+        text, "tiles: %d queries x %d keys; blocks of %d queries share packed keys\n",
         tools->recipe.tile_q, tools->recipe.tile_k, tools->block_rows);
     if (attn_plan_uses_dense(plan) &&
         (plan->dense.recipe.tile_q != tools->recipe.tile_q ||
          plan->dense.recipe.tile_k != tools->recipe.tile_k)) {
-        attn_text_add(&text, "tiles of the dense engine: %d queries x %d keys\n",
+        attn_text_add(text, "tiles of the dense engine: %d queries x %d keys\n",
                       plan->dense.recipe.tile_q, plan->dense.recipe.tile_k);
     }
-    attn_text_add(&text, "keys: %s\n",
+    attn_text_add(text, "keys: %s\n",
                   tools->recipe.turn_keys ? "transposed for their product"
                                           : "rows in their product, as they lie");
-    explain_products(&text, &tools->recipe.cut);
-    explain_tuning(&text, plan);
-    attn_text_add(&text, "splits: decoding cuts keys into pieces of %d or more%s\n",
+    explain_products(text, &tools->recipe.cut);
+    explain_tuning(text, plan);
+    attn_text_add(text, "splits: decoding cuts keys into pieces of %d or more%s\n",
                   tools->recipe.split_tiles * tools->recipe.tile_k,
                   plan->part_floats > 0 ? ", which threads may share" : "");
-    attn_text_add(&text, "workspace: %zu bytes, %zu of them for each thread\n",
+    attn_text_add(text, "workspace: %zu bytes, %zu of them for each thread\n",
                   plan->workspace, tools->layout.total);
-    attn_text_add(&text, "backward: blocks of %d queries, workspace %zu bytes\n",
+    attn_text_add(text, "backward: blocks of %d queries, workspace %zu bytes\n",
                   plan->backward.block_rows, plan->backward_workspace);
-    const bool room = text.length < size;
-    text.length += attn_context_write(plan->context, room ? buffer + text.length : NULL,
-                                      room ? size - text.length : 0);
+}
+
+size_t attn_plan_write(const struct attn_plan *plan, char *buffer, size_t size) {
+    struct text text = attn_text_start(buffer, size);
+    attn_plan_describe(&text, plan);
+    attn_context_describe(&text, plan->context);
     return text.length;
 }

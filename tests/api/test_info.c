@@ -56,29 +56,6 @@ static void messages_belong_to_threads(void **state) {
     expect_marked();
 }
 
-/* One explaining text under the rules of snprintf. */
-static void works_like_snprintf(size_t (*explain)(const void *object, char *, size_t),
-                                const void *object) {
-    char whole[4096], part[4096];
-    size_t length = explain(object, NULL, 0);
-    assert_true(length > 0 && length < sizeof whole);
-    assert_int_equal(explain(object, whole, sizeof whole), length);
-    assert_int_equal(strlen(whole), length);
-    for (size_t size = 1; size <= length + 1; size++) {
-        memset(part, '#', sizeof part);
-        assert_int_equal(explain(object, part, size), length);
-        assert_int_equal(strlen(part), size - 1);
-        assert_memory_equal(part, whole, size - 1);
-        assert_int_equal(part[size], '#');
-    }
-    /* "name: value" on every line. */
-    for (const char *line = whole; *line != '\0'; line = strchr(line, '\n') + 1) {
-        assert_non_null(strchr(line, '\n'));
-        assert_true(strstr(line, ": ") != NULL &&
-                    strstr(line, ": ") < strchr(line, '\n'));
-    }
-}
-
 static size_t explain_context(const void *object, char *text, size_t size) {
     return attn_context_explain(object, text, size);
 }
@@ -92,8 +69,8 @@ static void contexts_explain_themselves(void **state) {
     struct test_problem problem = run_parse("threads=3 isa=scalar");
     char text[4096];
     attn_context *context = run_context(&problem);
-    works_like_snprintf(explain_context, context);
-    works_like_snprintf(explain_context, NULL);
+    expect_explaining(explain_context, context);
+    expect_explaining(explain_context, NULL);
     attn_context_explain(context, text, sizeof text);
     assert_non_null(strstr(text, "threads: 3\n"));
     assert_non_null(strstr(text, "isa: scalar\n"));
@@ -115,7 +92,7 @@ static void plans_explain_themselves(void **state) {
         struct test_call call;
         char text[4096], bytes[64];
         call_open(&call, texts[t], ONLY_OUT);
-        works_like_snprintf(explain_plan, call.plan);
+        expect_explaining(explain_plan, call.plan);
         attn_plan_explain(call.plan, text, sizeof text);
         snprintf(bytes, sizeof bytes, "workspace: %zu",
                  attn_plan_workspace_size(call.plan));

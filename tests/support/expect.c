@@ -1,5 +1,5 @@
 /*
- * Looks at statuses and messages.
+ * Looks at statuses, messages and explanations.
  */
 #include "tests/support/expect.h"
 
@@ -32,4 +32,25 @@ void expect_mark(void) {
 
 void expect_marked(void) {
     expect_refusal(ATTN_ERR_INVALID, ATTN_ERR_INVALID, "context|NULL");
+}
+
+void expect_explaining(explaining *explain, const void *object) {
+    static char whole[16384], part[16384];
+    size_t length = explain(object, NULL, 0);
+    assert_true(length > 0 && length + 2 <= sizeof whole);
+    assert_int_equal(explain(object, whole, sizeof whole), length);
+    assert_int_equal(strlen(whole), length);
+    for (size_t size = 1; size <= length + 1; size++) {
+        memset(part, '#', length + 2);
+        assert_int_equal(explain(object, part, size), length);
+        assert_int_equal(strlen(part), size - 1);
+        assert_memory_equal(part, whole, size - 1);
+        assert_int_equal(part[size], '#');
+    }
+    /* "name: value" on every line. */
+    for (const char *line = whole; *line != '\0'; line = strchr(line, '\n') + 1) {
+        assert_non_null(strchr(line, '\n'));
+        assert_true(strstr(line, ": ") != NULL &&
+                    strstr(line, ": ") < strchr(line, '\n'));
+    }
 }

@@ -1,5 +1,5 @@
 /*
- * Expects of refusals: the status, and what the message must say.
+ * Expects of refusals: the status, and what the message must say; and of explanations.
  */
 #ifndef TEST_EXPECT_H
 #define TEST_EXPECT_H
@@ -20,5 +20,10 @@ void expect_refusal_at(attn_status status, attn_status expected, const char *say
  * that succeeds leaves it alone. */
 void expect_mark(void);
 void expect_marked(void);
+
+typedef size_t explaining(const void *object, char *text, size_t size);
+
+/* A text under the rules of snprintf, with "name: value" on every line. */
+void expect_explaining(explaining *explain, const void *object);
 
 #endif
