@@ -2,8 +2,11 @@
  * What a layer's call writes must not lie where anything is that it reads, be it an
  * input of the attention or of a rotation, or a parameter.
  */
+#include <string.h>
+
 #include "base/status.h"
 #include "layer/layer_bind.h"
+#include "layer/multihead_parts.h"
 
 static bool meet(const struct extent *a, const struct extent *b) {
     return a->begin < b->end && b->begin < a->end;
@@ -46,9 +49,11 @@ static attn_status check_list(const struct layer_call *call,
     return ATTN_OK;
 }
 
-static attn_status check_attention(const struct layer_call *call,
-                                   const attn_forward_args *args) {
-    const struct named_tensor inputs[] = {
+enum { ATTENTION_INPUTS = 22 };
+
+static void list_inputs(struct named_tensor list[ATTENTION_INPUTS],
+                        const attn_forward_args *args) {
+    const struct named_tensor inputs[ATTENTION_INPUTS] = {
         {"q_lengths", args->q_lengths},
         {"kv_lengths", args->kv_lengths},
         {"query_offsets", args->query_offsets},
@@ -72,7 +77,30 @@ static attn_status check_attention(const struct layer_call *call,
         {"q_ranks", args->q_ranks},
         {"k_ranks", args->k_ranks},
     };
-    return check_list(call, inputs, COUNT_OF(inputs));
+    memcpy(list, inputs, sizeof inputs);
+}
+
+static attn_status check_attention(const struct layer_call *call,
+                                   const attn_forward_args *args) {
+    struct named_tensor inputs[ATTENTION_INPUTS];
+    list_inputs(inputs, args);
+    return check_list(call, inputs, ATTENTION_INPUTS);
+}
+
+attn_status attn_multihead_inputs_apart(const attn_forward_args *args,
+                                        const struct extent *written) {
+    struct named_tensor inputs[ATTENTION_INPUTS];
+    list_inputs(inputs, args);
+    for (int i = 0; i < ATTENTION_INPUTS; i++) {
+        if (inputs[i].tensor != NULL) {
+            struct extent extent;
+            TRY(attn_tensor_extent(inputs[i].tensor, inputs[i].name, &extent));
+            REQUIRE(!meet(written, &extent), ATTN_ERR_INVALID,
+                    "%s overlaps %s: their byte ranges meet", written->name,
+                    extent.name);
+        }
+    }
+    return ATTN_OK;
 }
 
 attn_status attn_layer_check_inputs(const struct layer_call *call) {

@@ -45,12 +45,14 @@ static attn_tensor columns_of(const attn_tensor *weights, int64_t first,
     return columns;
 }
 
-/* The two parts of weights pass for tensors of the layer's own: here is the whole. */
-static attn_status check_weights(const attn_tensor *weights,
+/* The two parts of weights pass for tensors of the layer's own, and each is bound with
+ * a part of the inputs: here is the whole. */
+static attn_status check_weights(const attn_forward_args *args,
                                  const struct others *others) {
     struct extent extent;
-    TRY(attn_tensor_check_distinct(weights, "weights"));
-    TRY(attn_tensor_extent(weights, "weights", &extent));
+    TRY(attn_tensor_extent(args->weights, "weights", &extent));
+    TRY(attn_tensor_check_distinct(args->weights, "weights"));
+    TRY(attn_multihead_inputs_apart(args, &extent));
     for (int i = 0; i < others->count; i++) {
         REQUIRE(extent.begin >= others->extent[i].end ||
                     others->extent[i].begin >= extent.end,
@@ -82,7 +84,7 @@ static attn_status bind_weights(const struct multihead_call *call,
         "weights should be f32 and have %lld columns, for %lld keys and %lld that the "
         "layer adds, with a last stride of 1",
         (long long)(keys + extras), (long long)keys, (long long)extras);
-    TRY(check_weights(weights, others));
+    TRY(check_weights(call->attention, others));
     bound->extra.weights = columns_of(weights, 0, keys);
     bound->extra.extra_weights = columns_of(weights, keys, extras);
     bound->args.weights = &bound->extra.weights;

@@ -55,6 +55,10 @@ attn_tensor attn_multihead_statistic(const struct multihead_call *call, float *d
 attn_status attn_multihead_apart(const struct multihead_call *call,
                                  const struct named_tensor *list, size_t count);
 
+/* Fails if an input of the attention meets this memory, which is written. */
+attn_status attn_multihead_inputs_apart(const attn_forward_args *args,
+                                        const struct extent *written);
+
 /* The rotation of queries or keys, or its inverse. */
 attn_status attn_multihead_bind_rotary(const struct multihead_call *call,
                                        const attn_tensor *tensor, bool key,

@@ -216,6 +216,26 @@ static void overlaps_of_inputs(void **state) {
     }
 }
 
+/* With extra keys weights are bound in two parts, each with its own inputs. */
+static void overlaps_of_extra_columns(void **state) {
+    (void)state;
+    refuse_reopen(1);
+    attn_forward_args *args = &refuse_call.attention[0];
+    attn_tensor lengths = *args->kv_lengths, weights = *args->weights;
+    const int64_t last = element_extent(&weights) - 1;
+    const size_t bytes = (size_t)element_extent(&lengths) * element_size(lengths.dtype);
+    float *memory = aligned_alloc(64, ((size_t)last * 4 + bytes + 127) / 64 * 64);
+    assert_non_null(memory);
+    weights.data = memory;
+    /* aligned to its own elements */
+    lengths.data = memory + (lengths.dtype == ATTN_I64 ? last / 2 * 2 : last);
+    memcpy(lengths.data, args->kv_lengths->data, bytes);
+    args->weights = &weights;
+    args->kv_lengths = &lengths;
+    refuse_forward(ATTN_ERR_INVALID, "weights overlaps kv_lengths");
+    free(memory);
+}
+
 /* Weights meet nothing of the layer. */
 static void overlaps_of_weights(void **state) {
     (void)state;
@@ -316,9 +336,13 @@ static void repeated_outputs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(lent_memory),           TEST(overlaps),
-        TEST(overlaps_of_inputs),    TEST(overlaps_of_weights),
-        TEST(overlaps_of_gradients), TEST(repeated_outputs),
+        TEST(lent_memory),
+        TEST(overlaps),
+        TEST(overlaps_of_inputs),
+        TEST(overlaps_of_weights),
+        TEST(overlaps_of_gradients),
+        TEST(repeated_outputs),
+        TEST(overlaps_of_extra_columns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
