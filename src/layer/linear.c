@@ -7,6 +7,8 @@
  */
 #include "layer/linear.h"
 
+#include <limits.h>
+
 #include "exec/blas.h"
 #include "layer/linear_few.h"
 
@@ -24,6 +26,11 @@ struct product {
 /* A product of `rows` rows from x and y on. */
 typedef void product_of_rows(const struct product *product, int rows, float *y,
                              int ld_y, const float *x, int ld_x);
+
+/* What BLAS is told of the distance between so many rows. */
+static int leading(const struct sequences *sequences, int width, int64_t rows) {
+    return rows > 1 ? (int)max_i64(sequences->row_stride, width) : width;
+}
 
 /* Cuts rows into products; y and x are so many features wide. */
 static void for_panels(struct size size, const struct sequences *y, int width_y,
@@ -43,11 +50,14 @@ static void for_panels(struct size size, const struct sequences *y, int width_y,
         y = &across_y;
         x = &across_x;
     }
+    if (max_i64(x->row_stride, y->row_stride) > INT_MAX) {
+        most = 1; /* further apart than BLAS takes */
+    }
     for (int64_t b = 0; b < size.batch; b++) {
         for (int64_t row = 0; row < size.rows; row += most) {
-            run(product, (int)min_i64(most, size.rows - row), sequence_row(y, b, row),
-                (int)max_i64(y->row_stride, width_y), sequence_row(x, b, row),
-                (int)max_i64(x->row_stride, width_x));
+            const int64_t rows = min_i64(most, size.rows - row);
+            run(product, (int)rows, sequence_row(y, b, row), leading(y, width_y, rows),
+                sequence_row(x, b, row), leading(x, width_x, rows));
         }
     }
 }
