@@ -179,9 +179,11 @@ attn_status attn_tensor_check(const attn_tensor *tensor,
                 (last_stride == 0 && expected->repeat_last),
             ATTN_ERR_INVALID, "%s has last stride %lld, should be 1%s", name,
             (long long)last_stride, expected->repeat_last ? " or 0" : "");
+    /* strides of what has no elements may be anything */
+    const bool empty = extent->begin == extent->end;
     const int missing = expected->rank - tensor->rank;
     for (int i = 0; i < expected->rank; i++) {
-        stride[i] = i < missing || tensor->shape[i - missing] <= 1
+        stride[i] = empty || i < missing || tensor->shape[i - missing] <= 1
                         ? 0
                         : tensor->stride[i - missing];
     }

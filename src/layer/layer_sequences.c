@@ -9,6 +9,10 @@
 
 static struct sequences sequences_of(const attn_tensor *tensor) {
     struct sequences sequences = {tensor->data, tensor->stride[0], tensor->stride[1]};
+    if (tensor->shape[0] == 0 || tensor->shape[1] == 0 || tensor->shape[2] == 0) {
+        /* strides of what has no elements may be anything */
+        return (struct sequences){tensor->data, 0, max_i64(1, tensor->shape[2])};
+    }
     if (tensor->shape[1] <= 1) {
         /* then rows of the batch elements may be those of one sequence */
         sequences.row_stride =

@@ -51,10 +51,11 @@ static attn_status check_shape(const struct parameter *parameter, const char *wh
     return ATTN_OK;
 }
 
-/* True for a matrix whose columns are contiguous. */
+/* True for a matrix whose columns are contiguous; the stride of one row may be
+ * anything. */
 static bool is_transposed(const attn_tensor *tensor) {
-    return tensor->rank == 2 && tensor->shape[0] > 1 && tensor->shape[1] > 1 &&
-           tensor->stride[0] == 1 && tensor->stride[1] != 1;
+    return tensor->rank == 2 && tensor->shape[1] > 1 && tensor->stride[1] != 1 &&
+           (tensor->shape[0] <= 1 || tensor->stride[0] == 1);
 }
 
 /* Checks a tensor by the rules that all tensors keep; a transposed one as what it is
@@ -181,11 +182,10 @@ static struct weight weight_of(const attn_tensor *tensor, int64_t index) {
     const int row = tensor->rank - 2;
     weight.data = (float *)tensor->data + (row > 0 ? index * tensor->stride[0] : 0);
     weight.transposed = is_transposed(tensor);
-    weight.ld = tensor->stride[weight.transposed ? row + 1 : row];
     /* the stride of one row may be anything */
-    if (tensor->shape[row] <= 1 || weight.ld < 1) {
-        weight.ld = max_i64(weight.ld, tensor->shape[row + 1]);
-    }
+    weight.ld = weight.transposed        ? tensor->stride[row + 1]
+                : tensor->shape[row] > 1 ? tensor->stride[row]
+                                         : tensor->shape[row + 1];
     return weight;
 }
 

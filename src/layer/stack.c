@@ -191,8 +191,8 @@ static attn_status check_outputs(const struct stack_call *stack) {
                 "%s should have rank %d and %lld blocks, has rank %d and %lld",
                 all[i].name, all[i].rank, (long long)stack->layer->stack.layers,
                 (int)t->rank, (long long)t->shape[0]);
-        TRY(attn_tensor_check_distinct(t, all[i].name));
         TRY(attn_tensor_extent(t, all[i].name, &extent[i]));
+        TRY(attn_tensor_check_distinct(t, all[i].name));
         for (size_t j = 0; j < i; j++) {
             REQUIRE(extent[i].begin >= extent[j].end ||
                         extent[j].begin >= extent[i].end,
