@@ -14,7 +14,7 @@
 enum { BATCH_SIZE = 3, ROWS = 2, INPUTS = 20, OUTPUTS = 24, PAGE = 65536 };
 
 /* Floats from one row to the next: such a batch. */
-#define STRIDE ((INT64_C(1) << 31) / BATCH_SIZE * BATCH_SIZE + 32 * BATCH_SIZE)
+#define STRIDE ((INT64_C(1) << 31) / BATCH_SIZE * BATCH_SIZE + INT64_C(32) * BATCH_SIZE)
 
 static const struct size size = {BATCH_SIZE, ROWS};
 

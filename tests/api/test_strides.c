@@ -118,7 +118,7 @@ static void of_a_column(void **state) {
     (void)state;
     static const int64_t strides[] = {1, DIM, INT64_C(1) << 40};
     static float column[DIM * APART];
-    for (int i = 0; i < DIM; i++) {
+    for (ptrdiff_t i = 0; i < DIM; i++) {
         column[i * APART] = out_weight[i];
         column[i * APART + 1] = column[i * APART + 2] = 1e30f;
     }
