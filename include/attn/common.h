@@ -186,8 +186,8 @@ typedef void *attn_allocate(void *user, size_t bytes, size_t alignment);
 typedef void attn_release(void *user, void *memory);
 
 /**
- * Memory for plans, layers and workspace made with this context. Both functions or,
- * for malloc and free, neither. The context itself and descriptors use malloc.
+ * Memory for plans, layers, caches and workspace made with this context. Both functions
+ * or, for malloc and free, neither. The context itself and descriptors use malloc.
  * Since 0.1.
  */
 ATTN_API attn_status attn_context_set_allocator(attn_context *context,

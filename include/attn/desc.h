@@ -16,10 +16,10 @@ extern "C" {
  * bring an input, the tensor itself goes into attn_forward_args, under the name given.
  *
  * Setters check their own arguments and leave the facts as they were when they fail
- * (ATTN_ERR_INVALID). They may be left unchecked: attn_plan_create() fails as a setter
- * did that failed and was not called again with success. It also checks the whole. A
- * plan copies the descriptor, which may then be changed or destroyed. One thread at a
- * time.
+ * (ATTN_ERR_INVALID; ATTN_ERR_UNSUPPORTED for a 16-bit type where there is none). They
+ * may be left unchecked: attn_plan_create() fails as a setter did that failed and was
+ * not called again with success. It also checks the whole. A plan copies the
+ * descriptor, which may then be changed or destroyed. One thread at a time.
  */
 typedef struct attn_desc attn_desc;
 
@@ -98,11 +98,11 @@ ATTN_API attn_status attn_desc_set_lengths(attn_desc *desc, int32_t query, int32
  * Whether the sequences of a call lie one after the other, without padding (varlen):
  * then calls bring q_starts, k_starts (each 0 or 1, not the starts themselves), and
  * nothing is computed for what is not there. Each sequence has its own positions, also
- * bottom-right. Where keys lie in a cache
- * (attn/cache.h), queries alone are packed (1, 0), some sequences with one query and
- * others with many. Lengths, masks, block masks, biases,
- * documents, segments, ranks and outputs for pairs of tokens have no packed form, nor
- * does attn_plan_backward(): ATTN_ERR_UNSUPPORTED. Since 0.1.
+ * bottom-right. Where keys lie in a cache (attn/cache.h), queries alone are packed (1,
+ * 0), some sequences with one query and others with many. Starts say how long sequences
+ * are: with lengths of the same side too, plans are refused (ATTN_ERR_INVALID). Masks,
+ * block masks, biases, documents, segments, ranks and outputs for pairs of tokens have
+ * no packed form, nor does attn_plan_backward(): ATTN_ERR_UNSUPPORTED. Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_packed(attn_desc *desc, int32_t query, int32_t kv);
 

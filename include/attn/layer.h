@@ -119,14 +119,14 @@ ATTN_API attn_status attn_multihead_options_init(attn_multihead_options *options
 
 /**
  * A multi-head layer. desc says what else the attention has: masks, scale, bias,
- * dropout and so on; its heads and dims are the layer's, and may be left unset. NULL: a
- * plain one. bounds are those of a plan; kv_length also where keys are made of input.
- * With key_value_bias or zero_attention the keys that are added count in no mask,
- * length, position or bound, take part in the scale and the softcap, but not in other
- * terms; weights of a call have columns for them after the others (no other output
- * has), and there are no mean_weights, key_sums, lse, row_max and row_sum. Dropout
- * counts them from 0 again, with the seed ~dropout_seed. Rows beyond q_lengths attend
- * them alone.
+ * dropout and so on, but no packed sequences; its heads and dims are the layer's, and
+ * may be left unset. NULL: a plain one. bounds are those of a plan; kv_length also
+ * where keys are made of input. With key_value_bias or zero_attention the keys that are
+ * added count in no mask, length, position or bound, take part in the scale and the
+ * softcap, but not in other terms; weights of a call have columns for them after the
+ * others (no other output has), and there are no mean_weights, key_sums, lse, row_max
+ * and row_sum. Dropout counts them from 0 again, with the seed ~dropout_seed. Rows
+ * beyond q_lengths attend them alone.
  *
  * ATTN_ERR_INVALID, ATTN_ERR_UNSUPPORTED, ATTN_ERR_NO_MEMORY; *layer is NULL then.
  * Since 0.1.
@@ -290,11 +290,11 @@ typedef struct attn_layer_args {
 
     /*
      * Inputs that the descriptors announce, and outputs of the attention: query, key,
-     * value, out, workspace, should_stop and profile must be NULL, the rest is as in
-     * attn_plan_forward(). NULL where there is nothing to say. In a stack each tensor
-     * serves all blocks, and there are no outputs but those below. Dropout of block l
-     * has the seed dropout_seed + l, here and in cross_attention: leave N between the
-     * two, and 2 N between steps.
+     * value, out, workspace, should_stop and profile must be NULL, and so must cache,
+     * since layers keep no keys; the rest is as in attn_plan_forward(). NULL where
+     * there is nothing to say. In a stack each tensor serves all blocks, and there are
+     * no outputs but those below. Dropout of block l has the seed dropout_seed + l,
+     * here and in cross_attention: leave N between the two, and 2 N between steps.
      */
     const attn_forward_args *attention;
     ATTN_PAD_POINTER(4)

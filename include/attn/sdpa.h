@@ -50,7 +50,9 @@
  *     one machine, with one BLAS that attn_plan_explain() calls reproducible,
  *     and data at the same alignment modulo 64 bytes.
  *   - Arithmetic is float32. A query whose scores contain +infinity or NaN gives
- *     NaN.
+ *     NaN; one whose scores are all -infinity gives what a fully masked row gives,
+ *     although they are no mask. Values are added up before they are divided by the
+ *     sum of weights, so that values beyond 3.4e38 / Sk may come out infinite.
  *
  * Query, key, value and out may be stored in 16 bits, F16 or BF16, each as it likes:
  * numbers are converted to float32 where they are read, which is exact, and out is
@@ -319,8 +321,8 @@ typedef struct attn_forward_args {
  * Zeroes size bytes at args and notes the size; call it as
  * attn_forward_args_init(&args, sizeof args). Later releases append members: a
  * program compiled against an older header passes a smaller size, and what it
- * does not know counts as not there. ATTN_ERR_INVALID where size does not cover
- * the size member. Since 0.1.
+ * does not know counts as not there. ATTN_ERR_INVALID where size is 0 or no multiple
+ * of 8, which that of each release is. Since 0.1.
  */
 ATTN_API attn_status attn_forward_args_init(attn_forward_args *args, size_t size);
 
@@ -333,8 +335,9 @@ ATTN_API attn_status attn_forward_args_init(attn_forward_args *args, size_t size
  * within the plan's bounds; overlapping outputs; lengths out of range; workspace
  * too small or misaligned. ATTN_ERR_UNSUPPORTED: args has a nonzero member that this
  * library does not know, a tensor a nonzero reserved word or a 16-bit type where there
- * is none. ATTN_ERR_NO_MEMORY: no workspace to borrow. ATTN_ERR_CANCELLED: should_stop
- * said so. Since 0.1.
+ * is none; a cache where the descriptor announces kv_lengths or packed keys.
+ * ATTN_ERR_NO_MEMORY: no workspace to borrow. ATTN_ERR_CANCELLED: should_stop said so.
+ * Since 0.1.
  */
 ATTN_API attn_status attn_plan_forward(const attn_plan *plan,
                                        const attn_forward_args *args);

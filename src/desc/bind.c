@@ -263,8 +263,7 @@ static attn_status check_forgotten(const struct call *call) {
                 ATTN_ERR_INVALID,
                 "the first query of batch element %lld has position %lld and a window "
                 "from %lld on, but the cache keeps no key before %lld: steps of fewer "
-                "tokens "
-                "or a larger capacity do",
+                "tokens, a larger capacity or evicting less do",
                 (long long)b, (long long)p, (long long)first,
                 (long long)kept->position);
     }

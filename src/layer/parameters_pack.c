@@ -73,8 +73,8 @@ size_t attn_parameters_packed_size(const struct parameters *parameters,
 static attn_status check_memory(const void *memory, int64_t size, int64_t needed) {
     REQUIRE(memory != NULL, ATTN_ERR_INVALID, "the memory for packed weights is NULL");
     REQUIRE((uintptr_t)memory % MEM_ALIGNMENT == 0, ATTN_ERR_INVALID,
-            "the memory for packed weights is not at a multiple of %d bytes",
-            (int)MEM_ALIGNMENT);
+            "the memory for packed weights is %d bytes past a multiple of %d",
+            (int)((uintptr_t)memory % MEM_ALIGNMENT), (int)MEM_ALIGNMENT);
     REQUIRE(size >= needed, ATTN_ERR_INVALID,
             "size is %lld bytes, packed weights need %lld", (long long)size,
             (long long)needed);
