@@ -12,7 +12,7 @@ install(TARGETS attn_static ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES include/attn.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES include/attn/backward.h include/attn/cache.h include/attn/common.h include/attn/desc.h
   include/attn/layer.h include/attn/merge.h include/attn/packed.h include/attn/profile.h
-  include/attn/rotary.h include/attn/sdpa.h include/attn/tuning.h include/attn/version.h
+  include/attn/rollout.h include/attn/rotary.h include/attn/sdpa.h include/attn/tuning.h include/attn/version.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/attn)
 
 # Paths relative to the prefix keep attention.pc right when the prefix moves.

@@ -17,6 +17,7 @@
  *     attn/tuning.h    tiles chosen by measuring
  *     attn/layer.h     layers: multi-head attention, stacks of Transformer blocks
  *     attn/packed.h    packed weights of layers that do not change
+ *     attn/rollout.h   what the last layer of a stack looked at
  *
  * The shortest program calls attn_sdpa(). Everything else is a descriptor
  * (which attention), a plan (up to which sizes), and attn_plan_forward().
@@ -35,6 +36,7 @@
 #include "attn/merge.h"
 #include "attn/packed.h"
 #include "attn/profile.h"
+#include "attn/rollout.h"
 #include "attn/rotary.h"
 #include "attn/sdpa.h"
 #include "attn/tuning.h"

@@ -17,14 +17,12 @@
  * what lies beyond the lengths becomes rows of output of its own. For training it must
  * be finite, and grad_output 0 there, or it counts like any other row.
  *
- * Most products with parameters are computed on the context's threads: by many small
- * ones of BLAS where it has kernels for small matrices and they are fastest, else, with
- * AVX2 or AVX-512, by kernels of libattn's own. What is left, gradients of parameters
- * where BLAS has none for small matrices, and with neither all but products of a few
- * rows, are one call of BLAS each, made from the calling thread under a lock of
- * libattn's, with the BLAS settings of the application: give BLAS as many threads as
- * the context has.
- * The bits of a result may depend on the batch and its padding, unless
+ * Most products with parameters are computed on the context's threads, by kernels of
+ * BLAS for small matrices or libattn's own (attn_layer_explain()). What is left,
+ * gradients of parameters where BLAS has none for small matrices, and with neither all
+ * but products of a few rows, are one call of BLAS each, made from the calling thread
+ * under a lock of libattn's: give BLAS as many threads as the context has. The bits of
+ * a result may depend on the batch and its padding, unless
  * attn_layer_set_reproducible() says otherwise.
  */
 #ifndef ATTN_LAYER_H
@@ -253,19 +251,19 @@ ATTN_API attn_status attn_layer_set_gradient(attn_layer *layer, const char *name
  * context's threads, so that the bits of its output do not depend on the other
  * sequences of the batch, on padding or on the threads of BLAS; on its place in memory
  * modulo 64 bytes attention may still depend. It takes about as long where sequences
- * have a hundred tokens and more or weights are packed, and several times as long for
- * one token or two. Gradients of parameters are sums over all rows, and are left to
- * BLAS. 0: off, the default. Since 0.1.
+ * have a hundred tokens and more or weights are packed, several times as long for a
+ * token or two. Gradients of parameters, sums over all rows, are left to BLAS. 0: off.
+ * Since 0.1.
  */
 ATTN_API attn_status attn_layer_set_reproducible(attn_layer *layer,
                                                  int32_t reproducible);
 
 /**
- * Describes the layer for people, a "name: value" line each: its sizes, how many of its
- * weights are packed, by which kernels few rows and many are multiplied with weights of
- * each shape, and what attn_plan_explain() says of its attention. The rows of a product
- * are those of all sequences. Works like snprintf, as attn_context_explain() does. No
- * parameter may be set meanwhile. Since 0.1.
+ * Describes the layer for people, a "name: value" line each: its sizes, how many
+ * weights are packed, by which kernels few rows and many (of all sequences) are
+ * multiplied with weights of each shape, and what attn_plan_explain() says of its
+ * attention. Works like snprintf, as attn_context_explain() does; not beside setters of
+ * the layer. Since 0.1.
  */
 ATTN_API size_t attn_layer_explain(const attn_layer *layer, char *text, size_t size);
 
@@ -342,10 +340,9 @@ typedef struct attn_layer_args {
     ATTN_PAD_POINTER(17)
     int64_t query_length; /* 0 without targets */
 
-    /* how to run */
-    void
-        *state; /* at a multiple of 64: what a backward call needs is kept here, but for
-                   row_max and row_sum if attention has them; NULL: none will follow */
+    /* how to run; state, at a multiple of 64, keeps what a backward call needs, but for
+       row_max and row_sum if attention has them; NULL: none will follow */
+    void *state;
     ATTN_PAD_POINTER(18)
     int64_t state_size; /* attn_layer_state_size() or more */
     void *workspace;    /* as in attn_forward_args */
@@ -434,23 +431,6 @@ ATTN_API attn_status attn_layer_backward_args_init(attn_layer_backward_args *arg
  */
 ATTN_API attn_status attn_layer_backward(const attn_layer *layer,
                                          const attn_layer_backward_args *args);
-
-/* ----------------------------------------------------------------- rollout */
-
-/**
- * Attention rollout (Abnar and Zuidema 2020): how much each position of the input takes
- * part in each of the last layer, R = A_N ... A_1 with A_l half the weights of layer l,
- * averaged over heads, and half the identity, for what goes past attention.
- *
- *     mean_weights F32 (N, B, S, S), rows not repeated; rollout F32 (B, S, S), written
- *
- * A row of weights that is all 0 passes on half: 2^-N of itself after N layers.
- *
- * Safe from any thread. ATTN_ERR_INVALID, ATTN_ERR_NO_MEMORY. Since 0.1.
- */
-ATTN_API attn_status attn_rollout(attn_context *context,
-                                  const attn_tensor *mean_weights,
-                                  const attn_tensor *rollout);
 
 #ifdef __cplusplus
 }

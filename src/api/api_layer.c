@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "attn/packed.h"
+#include "attn/rollout.h"
 #include "layer/layer.h"
 #include "layer/rollout.h"
 

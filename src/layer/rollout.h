@@ -4,7 +4,7 @@
 #ifndef ATTN_LAYER_ROLLOUT_H
 #define ATTN_LAYER_ROLLOUT_H
 
-#include "attn/common.h"
+#include "attn/rollout.h"
 #include "base/compiler.h"
 
 struct rollout {

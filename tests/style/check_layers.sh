@@ -33,7 +33,7 @@ room_of() {
     attn/common.h | attn/profile.h | attn/version.h) echo base ;;
     attn/desc.h | attn/sdpa.h | attn/backward.h) echo desc ;;
     attn/cache.h) echo cache ;;
-    attn/layer.h | attn/merge.h | attn/packed.h | attn/rotary.h) echo layer ;;
+    attn/layer.h | attn/merge.h | attn/packed.h | attn/rollout.h | attn/rotary.h) echo layer ;;
     attn/tuning.h) echo api ;;
     attn.h) echo api ;;
     attn/*) ;;
