@@ -7,19 +7,14 @@
 #include "base/status.h"
 #include "layer/layer_bind.h"
 
-static struct sequences sequences_of(const attn_tensor *tensor) {
-    struct sequences sequences = {tensor->data, tensor->stride[0], tensor->stride[1]};
-    if (tensor->shape[0] == 0 || tensor->shape[1] == 0 || tensor->shape[2] == 0) {
-        /* strides of what has no elements may be anything */
-        return (struct sequences){tensor->data, 0, max_i64(1, tensor->shape[2])};
-    }
+/* strides: as attn_tensor_check() writes them. */
+static struct sequences sequences_of(const attn_tensor *tensor,
+                                     const int64_t strides[]) {
+    struct sequences sequences = {tensor->data, strides[0], strides[1]};
     if (tensor->shape[1] <= 1) {
         /* then rows of the batch elements may be those of one sequence */
         sequences.row_stride =
-            tensor->shape[0] > 1 ? tensor->stride[0] : max_i64(1, tensor->shape[2]);
-    }
-    if (tensor->shape[0] <= 1) {
-        sequences.batch_stride = 0;
+            tensor->shape[0] > 1 ? strides[0] : max_i64(1, tensor->shape[2]);
     }
     return sequences;
 }
@@ -52,7 +47,7 @@ attn_status attn_layer_bind_row(struct layer_call *call, const struct sequence_r
     memcpy(expected.shape, row->tensor->shape, 3 * sizeof *expected.shape);
     int64_t strides[4];
     TRY(attn_tensor_check(row->tensor, &expected, strides, extent));
-    *sequences = sequences_of(row->tensor);
+    *sequences = sequences_of(row->tensor, strides);
     REQUIRE(sequences->row_stride <= INT_MAX, ATTN_ERR_UNSUPPORTED,
             "%s has a stride of %lld between rows, more than BLAS takes: %d", row->name,
             (long long)sequences->row_stride, INT_MAX);
