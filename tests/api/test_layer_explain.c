@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/support/element.h"
 #include "tests/support/expect.h"
 #include "tests/support/layer.h"
 #include "tests/support/run.h"
@@ -18,11 +17,6 @@ enum { TEXT = 16384 };
 
 static size_t explain(const void *object, char *text, size_t size) {
     return attn_layer_explain(object, text, size);
-}
-
-/* A weight: the last two sizes are those of products. */
-static bool is_weight(const struct layer_tensor *t) {
-    return t->parameter && t->tensor.rank >= 2 && strstr(t->name, "weight") != NULL;
 }
 
 /* How so many rows are multiplied with a weight of these sizes; the rest of the line.
@@ -79,7 +73,7 @@ static void of_all_samples(void **state) {
         const int64_t rows = problem.batch * layer_keys(&problem);
         for (int t = 0; t < call.tensors; t++) {
             const attn_tensor *tensor = &call.tensor[t].tensor;
-            if (is_weight(&call.tensor[t])) {
+            if (layer_is_weight(&call.tensor[t])) {
                 const int64_t *shape = &tensor->shape[tensor->rank - 2];
                 weights++;
                 assert_non_null(words_of(text, shape[0], shape[1], 1));
@@ -128,13 +122,7 @@ static void of_what_products_read(void **state) {
         layer_open(&call, &problem);
         assert_false(all_packed(&call, rows));
         if (layer_pack(&call) > 0) {
-            for (int t = 0; t < call.tensors; t++) {
-                const attn_tensor *tensor = &call.tensor[t].tensor;
-                if (is_weight(&call.tensor[t])) {
-                    memset(tensor->data, 0xff,
-                           (size_t)element_extent(tensor) * sizeof(float));
-                }
-            }
+            layer_spoil_weights(&call);
             layer_reset(&call);
             layer_forward(&call);
             const bool nan = isnan(*(const float *)call.output.data);

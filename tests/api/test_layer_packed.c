@@ -9,15 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/support/element.h"
 #include "tests/support/expect.h"
 #include "tests/support/layer.h"
 #include "tests/support/run.h"
-
-/* A weight: packed where there is a use for it. */
-static bool is_weight(const struct layer_tensor *t) {
-    return t->parameter && t->tensor.rank >= 2 && strstr(t->name, "weight") != NULL;
-}
 
 static void enlarge(attn_multihead_options *options) {
     options->embed_dim *= 8;
@@ -41,16 +35,6 @@ static struct layer_problem large_sample(int n) {
     return sample;
 }
 
-/* All weights become NaN. */
-static void spoil_weights(const struct layer_call *call) {
-    for (int t = 0; t < call->tensors; t++) {
-        const attn_tensor *tensor = &call->tensor[t].tensor;
-        if (is_weight(&call->tensor[t])) {
-            memset(tensor->data, 0xff, (size_t)element_extent(tensor) * sizeof(float));
-        }
-    }
-}
-
 static void need_nan(const struct layer_call *call) {
     assert_true(isnan(*(const float *)call->output.data));
 }
@@ -70,7 +54,7 @@ static void what_calls_read(void **state) {
             layer_close(&call);
             continue; /* kernels that have no use for it */
         }
-        spoil_weights(&call);
+        layer_spoil_weights(&call);
         layer_reset(&call);
         layer_forward(&call);
         layer_need_same(&before, &call, LAYER_OUTPUT, "spoilt tensors");
@@ -107,7 +91,7 @@ static void layers_share_them(void **state) {
         assert_int_equal(attn_layer_packed_size(other), size);
         layer_give(other, &second);
         layer_need(&second, attn_layer_set_packed(other, first.packed, size), "set");
-        spoil_weights(&second);
+        layer_spoil_weights(&second);
         attn_layer_destroy(second.layer);
         second.layer = other;
         layer_reset(&second);

@@ -270,6 +270,19 @@ void layer_open(struct layer_call *call, const struct layer_problem *problem) {
     call->args.state_size = (int64_t)bytes;
 }
 
+int layer_is_weight(const struct layer_tensor *t) {
+    return t->parameter && t->tensor.rank >= 2 && strstr(t->name, "weight") != NULL;
+}
+
+void layer_spoil_weights(const struct layer_call *call) {
+    for (int t = 0; t < call->tensors; t++) {
+        const attn_tensor *tensor = &call->tensor[t].tensor;
+        if (layer_is_weight(&call->tensor[t])) {
+            memset(tensor->data, 0xff, (size_t)element_extent(tensor) * sizeof(float));
+        }
+    }
+}
+
 int64_t layer_pack(struct layer_call *call) {
     const int64_t size = (int64_t)attn_layer_packed_size(call->layer);
     free(call->packed);

@@ -126,6 +126,10 @@ struct layer_problem layer_sample(int n);
 void layer_open(struct layer_call *call, const struct layer_problem *problem);
 void layer_close(struct layer_call *call);
 
+/* Whether it is packed, where there is a use for it; and all of these become NaN. */
+int layer_is_weight(const struct layer_tensor *t);
+void layer_spoil_weights(const struct layer_call *call);
+
 /* Packs the weights as they are; its bytes, 0 where there is no use for it. */
 int64_t layer_pack(struct layer_call *call);
 
