@@ -6,6 +6,7 @@
 #include "api/api.h"
 #include "attn/packed.h"
 #include "attn/rollout.h"
+#include "base/text.h"
 #include "layer/layer.h"
 #include "layer/rollout.h"
 
@@ -131,13 +132,8 @@ attn_status attn_layer_set_reproducible(attn_layer *layer, int32_t reproducible)
 }
 
 size_t attn_layer_explain(const attn_layer *layer, char *text, size_t size) {
-    if (layer != NULL) {
-        return attn_layer_write(layer, text, size);
-    }
-    if (size > 0) {
-        text[0] = '\0';
-    }
-    return 0;
+    return layer != NULL ? attn_layer_write(layer, text, size)
+                         : attn_text_start(text, size).length;
 }
 
 size_t attn_layer_packed_size(const attn_layer *layer) {

@@ -6,6 +6,7 @@
 #include "api/api.h"
 #include "base/arith.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "cache/cache.h"
 #include "desc/bind.h"
 #include "plan/plan.h"
@@ -47,13 +48,8 @@ size_t attn_plan_workspace_size(const attn_plan *plan) {
 }
 
 size_t attn_plan_explain(const attn_plan *plan, char *text, size_t size) {
-    if (plan != NULL) {
-        return attn_plan_write(plan, text, size);
-    }
-    if (size > 0) {
-        text[0] = '\0';
-    }
-    return 0;
+    return plan != NULL ? attn_plan_write(plan, text, size)
+                        : attn_text_start(text, size).length;
 }
 
 attn_status attn_forward_args_init(attn_forward_args *args, size_t size) {

@@ -49,8 +49,9 @@ static inline int32_t context_threads(const struct attn_context *context,
 void attn_context_run(struct attn_context *context, int32_t count, attn_task *task,
                       void *argument);
 
-/* Appends, or writes, the lines of attn_context_explain(). */
 struct text;
+
+/* Appends, or writes, the lines of attn_context_explain(). */
 void attn_context_describe(struct text *text, const struct attn_context *context);
 size_t attn_context_write(const struct attn_context *context, char *buffer,
                           size_t size);

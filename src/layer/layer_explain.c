@@ -9,7 +9,7 @@
  */
 enum { ROWS_ASKED = 1024 };
 
-/* The weights that have no use for a line of their own: one like them came before. */
+/* Weights of the same sizes, both packed or neither. */
 static bool same_form(const struct parameter *a, const struct parameter *b) {
     const int row = a->rank - 2;
     return b->is_weight && a->rank == b->rank && a->shape[row] == b->shape[row] &&
@@ -17,6 +17,7 @@ static bool same_form(const struct parameter *a, const struct parameter *b) {
            (a->packed.data != NULL) == (b->packed.data != NULL);
 }
 
+/* True if a weight like this one has had its lines. */
 static bool came_before(const struct parameters *parameters, int64_t index) {
     for (int64_t i = 0; i < index; i++) {
         if (same_form(&parameters->list[index], &parameters->list[i])) {

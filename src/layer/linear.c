@@ -187,7 +187,7 @@ const char *attn_linear_words(const struct linear *linear, struct weight weight,
         product_forward(&of, rows, NULL, of.outputs, NULL, of.inputs);
     return attn_linear_is_tiled(&product) ? attn_linear_tiled_words(&product)
            : attn_linear_is_few(&product)
-               ? attn_linear_few_words(&product)
+               ? attn_linear_few_words()
                : "one call of cblas_sgemm, which packs the weight each time";
 }
 

@@ -54,8 +54,7 @@ bool attn_linear_is_few(const struct linear_product *product) {
            product->m <= ROWS_MOST && (int64_t)product->m * product->k <= NUMBERS_MOST;
 }
 
-const char *attn_linear_few_words(const struct linear_product *product) {
-    (void)product;
+const char *attn_linear_few_words(void) {
     return attn_blas()->small_kernels
                ? "small-matrix kernels of BLAS, the weight as it lies"
                : "kernels of our own that read the weight once, as it lies";

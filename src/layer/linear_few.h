@@ -11,7 +11,7 @@
 bool attn_linear_is_few(const struct linear_product *product);
 
 /* How such a product is made, in words. */
-const char *attn_linear_few_words(const struct linear_product *product);
+const char *attn_linear_few_words(void);
 
 /* The product, on the context's threads. */
 void attn_linear_few(struct attn_context *context,

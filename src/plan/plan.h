@@ -99,8 +99,9 @@ int64_t attn_plan_shared_units(const struct attn_plan *plan);
 void attn_plan_empty_rows(const struct call *call, const struct kernels *kernels,
                           const struct block *block, int64_t row);
 
-/* Appends what attn_plan_explain() says of the plan alone. */
 struct text;
+
+/* Appends what attn_plan_explain() says of the plan alone. */
 void attn_plan_describe(struct text *text, const struct attn_plan *plan);
 
 /* Writes the explanation of attn_plan_explain(). */
