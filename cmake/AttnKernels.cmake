@@ -27,6 +27,11 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
   attn_kernel_set(avx2 HAVE_AVX2 -mavx2 -mfma -mf16c)
   attn_kernel_set(avx512 HAVE_AVX512
     -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl)
+  check_c_compiler_flag("-mamx-tile -mamx-bf16" takes_amx)
+  if(takes_amx)
+    attn_kernel_set(amx HAVE_AMX
+      -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mamx-tile -mamx-bf16)
+  endif()
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
   attn_kernel_set(neon HAVE_NEON)
 endif()

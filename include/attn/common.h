@@ -137,8 +137,8 @@ typedef struct attn_context attn_context;
  * when first needed, asleep when idle), memory from malloc, the best kernels
  * of this processor, ATTN_BLAS_SAFE.
  *
- * The environment variable ATTN_ISA (scalar, avx2, avx512, neon), read once, is an
- * upper limit on the kernels used. Another text limits nothing, which
+ * The environment variable ATTN_ISA (scalar, avx2, avx512, neon, amx), read once, is
+ * an upper limit on the kernels used. Another text limits nothing, which
  * attn_context_explain() says. ATTN_ERR_NO_MEMORY. Since 0.1.
  */
 ATTN_API attn_status attn_context_create(attn_context **context);
@@ -197,13 +197,21 @@ ATTN_API attn_status attn_context_set_allocator(attn_context *context,
 /**
  * Kernel sets: libattn's own inner loops, written once and built for several
  * instruction sets. The values never change.
+ *
+ * Tiles of AMX multiply float32 in three pieces of bfloat16, which add up to it (Henry,
+ * Tang and Heinecke, 2019): attention of long sequences, forwards, and layers of many
+ * rows. The bound on errors is that of the others. Linux lets a process use tiles once
+ * it has asked for it, which the first context does unless ATTN_ISA is less; after that
+ * sigaltstack() refuses stacks without room for tiles, some 12 KB, and where there is a
+ * smaller one before, tiles are not used.
  */
 enum {
     ATTN_ISA_AUTO = 0,   /* the best that this processor runs */
     ATTN_ISA_SCALAR = 1, /* plain C */
     ATTN_ISA_AVX2 = 2,   /* x86: AVX2, FMA and F16C */
     ATTN_ISA_AVX512 = 3, /* x86: AVX-512 F, BW, DQ, VL */
-    ATTN_ISA_NEON = 4    /* 64-bit ARM */
+    ATTN_ISA_NEON = 4,   /* 64-bit ARM */
+    ATTN_ISA_AMX = 5     /* x86: AVX-512, and tiles of AMX */
 };
 
 /**

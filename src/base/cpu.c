@@ -6,6 +6,7 @@
 #ifdef __linux__
 #define _GNU_SOURCE /* sched_getaffinity */
 #include <sched.h>
+#include <sys/syscall.h>
 #endif
 
 #include "base/cpu.h"
@@ -18,7 +19,7 @@
 #include <cpuid.h>
 #endif
 
-static const char *const names[] = {"auto", "scalar", "avx2", "avx512", "neon"};
+static const char *const names[] = {"auto", "scalar", "avx2", "avx512", "neon", "amx"};
 
 const char *attn_cpu_isa_name(int32_t isa) {
     return isa >= 0 && isa < (int32_t)COUNT_OF(names) ? names[isa] : "unknown";
@@ -32,6 +33,47 @@ static bool has_f16c(void) {
 }
 #endif
 
+#if defined(__x86_64__) && defined(__linux__)
+/*
+ * Tiles of AMX: the processor's, and those that the system saves and lets this process
+ * use once it has asked. It refuses where the stack that a thread has for signals does
+ * not have room for them.
+ */
+static bool may_use_tiles(void) {
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    enum { BF16 = 1 << 22, TILES = 1 << 24 };
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 &&
+           (edx & (BF16 | TILES)) == (BF16 | TILES) &&
+           syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
+static bool has_tiles(void) {
+    enum { UNKNOWN, NO, YES };
+    static atomic_int answer;
+    int known = atomic_load(&answer);
+    if (known == UNKNOWN) {
+        known = may_use_tiles() ? YES : NO;
+        atomic_store(&answer, known);
+    }
+    return known == YES;
+}
+#else
+static bool has_tiles(void) {
+    return false;
+}
+#endif
+
+static bool has_avx512(void) {
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("fma");
+#else
+    return false;
+#endif
+}
+
 static bool cpu_has(int32_t isa) {
     switch (isa) {
     case ATTN_ISA_SCALAR:
@@ -41,10 +83,9 @@ static bool cpu_has(int32_t isa) {
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                has_f16c();
     case ATTN_ISA_AVX512:
-        return __builtin_cpu_supports("avx512f") &&
-               __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+        return has_avx512();
+    case ATTN_ISA_AMX:
+        return has_avx512() && has_tiles();
 #elif defined(__aarch64__)
     case ATTN_ISA_NEON:
         return true;

@@ -19,29 +19,17 @@ void attn_attended(const struct work *work, const struct head *head,
                      (1u << tools->masks.count) - 1, attended, ld);
 }
 
-/* What the guarded part of a product is made of. */
-struct guarded {
-    const struct tile *tile;
-    enum over over;
-    float factor;
-    const float *weights, *attended;
-    int64_t ld, ld_attended;
-    int dim;
-    float *sums;
-};
-
-/* Adds row l of data, which is not finite, to the sums of all that may have it. */
-static void add_row(const struct guarded *guarded, int l, const float *row) {
-    const struct tile *tile = guarded->tile;
-    const bool keys = guarded->over == OVER_KEYS;
+void attn_apart_add(const struct apart *apart, int l, const float *row) {
+    const struct tile *tile = apart->tile;
+    const bool keys = apart->over == OVER_KEYS;
     const int others = keys ? tile->rows : tile->keys;
     for (int o = 0; o < others; o++) {
         const int64_t i = keys ? o : l, j = keys ? l : o;
-        if (guarded->attended[i * guarded->ld_attended + j] == 0.0f) {
-            const float weight =
-                guarded->factor * guarded->weights[i * guarded->ld + j];
-            float *sums = guarded->sums + (int64_t)o * guarded->dim;
-            for (int c = 0; c < guarded->dim; c++) {
+        if (apart->attended == NULL ||
+            apart->attended[i * apart->ld_attended + j] == 0.0f) {
+            const float weight = apart->factor * apart->weights[i * apart->ld + j];
+            float *sums = apart->sums + (int64_t)o * apart->dim;
+            for (int c = 0; c < apart->dim; c++) {
                 sums[c] += weight * row[c];
             }
         }
@@ -50,11 +38,10 @@ static void add_row(const struct guarded *guarded, int l, const float *row) {
 
 /* Adds the rows that are not finite; returns a copy of data that has 0 in their place.
  */
-static const float *add_rows(const struct work *work, const struct guarded *guarded,
+static const float *add_rows(const struct work *work, const struct apart *apart,
                              const float *data) {
-    const int dim = guarded->dim;
-    const int length =
-        guarded->over == OVER_KEYS ? guarded->tile->keys : guarded->tile->rows;
+    const int dim = apart->dim;
+    const int length = apart->over == OVER_KEYS ? apart->tile->keys : apart->tile->rows;
     const size_t bytes = (size_t)dim * sizeof *data;
     float *finite = work_floats(work, REGION_FINITE);
     for (int l = 0; l < length; l++) {
@@ -64,7 +51,7 @@ static const float *add_rows(const struct work *work, const struct guarded *guar
             memcpy(copy, row, bytes);
         } else {
             memset(copy, 0, bytes);
-            add_row(guarded, l, row);
+            attn_apart_add(apart, l, row);
         }
     }
     return finite;
@@ -104,7 +91,7 @@ void attn_tile_product_add(struct work *work, const struct head *head,
     if (guarded) {
         float *attended = work_floats(work, REGION_ATTENDED);
         attn_attended(work, head, tile, attended, tools->recipe.tile_k);
-        const struct guarded rows_of_data = {
+        const struct apart rows_of_data = {
             .tile = tile,
             .over = over,
             .factor = factor,

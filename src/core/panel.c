@@ -3,6 +3,8 @@
  */
 #include "core/panel.h"
 
+#include <string.h>
+
 #include "base/arith.h"
 #include "base/mem.h"
 
@@ -190,4 +192,88 @@ bool attn_panel_finite(struct panel *panel, const struct head *head, int64_t t) 
         slot->scanned = true;
     }
     return slot->finite;
+}
+
+/* Sets number l of all columns of a strip to 0. */
+static void clear_row(uint16_t *strip, int l) {
+    const int half = l % PIECES_SIDE / 16;
+    uint16_t *row = strip + (int64_t)(l / PIECES_SIDE) * PIECES_STEP +
+                    (int64_t)(l % 16) * PIECES_SIDE + half;
+    for (int i = 0; i < PIECES_STEP; i += PIECES_TILE) {
+        for (int j = 0; j < PIECES_SIDE; j += 2) {
+            row[i + j] = 0;
+        }
+    }
+}
+
+/* A strip of so many keys in pieces; false: some are odd. */
+static bool split_keys(struct panel *panel, const struct head *head, int64_t key,
+                       int count, uint16_t *strip) {
+    const int dim = head->problem->key_dim;
+    const struct source *source = &head->key;
+    const struct kernels *kernels = panel->kernels;
+    float *turned = panel->strip;
+    if (source->order == ORDER_KEY_BLOCKS) {
+        attn_source_read_turned(source, kernels, key, count, dim, turned, PIECES_SIDE);
+    } else {
+        int64_t stride;
+        const float *rows = rows_once(panel, source, key, count, dim, &stride);
+        kernels->transpose(turned, PIECES_SIDE, rows, stride, count, dim);
+    }
+    kernels->pieces->split_columns(strip, turned, PIECES_SIDE, dim, count);
+    return pieces_take_keys(kernels->pieces, turned, PIECES_SIDE, dim, count);
+}
+
+struct pieces attn_panel_key_pieces(struct panel *panel, const struct head *head,
+                                    int64_t t) {
+    const int dim = head->problem->key_dim, keys = keys_of_tile(panel, head, t);
+    const int64_t step = pieces_of_strip(dim);
+    uint16_t *packed = panel->key_pieces +
+                       (t % panel->slots) * ceil_div(panel->tile_k, PIECES_SIDE) * step;
+    struct panel_slot *slot = slot_of(panel, t);
+    if (slot->key_pieces) {
+        return (struct pieces){packed, step, slot->odd_keys};
+    }
+    slot->key_pieces = true;
+    for (int j = 0; j < keys; j += PIECES_SIDE) {
+        const int count = (int)min_i64(PIECES_SIDE, keys - j);
+        if (!split_keys(panel, head, t * panel->tile_k + j, count,
+                        packed + j / PIECES_SIDE * step)) {
+            slot->odd_keys = true;
+        }
+    }
+    return (struct pieces){packed, step, slot->odd_keys};
+}
+
+struct pieces attn_panel_value_pieces(struct panel *panel, const struct head *head,
+                                      int64_t t) {
+    const int dim = head->problem->value_dim, keys = keys_of_tile(panel, head, t);
+    const int64_t step = pieces_of_strip(panel->tile_k);
+    const int strips = (int)ceil_div(dim, PIECES_SIDE);
+    uint16_t *packed = panel->value_pieces + (t % panel->slots) * strips * step;
+    struct panel_slot *slot = slot_of(panel, t);
+    if (slot->value_pieces) {
+        return (struct pieces){packed, step, slot->odd_values};
+    }
+    slot->value_pieces = true;
+    int64_t stride;
+    const float *rows =
+        rows_once(panel, &head->value, t * panel->tile_k, keys, dim, &stride);
+    for (int i = 0; i < strips; i++) {
+        const int column = i * PIECES_SIDE;
+        panel->kernels->pieces->split_columns(packed + i * step, rows + column, stride,
+                                              keys,
+                                              (int)min_i64(PIECES_SIDE, dim - column));
+    }
+    slot->odd_values =
+        !pieces_take_values(panel->kernels->pieces, rows, stride, keys, dim);
+    for (int l = 0; l < keys && slot->odd_values; l++) {
+        if (!pieces_take_values(panel->kernels->pieces, rows + l * stride, stride, 1,
+                                dim)) {
+            for (int i = 0; i < strips; i++) {
+                clear_row(packed + i * step, l);
+            }
+        }
+    }
+    return (struct pieces){packed, step, slot->odd_values};
 }

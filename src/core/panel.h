@@ -11,6 +11,8 @@
 struct panel_slot {
     int64_t tile; /* -1: empty */
     bool keys, values, plain_keys, turned_values, key_blocks, value_blocks, scanned;
+    bool key_pieces, value_pieces;
+    bool odd_keys, odd_values; /* then: some are none that pieces may be made of */
     bool finite; /* once scanned: no value of the tile is infinite or NaN */
 };
 
@@ -21,6 +23,8 @@ struct panel {
     float *keys, *values, *value_blocks;
     float *plain_keys, *turned_values, *key_blocks; /* of the backward pass */
     float *rows;                                    /* a tile on its way */
+    uint16_t *key_pieces, *value_pieces;
+    float *strip; /* keys of a strip, transposed */
     struct panel_slot *slot;
     /* the head that the slots belong to */
     struct source key, value;
@@ -49,6 +53,22 @@ struct factor attn_panel_value_rows(struct panel *panel, const struct head *head
                                     int64_t t);
 struct factor attn_panel_key_rows(struct panel *panel, const struct head *head,
                                   int64_t t);
+
+/*
+ * A factor in pieces, in strips of so many numbers. It is odd if no pieces can be made
+ * of some keys, which then stand for nothing, or values, which are 0.
+ */
+struct pieces {
+    const uint16_t *data;
+    int64_t step;
+    bool odd;
+};
+
+/* The transposed keys, and the values, of tile t in pieces. */
+struct pieces attn_panel_key_pieces(struct panel *panel, const struct head *head,
+                                    int64_t t);
+struct pieces attn_panel_value_pieces(struct panel *panel, const struct head *head,
+                                      int64_t t);
 
 /* True if all values of tile t are finite. */
 bool attn_panel_finite(struct panel *panel, const struct head *head, int64_t t);

@@ -17,6 +17,7 @@ struct recipe {
     struct cut cut;   /* of products */
     int columns;      /* of the blocks that keys and values are packed in for cut.own;
                          0: rows */
+    bool pieces;      /* long sequences have products of pieces (core/pieces_tile.h) */
     bool turn_keys;   /* keys of tensors are transposed for their product; otherwise
                          BLAS takes them as rows */
     int64_t few_rows; /* sequences of up to so many queries have no products of

@@ -8,6 +8,7 @@
 
 #include "base/arith.h"
 #include "core/dropout.h"
+#include "core/pieces_tile.h"
 
 void attn_work_setup(struct work *work, const struct toolbox *tools, void *memory,
                      atomic_bool *stop) {
@@ -24,6 +25,9 @@ void attn_work_setup(struct work *work, const struct toolbox *tools, void *memor
         .key_blocks = work_floats(work, REGION_PANEL_KEY_BLOCKS),
         .value_blocks = work_floats(work, REGION_PANEL_VALUE_BLOCKS),
         .rows = work_floats(work, REGION_PANEL_ROWS),
+        .key_pieces = layout_at(&tools->layout, memory, REGION_PANEL_KEY_PIECES),
+        .strip = work_floats(work, REGION_PANEL_STRIP),
+        .value_pieces = layout_at(&tools->layout, memory, REGION_PANEL_VALUE_PIECES),
         .slot = layout_at(&tools->layout, memory, REGION_PANEL_SLOTS),
         .length = -1,
     };
@@ -46,18 +50,21 @@ static struct matrix contiguous(const struct work *work, enum region region,
                                 int dim) {
     const float *floats = attn_source_floats(source, row, rows);
     if (floats != NULL && source->stride == dim) {
-        return (struct matrix){floats, dim};
+        return (struct matrix){.data = floats, .ld = dim};
     }
     float *copy = work_floats(work, region);
     attn_source_read(source, work->tools->kernels, row, rows, dim, copy, dim);
-    return (struct matrix){copy, dim};
+    return (struct matrix){.data = copy, .ld = dim};
 }
 
 struct matrix attn_query_tile(const struct work *work, const struct head *head,
                               int64_t row, int rows) {
     const enum stage before = work_turn(work, STAGE_COPIES);
-    const struct matrix query =
+    struct matrix query =
         attn_shifted_query(work, head, REGION_QUERY, TABLE_CONTENT_BIAS, row, rows);
+    if (attn_pieces_fit(work->tools, head)) {
+        attn_pieces_of_query(work, head, &query, rows);
+    }
     work_turn(work, before);
     return query;
 }
@@ -90,7 +97,7 @@ struct matrix attn_shifted_query(const struct work *work, const struct head *hea
     }
     float *sum = work_floats(work, region);
     read_shifted(work, head, table, row, rows, sum);
-    return (struct matrix){sum, dim};
+    return (struct matrix){.data = sum, .ld = dim};
 }
 
 struct matrix attn_grad_out_tile(const struct work *work, const struct head *head,
@@ -131,6 +138,10 @@ void attn_scores_product(struct work *work, const struct head *head,
     const int tile_k = tools->recipe.tile_k;
     if (work_few(work, head)) {
         attn_few_scores(work, head, tile, tile->rows, query, scores, ld);
+        return;
+    }
+    if (query.pieces != NULL) {
+        attn_pieces_scores(work, head, tile, &query, scores, ld);
         return;
     }
     if (!tools->recipe.turn_keys && head->key.order != ORDER_KEY_BLOCKS) {
@@ -195,6 +206,10 @@ void attn_values_add(struct work *work, const struct head *head,
     const int64_t t = tile->key / work->tools->recipe.tile_k;
     const int dim = head->problem->value_dim;
     attn_weights_drop(work, head, tile, weights, ld);
+    if (attn_pieces_fit(work->tools, head)) {
+        attn_pieces_values(work, head, tile, cover, weights, ld, begun, sums);
+        return;
+    }
     const enum stage before = work_turn(work, STAGE_COPIES);
     const bool guarded = attn_values_guarded(work, head, tile, cover);
     const struct factor values =
@@ -222,6 +237,10 @@ void attn_values_write(struct work *work, const struct head *head,
                        const struct tile *tile, float *weights, int64_t ld,
                        const float *factor, float *out, int64_t ld_out) {
     attn_weights_drop(work, head, tile, weights, ld);
+    if (attn_pieces_fit(work->tools, head)) {
+        attn_pieces_write(work, head, tile, weights, ld, factor, out, ld_out);
+        return;
+    }
     const enum stage before = work_turn(work, STAGE_COPIES);
     const struct factor values = attn_panel_value_rows(
         &work->panel, head, tile->key / work->tools->recipe.tile_k);

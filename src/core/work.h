@@ -74,10 +74,13 @@ static inline float *work_floats(const struct work *work, enum region region) {
     return layout_at(&work->tools->layout, work->memory, region);
 }
 
-/* A matrix with contiguous rows of floats. */
+/* A matrix with contiguous rows of floats, and its pieces if products take those; some
+ * rows may be odd: none that pieces can be made of. */
 struct matrix {
     const float *data;
     int64_t ld;
+    const uint16_t *pieces;
+    bool odd;
 };
 
 /* True if this head's sequence has so few queries that kernels for a few rows do it. */
@@ -160,6 +163,21 @@ void attn_attended(const struct work *work, const struct head *head,
 
 /* Which index of a tile a product sums over: then data has a row for each of those. */
 enum over { OVER_KEYS, OVER_ROWS };
+
+/* A product of a tile some of whose rows of data do not take part in it, but are added
+ * one by one to the sums that may have them. */
+struct apart {
+    const struct tile *tile;
+    enum over over;
+    float factor;
+    const float *weights, *attended; /* without attended all may */
+    int64_t ld, ld_attended;
+    int dim;
+    float *sums;
+};
+
+/* Adds row l of data. */
+void attn_apart_add(const struct apart *apart, int l, const float *row);
 
 /*
  * sums += factor weights data over keys, factor weights^T data over rows, where weights

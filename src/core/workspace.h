@@ -11,9 +11,16 @@ enum region {
     REGION_PANEL_KEYS,         /* key tiles, transposed */
     REGION_PANEL_VALUES,       /* value tiles, made contiguous */
     REGION_PANEL_VALUE_BLOCKS, /* value tiles in blocks of columns */
+    REGION_PANEL_KEY_PIECES,   /* key tiles in pieces */
+    REGION_PANEL_VALUE_PIECES, /* value tiles in pieces */
+    REGION_PANEL_STRIP,        /* keys of a strip of pieces, transposed */
     REGION_PANEL_ROWS,         /* a tile of rows that are not floats or lie in pages */
     REGION_PANEL_SLOTS,        /* what the panel holds */
     REGION_QUERY,              /* a query tile, made contiguous */
+    REGION_QUERY_PIECES,       /* the same in pieces */
+    REGION_PLAIN_SCORES,       /* a tile of scores without pieces */
+    REGION_WEIGHT_PIECES,      /* weights of a strip, in pieces */
+    REGION_PIECE_SUMS,         /* what those make */
     REGION_SCORES,             /* a tile of scores, or whole rows */
     REGION_SUM_OF_VALUES,      /* weighted sums of the rows of a block */
     REGION_MAXIMUM,            /* of each row of a block */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "core/pieces_tile.h"
 
 bool attn_backward_book(struct layout *layout, const struct toolbox *tools) {
     const struct problem *problem = tools->problem;
@@ -54,7 +55,8 @@ bool attn_backward_book(struct layout *layout, const struct toolbox *tools) {
             return false;
         }
     }
-    return attn_terms_book(&tools->terms, layout, tools);
+    return attn_pieces_book(layout, tools) &&
+           attn_terms_book(&tools->terms, layout, tools);
 }
 
 static struct rows_state state_of(const struct cursor *at, const struct work *work) {

@@ -110,8 +110,8 @@ static void add_to_factors(struct work *work, const struct rows_state *rows,
         const int64_t t = tile->key / ld;
         const float *plain =
             cover == COVER_SOME ? attn_panel_plain_keys(&work->panel, head, t) : NULL;
-        const bool guarded =
-            must_guard(work, cover, (struct matrix){plain, dim}, tile->keys);
+        const bool guarded = must_guard(
+            work, cover, (struct matrix){.data = plain, .ld = dim}, tile->keys);
         attn_tile_product_add(work, head, tile, OVER_KEYS, guarded, scale, gradients,
                               ld,
                               guarded ? factor_rows(plain, dim)
@@ -141,7 +141,7 @@ void attn_backward_tile(struct work *work, const struct rows_state *rows,
         return;
     }
     attn_backward_open(keys, call);
-    struct matrix grad_out = {NULL, 0};
+    struct matrix grad_out = {.data = NULL};
     if (head->grad_out != NULL) {
         grad_out = attn_grad_out_tile(work, head, rows->row, rows->count);
     }

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/arith.h"
+#include "core/pieces_tile.h"
 #include "engine/engine.h"
 
 bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
@@ -42,6 +43,7 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
            attn_layout_book(layout, REGION_KEEP,
                             problem->dropout > 0.0f ? recipe->tile_q : 0,
                             recipe->tile_k, 1) &&
+           attn_pieces_book(layout, tools) &&
            attn_terms_book(&tools->terms, layout, tools);
 }
 

@@ -80,7 +80,7 @@ static struct stack stack_heads(struct work *work, const struct call *call, int6
                         query + (int64_t)i * rows * dim);
     }
     attn_panel_bind(&work->panel, &stack.member[0].head);
-    stack.query = (struct matrix){query, dim};
+    stack.query = (struct matrix){.data = query, .ld = dim};
     return stack;
 }
 

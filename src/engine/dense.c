@@ -3,6 +3,7 @@
  * weighted sum. The simplest engine to read, and the fastest for few keys.
  */
 #include "base/arith.h"
+#include "core/pieces_tile.h"
 #include "engine/engine.h"
 
 static bool book(struct layout *layout, const struct toolbox *tools, int64_t keys) {
@@ -67,6 +68,9 @@ static bool is_one_product(struct work *work, const struct row_tile *rows, int c
     }
     const struct tile tile = tile_at(work, rows, count, rows->first);
     const enum cover cover = (enum cover)rows->cover[0];
+    if (attn_pieces_fit(work->tools, rows->head)) {
+        return cover != COVER_NONE && !attn_pieces_are_odd(work, rows->head, &tile);
+    }
     return tile.keys <= recipe->cut.depth && cover != COVER_NONE &&
            !attn_values_guarded(work, rows->head, &tile, cover);
 }

@@ -18,6 +18,10 @@ const struct kernels *attn_kernels(int32_t isa) {
     case ATTN_ISA_AVX512:
         return &attn_kernels_avx512;
 #endif
+#ifdef HAVE_AMX
+    case ATTN_ISA_AMX:
+        return &attn_kernels_amx;
+#endif
 #ifdef HAVE_NEON
     case ATTN_ISA_NEON:
         return &attn_kernels_neon;
@@ -28,7 +32,7 @@ const struct kernels *attn_kernels(int32_t isa) {
 }
 
 int32_t attn_kernels_best(void) {
-    for (int32_t isa = ATTN_ISA_NEON; isa > ATTN_ISA_SCALAR; isa--) {
+    for (int32_t isa = ATTN_ISA_AMX; isa > ATTN_ISA_SCALAR; isa--) {
         if (attn_kernels(isa) != NULL && attn_cpu_allows(isa)) {
             return isa;
         }

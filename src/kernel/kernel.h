@@ -12,6 +12,7 @@
 
 #include "attn/common.h"
 #include "base/compiler.h"
+#include "kernel/pieces.h"
 
 /* What a scan found. */
 enum { SCAN_ATTENDED = 1, SCAN_MASKED = 2 };
@@ -75,6 +76,9 @@ enum { SUM_KEYS = 512 };
 struct kernels {
     int32_t isa;
     int32_t width; /* floats in a vector */
+
+    /* Products in pieces (kernel/pieces.h); NULL: this set has none. */
+    const struct piece_kernels *pieces;
 
     /*
      * c[r] = alpha[r step] (a b)[r], or c[r] += that with accumulate: a is m x k with
@@ -389,6 +393,9 @@ int32_t attn_kernels_best(void);
 extern const struct kernels attn_kernels_scalar;
 extern const struct kernels attn_kernels_avx2;
 extern const struct kernels attn_kernels_avx512;
+extern const struct kernels attn_kernels_amx;
 extern const struct kernels attn_kernels_neon;
+
+extern const struct piece_kernels attn_pieces_amx;
 
 #endif

@@ -91,7 +91,14 @@ static void explain_masks(struct text *text, const struct attn_plan *plan) {
     attn_text_add(text, "%s\n", count == 0 ? " none" : "");
 }
 
-static void explain_products(struct text *text, const struct cut *cut) {
+static void explain_products(struct text *text, const struct recipe *recipe) {
+    const struct cut *cut = &recipe->cut;
+    if (recipe->pieces) {
+        attn_text_add(
+            text,
+            "pieces: long sequences, forwards: tiles of AMX multiply floats in three "
+            "pieces of bfloat16 each\n");
+    }
     if (cut->own) {
         attn_text_add(text, "products: by kernels of our own, not cblas_sgemm%s\n",
                       attn_blas()->small_kernels
@@ -155,7 +162,7 @@ void attn_plan_describe(struct text *text, const struct attn_plan *plan) {
     attn_text_add(text, "keys: %s\n",
                   tools->recipe.turn_keys ? "transposed for their product"
                                           : "rows in their product, as they lie");
-    explain_products(text, &tools->recipe.cut);
+    explain_products(text, &tools->recipe);
     explain_tuning(text, plan);
     attn_text_add(text, "splits: decoding cuts keys into pieces of %d or more%s\n",
                   tools->recipe.split_tiles * tools->recipe.tile_k,

@@ -5,6 +5,7 @@
 #include "plan/plan.h"
 
 #include "base/arith.h"
+#include "core/pieces_tile.h"
 #include "exec/blas.h"
 #include "exec/tuning.h"
 
@@ -92,6 +93,20 @@ static bool is_own_default(const struct tuned *tuned) {
     return false;
 }
 
+/* True if masks may leave out keys before those that are attended. */
+static bool skips_keys(const struct problem *problem) {
+    return problem->left >= 0 || problem->mask || problem->k_block > 0 ||
+           problem->documents;
+}
+
+/* True if smaller tiles of keys leave out more of them; where products are made of
+ * pieces, a causal mask alone does not repay that. */
+static bool wants_small_tiles(const struct attn_plan *plan) {
+    return pieces_repay(plan->tools.kernels, &plan->problem)
+               ? skips_keys(&plan->problem)
+               : plan->tools.masks.count > 0;
+}
+
 static struct recipe choose_tiles(const struct attn_plan *plan,
                                   const struct tuned *tuned) {
     const struct blas *blas = attn_blas();
@@ -103,7 +118,7 @@ static struct recipe choose_tiles(const struct attn_plan *plan,
                                .turn_keys = tuned->turn_keys != 0};
     }
     if (own) {
-        return own_tiles(plan->tools.masks.count > 0);
+        return own_tiles(wants_small_tiles(plan));
     }
     const bool limited =
         blas->volume != INT64_MAX && plan->context->blas_policy == ATTN_BLAS_SAFE;
@@ -137,6 +152,9 @@ static void choose_forward(struct attn_plan *plan) {
     choose_few(recipe, plan->forced, problem->group, tuned);
     const int columns = product_columns(tools->kernels);
     recipe->columns = recipe->cut.own && recipe->tile_k % columns == 0 ? columns : 0;
+    recipe->pieces = pieces_repay(tools->kernels, problem) && recipe->cut.own &&
+                     recipe->tile_q % PIECES_SIDE == 0 &&
+                     recipe->tile_k % PIECES_SIDE == 0;
     recipe->dense_keys = tuned != NULL ? tuned->dense_keys : DENSE_KEYS;
     const int64_t tile_floats = (int64_t)recipe->tile_k * dim;
     const int64_t tiles = ceil_div(max_i64(plan->bounds.kv_length, 1), recipe->tile_k);
@@ -147,12 +165,6 @@ static void choose_forward(struct attn_plan *plan) {
     rows = min_i64(rows, q_rows + recipe->tile_q - 1);
     rows = max_i64(1, rows / recipe->tile_q) * recipe->tile_q;
     tools->block_rows = (int)rows;
-}
-
-/* True if masks may leave out keys before those that are attended. */
-static bool skips_keys(const struct problem *problem) {
-    return problem->left >= 0 || problem->mask || problem->k_block > 0 ||
-           problem->documents;
 }
 
 /* True if the dense engine should take all keys at once. */
@@ -175,6 +187,9 @@ static void choose_dense(struct attn_plan *plan) {
     recipe->tile_k = (int)round_up(min_i64(DENSE_KEYS, keys), recipe->columns);
     dense->panel_slots = 1;
     /* rows are cut for threads at multiples of the tile that others have */
+    if (recipe->pieces) {
+        return; /* tiles are whole blocks of those */
+    }
     if (!plan->problem.causal) {
         recipe->tile_q =
             (int)round_up(recipe->tile_q, PRODUCT_ROWS(dense->kernels->width));

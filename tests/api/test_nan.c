@@ -71,7 +71,9 @@ static const char *const texts[] = {
     "b2 h2 q33 k70 d8 block=8x8 seed=26",
     "b2 h2 q1 k300 d64 seed=27",
     "b2 h4/2 q3 k2500 d16 window=2450,0 align=br seed=29",
-    "b2 h2 q90 k90 d24 causal sinks alibi softcap=9 seed=28"};
+    "b2 h2 q90 k90 d24 causal sinks alibi softcap=9 seed=28",
+    "b2 h4/2 q150 k200 d40 causal seed=41",
+    "h2 q170 k700 d64/33 window=90,90 seed=42"};
 
 static const int64_t bad_keys[] = {0, 13, 63, 64, 69};
 

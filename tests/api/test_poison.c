@@ -62,7 +62,14 @@ static void each_mask(void **state) {
         "b3 h2 q70 k90 d8 ranks=below kvlens value=i8 out=f16 seed=22",
         "b5 h2 q40 k150 d16 qpacked kpacked causal align=br seed=23",
         "b4 h4/2 q3 k900 d24 qpacked kpacked key=i8 value=i8 window=9,0 align=br",
-        "b3 h2 q20 k90 d8 kpacked qlens key=f16 value=bf16 out=f16 seed=25"};
+        "b3 h2 q20 k90 d8 kpacked qlens key=f16 value=bf16 out=f16 seed=25",
+        /* long enough for products of pieces */
+        "b2 h2 q90 k300 d40/33 kvlens causal bias seed=26",
+        "b2 h4/2 q200 k333 d32/64 docs qlens kvlens seed=27",
+        "h2 q100 k700 d64 block=16x64 seed=28",
+        "q170 k170 d48 mask dropout=0.2 seed=29",
+        "b2 h2 q60 k600 d64 window=100,20 align=br layout=bshd value=bf16 seed=30",
+        "b3 h2 q150 k200 d40 qpacked kpacked causal align=br seed=31"};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         struct test_problem problem = run_parse(texts[t]);
         /* A problem that masks nothing proves nothing: take the next seed that does. */

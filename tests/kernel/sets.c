@@ -13,6 +13,7 @@
 #include "base/cpu.h"
 #include "tests/support/test.h"
 
+/* Those after it have the kernels of one before, and what test_k_pieces is for. */
 enum { SETS = ATTN_ISA_NEON + 1 };
 
 static int32_t current; /* ATTN_ISA_... */

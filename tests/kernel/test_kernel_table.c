@@ -8,7 +8,7 @@
 
 /* The next kernel set after isa that runs here, or NULL; start with *isa = 0. */
 static const struct kernels *next_kernels(int32_t *isa) {
-    while (++*isa <= ATTN_ISA_NEON) {
+    while (++*isa <= ATTN_ISA_AMX) {
         const struct kernels *kernels = attn_kernels(*isa);
         if (kernels != NULL && attn_cpu_allows(*isa)) {
             return kernels;
@@ -43,7 +43,7 @@ static void tables_are_complete(void **state) {
     assert_true(last >= ATTN_ISA_SCALAR);
     assert_int_equal(attn_kernels_best(), last);
     assert_null(attn_kernels(ATTN_ISA_AUTO));
-    assert_null(attn_kernels(ATTN_ISA_NEON + 1));
+    assert_null(attn_kernels(ATTN_ISA_AMX + 1));
     assert_null(attn_kernels(-1));
 }
 

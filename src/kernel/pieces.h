@@ -1,0 +1,90 @@
+/*
+ * Products of floats in pieces: a float is the sum of three bfloat16, of 8 bits each,
+ * exactly. Tiles of AMX multiply bfloat16 and add up floats, sixteen times as many at a
+ * time as vectors do, so that six products of pieces take half the time of one of
+ * floats (Henry, Tang and Heinecke, 2019). With a = a0 + a1 + a2 and b likewise, a0 b0
+ * to a1 b1 and a0 b2 to a2 b0 make up the product; what is left out is below 2^-21 of
+ * it. Each step rounds as floats do, in sums no longer than theirs.
+ *
+ * bfloat16 subnormals count as 0 there, and infinity less itself is NaN. So the caller
+ * sees to it that numbers are `within` what pieces may be made of.
+ */
+#ifndef ATTN_KERNEL_PIECES_H
+#define ATTN_KERNEL_PIECES_H
+
+#include <math.h>
+
+#include "base/compiler.h"
+
+/*
+ * Matrices are cut into strips of PIECES_SIDE rows of the first factor, or columns of
+ * the second, and steps of as many numbers that a sum runs over. A step of a strip is
+ * PIECES_STEP numbers: for each piece two tiles of 16 rows, or columns.
+ */
+enum { PIECES_SIDE = 32, PIECES_TILE = 512, PIECES_STEP = 3 * 2 * PIECES_TILE };
+enum { PIECES_SCRATCH = 4 * PIECES_STEP };
+
+/* The size of a strip of so many numbers in each row, or column. */
+static inline int64_t pieces_of_strip(int64_t depth) {
+    return (depth + PIECES_SIDE - 1) / PIECES_SIDE * PIECES_STEP;
+}
+
+struct piece_kernels {
+    /* The pieces of up to PIECES_SIDE rows of k numbers, times a factor. */
+    void (*split_rows)(uint16_t *to, const float *from, ptrdiff_t ld, int rows, int k,
+                       float factor);
+
+    /* The same of up to PIECES_SIDE columns of k rows. */
+    void (*split_columns)(uint16_t *to, const float *from, ptrdiff_t ld, int k, int n);
+
+    /*
+     * c = a b for m rows of a and n columns of b, whose strips lie step_a and step_b
+     * numbers apart. c is written in tiles of 16 x 16, so that it must have room for up
+     * to 15 more rows and columns, which then hold anything. The bits of a number of c
+     * depend on its row and column alone.
+     */
+    void (*product)(int m, int n, int k, const uint16_t *a, ptrdiff_t step_a,
+                    const uint16_t *b, ptrdiff_t step_b, float *c, ptrdiff_t ldc);
+
+    /*
+     * The same of factor times rows of floats, which are split on the way, some while
+     * others are multiplied, in scratch of PIECES_SCRATCH numbers.
+     */
+    void (*product_split)(int m, int n, int k, float factor, const float *a,
+                          ptrdiff_t ld, const uint16_t *b, ptrdiff_t step_b,
+                          uint16_t *scratch, float *c, ptrdiff_t ldc);
+
+    /* to[r] = alpha factor[r] from[r] + more[r]; without factors, or more, NULL. more
+     * may be to; without a stride it is one row for all. */
+    void (*scale_rows)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
+                       int rows, int n, float alpha, const float *factor,
+                       const float *more, ptrdiff_t ld_more);
+
+    /* True if each number is 0 or has low <= |x| < high. */
+    bool (*within)(const float *x, ptrdiff_t ld, int rows, int n, float low,
+                   float high);
+};
+
+/*
+ * True if pieces may be made of all these numbers: no product of a key and scale times
+ * a query, or of a value and a weight of up to 1, leaves the range of floats, nor does
+ * a piece of either before it counts for nothing.
+ */
+static inline bool pieces_take_keys(const struct piece_kernels *kernels, const float *x,
+                                    ptrdiff_t ld, int rows, int n) {
+    return kernels->within(x, ld, rows, n, 0x1p-50f, 0x1p60f);
+}
+
+static inline bool pieces_take_queries(const struct piece_kernels *kernels,
+                                       const float *x, ptrdiff_t ld, int rows, int n,
+                                       float scale) {
+    return kernels->within(x, ld, rows, n, 0x1p-50f / fabsf(scale),
+                           0x1p60f / fabsf(scale));
+}
+
+static inline bool pieces_take_values(const struct piece_kernels *kernels,
+                                      const float *x, ptrdiff_t ld, int rows, int n) {
+    return kernels->within(x, ld, rows, n, 0x1p-100f, 0x1p40f);
+}
+
+#endif
