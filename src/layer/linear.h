@@ -8,16 +8,13 @@
 #include "layer/linear_tiles.h"
 #include "layer/rows.h"
 
-/* Memory that a thread needs for products. */
-enum { LINEAR_FLOATS = TILES_FLOATS };
-
 /* What all products of a call have in common. */
 struct linear {
     struct attn_context *context;
     const struct kernels *kernels;
     bool reproducible; /* by kernels of our own */
-    float *memory;     /* LINEAR_FLOATS for each thread; of a call: that of its
-                          multihead_call, for products between attention */
+    float *memory; /* attn_linear_tiled_floats() for each thread; of a call: that of its
+                      multihead_call, for products between attention */
 };
 
 /* (outputs, inputs), row after row or, transposed, column after column. */

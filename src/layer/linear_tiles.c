@@ -15,6 +15,7 @@
 #include "base/arith.h"
 #include "exec/blas.h"
 #include "layer/linear_few.h"
+#include "layer/linear_pieces.h"
 
 /* Rows of a tile, and what one product sums over: as large as the kernels take with
  * TILES_COLUMNS. Of our own kernel, rows that stay in the second-level cache. */
@@ -31,15 +32,19 @@ enum { ROWS_FEW = 8 };
  * than ROWS_TURNED it is of no use to transpose b piece by piece. */
 enum { ROWS_AHEAD = 5, ROWS_TURNED = 48 };
 
-/* Pieces for each thread, so that uneven ones even out. */
-enum { PIECES_OF_A_THREAD = 3 };
+/* With fewer, rows stay in the second-level cache beside the pieces of one panel. */
+enum { ROWS_WIDE = 512 };
+
+/* Shares of the work for each thread, so that uneven ones even out. */
+enum { SHARES_OF_A_THREAD = 3 };
 
 struct job {
     const struct linear_product *product;
     float *memory;
-    int64_t columns, chunks; /* pieces: panels of columns, chunks of rows */
-    int rows;                /* of a chunk */
+    int64_t columns, chunks; /* shares: panels of columns, chunks of rows */
+    int width, rows;         /* of a panel, or several, and of a chunk */
     bool own, ahead;         /* ahead: the kernel calls for what follows */
+    bool pieces;             /* tiles are made of pieces */
     atomic_llong next;
 };
 
@@ -49,6 +54,10 @@ static bool small_is_faster(const struct linear_product *product) {
     return blas->small_kernels && !attn_product_own_is_faster(product->kernels) &&
            blas->volume >= (int64_t)ROWS * TILES_COLUMNS * DEPTH &&
            product->n >= TILES_COLUMNS && product->k >= DEPTH_WORTH;
+}
+
+int64_t attn_linear_tiled_floats(const struct kernels *kernels) {
+    return TILES_FLOATS + attn_linear_pieces_floats(kernels);
 }
 
 int attn_linear_packed_columns(const struct kernels *kernels) {
@@ -168,29 +177,97 @@ static void multiply(const struct job *job, const struct place *at, struct facto
     }
 }
 
-static void run_piece(const struct job *job, float *memory, int64_t piece) {
+/* One panel of several beside each other, from column j of them on. */
+static struct place panel_at(const struct place *at, int j) {
+    struct place panel = *at;
+    panel.column += j;
+    panel.columns = (int)min_i64(TILES_COLUMNS, at->columns - j);
+    return panel;
+}
+
+/* Rows up to end times a panel of floats. */
+static void multiply_rows(const struct job *job, float *memory, struct place at,
+                          int64_t l, int depth, int64_t end) {
     const struct linear_product *p = job->product;
-    const int64_t first = piece / job->columns * job->rows;
-    const int64_t end = min_i64(p->m, first + job->rows);
     const int rows = job->ahead ? p->m : job->own ? ROWS_OWN : ROWS;
-    struct place at = {.column = piece % job->columns * TILES_COLUMNS};
-    at.columns = (int)min_i64(TILES_COLUMNS, p->n - at.column);
+    const struct factor panel = panel_of(job, memory, &at, l, depth);
+    for (; at.row < end; at.row += rows) {
+        at.rows = (int)min_i64(rows, end - at.row);
+        multiply(job, &at, panel, l, depth);
+    }
+}
+
+/* Makes pieces of panels; false: of one none can be made. */
+static bool take_panels(const struct job *job, float *memory, const struct place *at,
+                        int64_t l, int depth, const struct linear_pieces *pieces) {
+    for (int j = 0; j < at->columns; j += TILES_COLUMNS) {
+        const struct place one = panel_at(at, j);
+        const struct factor panel = panel_of(job, memory, &one, l, depth);
+        if (!attn_linear_pieces_take(pieces, j, panel.data, panel.ld, depth,
+                                     one.columns)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The same as multiply_rows() for panels beside each other, in pieces. */
+static void multiply_pieces(const struct job *job, float *memory, struct place at,
+                            int64_t l, int depth, int64_t end) {
+    const struct linear_product *p = job->product;
+    const struct linear_pieces pieces =
+        attn_linear_pieces_in(p->kernels, memory + TILES_FLOATS);
+    if (!take_panels(job, memory, &at, l, depth, &pieces)) {
+        for (int j = 0; j < at.columns; j += TILES_COLUMNS) {
+            multiply_rows(job, memory, panel_at(&at, j), l, depth, end);
+        }
+        return;
+    }
+    for (; at.row < end; at.row += LINEAR_PIECES_ROWS) {
+        at.rows = (int)min_i64(LINEAR_PIECES_ROWS, end - at.row);
+        const float *a = p->a + at.row * p->lda + l;
+        float *c = p->c + at.row * p->ldc + at.column;
+        const float *more = l > 0 || p->add   ? c
+                            : p->bias != NULL ? p->bias + at.column
+                                              : NULL;
+        const int64_t ld_more = more == c ? p->ldc : 0;
+        if (attn_linear_pieces_multiply(&pieces, at.rows, at.columns, depth, a, p->lda,
+                                        more, ld_more, c, p->ldc)) {
+            continue;
+        }
+        for (int j = 0; j < at.columns; j += TILES_COLUMNS) {
+            const struct place one = panel_at(&at, j);
+            attn_linear_pieces_mend(&pieces, j, at.rows, one.columns, depth, a, p->lda,
+                                    panel_of(job, memory, &one, l, depth),
+                                    more != NULL ? more + j : NULL, ld_more, c + j,
+                                    p->ldc);
+        }
+    }
+}
+
+static void run_share(const struct job *job, float *memory, int64_t share) {
+    const struct linear_product *p = job->product;
+    const int64_t first = share / job->columns * job->rows;
+    const int64_t end = min_i64(p->m, first + job->rows);
+    struct place at = {.row = first, .column = share % job->columns * job->width};
+    at.columns = (int)min_i64(job->width, p->n - at.column);
     for (int64_t l = 0; l < p->k; l += TILES_DEPTH) {
         const int depth = (int)min_i64(TILES_DEPTH, p->k - l);
-        const struct factor panel = panel_of(job, memory, &at, l, depth);
-        for (at.row = first; at.row < end; at.row += rows) {
-            at.rows = (int)min_i64(rows, end - at.row);
-            multiply(job, &at, panel, l, depth);
+        if (job->pieces) {
+            multiply_pieces(job, memory, at, l, depth, end);
+        } else {
+            multiply_rows(job, memory, at, l, depth, end);
         }
     }
 }
 
 static void run_task(void *argument, int32_t index) {
     struct job *job = argument;
-    float *memory = job->memory + (ptrdiff_t)index * TILES_FLOATS;
+    float *memory =
+        job->memory + index * attn_linear_tiled_floats(job->product->kernels);
     long long i;
     while ((i = atomic_fetch_add(&job->next, 1)) < job->columns * job->chunks) {
-        run_piece(job, memory, i);
+        run_share(job, memory, i);
     }
 }
 
@@ -215,6 +292,10 @@ const char *attn_linear_tiled_words(const struct linear_product *product) {
         return packed ? "small-matrix kernels of BLAS, with the packed weight"
                       : "small-matrix kernels of BLAS, the weight packed each time";
     }
+    if (attn_linear_is_pieces(product)) {
+        return packed ? "tiles of AMX, the packed weight in pieces of bfloat16"
+                      : "tiles of AMX, the weight in pieces of bfloat16";
+    }
     if (is_ahead(product)) {
         return packed ? "a kernel of our own that reads the packed weight meanwhile"
                       : "a kernel of our own, pieces of the weight transposed for it";
@@ -228,11 +309,14 @@ void attn_linear_tiled(struct attn_context *context, float *memory,
     const int32_t threads = linear_product_threads(product, context);
     struct job job = {.product = product, .memory = memory, .rows = product->m};
     job.own = is_own(product);
-    job.ahead = job.own && is_ahead(product);
-    job.columns = ceil_div(product->n, TILES_COLUMNS);
+    job.pieces = job.own && attn_linear_is_pieces(product);
+    job.ahead = job.own && !job.pieces && is_ahead(product);
+    job.width =
+        job.pieces && product->m >= ROWS_WIDE ? LINEAR_PIECES_COLUMNS : TILES_COLUMNS;
+    job.columns = ceil_div(product->n, job.width);
     job.chunks = 1;
     const int64_t wanted =
-        threads > 1 ? ceil_div((int64_t)threads * PIECES_OF_A_THREAD, job.columns) : 1;
+        threads > 1 ? ceil_div((int64_t)threads * SHARES_OF_A_THREAD, job.columns) : 1;
     if (wanted > 1) {
         const int64_t rows = max_i64(ROWS_WORTH, ceil_div(product->m, wanted));
         job.rows = (int)round_up(rows, ROWS);

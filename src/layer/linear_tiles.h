@@ -12,6 +12,9 @@
 enum { TILES_COLUMNS = 64, TILES_DEPTH = 768 };
 enum { TILES_FLOATS = TILES_COLUMNS * TILES_DEPTH };
 
+/* Floats of memory that each thread needs: those and what pieces need. */
+int64_t attn_linear_tiled_floats(const struct kernels *kernels);
+
 /* The columns of a block that a parameter is best packed in, for all products with it;
  * 0: packing it is of no use. */
 int attn_linear_packed_columns(const struct kernels *kernels);
@@ -27,8 +30,8 @@ bool attn_linear_is_tiled(const struct linear_product *product);
 /* How such a product is made, in words. */
 const char *attn_linear_tiled_words(const struct linear_product *product);
 
-/* On the context's threads, each of which has TILES_FLOATS of memory. How many there
- * are changes no bit. */
+/* On the context's threads, each of which has attn_linear_tiled_floats() of memory. How
+ * many there are changes no bit. */
 void attn_linear_tiled(struct attn_context *context, float *memory,
                        const struct linear_product *product);
 

@@ -122,7 +122,9 @@ void attn_multihead_scratch(struct multihead_call *call, struct ledger *ledger) 
     }
     /* products and attention take turns */
     const int64_t threads = multihead->plan.context->threads;
-    const int64_t products = threads * LINEAR_FLOATS * (int64_t)sizeof(float);
+    const int64_t products = threads *
+                             attn_linear_tiled_floats(multihead->plan.tools.kernels) *
+                             (int64_t)sizeof(float);
     call->plan_workspace = ledger_bytes(ledger, max_i64((int64_t)bytes, products));
     call->linear.memory = call->plan_workspace;
 }

@@ -57,7 +57,7 @@ static void fill(const struct sequences *sequences, int features, int first) {
     }
 }
 
-static float memory[LINEAR_FLOATS], w[OUTPUTS * INPUTS], grad_w[OUTPUTS * INPUTS];
+static float memory[6 * TILES_FLOATS], w[OUTPUTS * INPUTS], grad_w[OUTPUTS * INPUTS];
 
 /* y = x W^T. */
 static void forwards(const struct linear *linear, const struct sequences *x,

@@ -21,11 +21,12 @@ enum { M = 705, N = 193, K = 1001 };
 #endif
 enum { GAP = 3, LD_C = N + GAP, THREADS = 5 };
 enum { NOTHING, BIAS, ADD, STARTS };
+enum { MEMORY_FLOATS = 6 * TILES_FLOATS };
 
 static float a[(M + GAP) * (K + GAP)], b[(K + GAP) * (N + GAP)], bias[N];
 static double products[M * N];
 static float before[M * LD_C], one[M * LD_C], some[M * LD_C];
-static float memory[THREADS * TILES_FLOATS], packed[(N + TILES_COLUMNS) * K];
+static float memory[THREADS * MEMORY_FLOATS], packed[(N + TILES_COLUMNS) * K];
 
 static void fill(float *numbers, int count, struct random *random) {
     for (int i = 0; i < count; i++) {
@@ -55,6 +56,7 @@ static void run(int32_t threads, struct linear_product product, float *c) {
     assert_int_equal(attn_context_create(&context), ATTN_OK);
     assert_int_equal(attn_context_set_threads(context, threads), ATTN_OK);
     product.kernels = attn_kernels(context->isa);
+    assert_true(attn_linear_tiled_floats(product.kernels) <= MEMORY_FLOATS);
     product.c = c;
     if (product.packed.columns > 0) {
         const int columns = attn_linear_packed_columns(product.kernels);
