@@ -30,6 +30,9 @@ static struct {
     uint16_t half[ROWS * KEYS];
     uint8_t keep[ROWS * KEYS];
     int8_t bytes[ROWS * KEYS];
+    _Alignas(64) uint16_t row_pieces[KEYS / PIECES_SIDE * PIECES_STEP];
+    _Alignas(64) uint16_t column_pieces[KEYS / PIECES_SIDE * PIECES_STEP];
+    _Alignas(64) uint16_t scratch[PIECES_SCRATCH];
 } data;
 
 static const struct kernels *k;
@@ -150,12 +153,57 @@ static void run_small(void) {
     }
 }
 
-static const struct {
+static void run_split_rows(void) {
+    k->pieces->split_rows(data.row_pieces, data.other, KEYS, ROWS, KEYS, 0.1f);
+}
+
+static void run_split_columns(void) {
+    k->pieces->split_columns(data.column_pieces, data.other, ROWS, KEYS, ROWS);
+}
+
+static void run_within(void) {
+    (void)k->pieces->within(data.other, KEYS, ROWS, KEYS, 0x1p-50f, 0x1p60f);
+}
+
+/* So often that it makes no difference that tiles take a while to start. */
+enum { TIMES = 32 };
+
+static void run_product_pieces(void) {
+    for (int i = 0; i < TIMES; i++) {
+        k->pieces->product(ROWS, ROWS, KEYS, data.row_pieces, 0, data.column_pieces, 0,
+                           data.s, ROWS);
+    }
+}
+
+static void run_product_split(void) {
+    for (int i = 0; i < TIMES; i++) {
+        k->pieces->product_split(ROWS, ROWS, KEYS, 0.1f, data.other, KEYS,
+                                 data.column_pieces, 0, data.scratch, data.s, ROWS);
+    }
+}
+
+struct bench {
     const char *name, *of;
     void (*run)(void);
     double bound;   /* instructions for a vector */
     double vectors; /* numbers worked on, to be divided by the lanes */
-} benches[] = {
+};
+
+/* A tile takes 16 cycles for 8192 products of pieces, six of which make one of floats,
+ * where two multiply-adds of vectors a cycle make one each. */
+#define PIECES_BOUND (6 * 16 * 2 / (8192.0 / 16))
+
+static const struct bench piece_benches[] = {
+    {"split_rows", "number", run_split_rows, 8, ROWS *KEYS},
+    {"split_columns", "number", run_split_columns, 7, ROWS *KEYS},
+    {"within", "number", run_within, 4, ROWS *KEYS},
+    {"product of pieces, 32 x 32 x 128", "product", run_product_pieces, PIECES_BOUND,
+     TIMES *ROWS *ROWS *KEYS},
+    {"product_split, 32 x 32 x 128", "product", run_product_split, PIECES_BOUND,
+     TIMES *ROWS *ROWS *KEYS},
+};
+
+static const struct bench benches[] = {
     {"softmax", "score", run_softmax, 14, ROWS *KEYS},
     {"weights", "score", run_weights, 15, ROWS *KEYS},
     {"softcap", "score", run_softcap, 30, ROWS *KEYS},
@@ -178,6 +226,7 @@ static const struct {
     {"small, 16 x 16 x 32", "product", run_small, 1, 2.0 * SMALL *SMALL *SMALL_DIM},
 };
 enum { BENCHES = sizeof benches / sizeof benches[0] };
+enum { PIECE_BENCHES = sizeof piece_benches / sizeof piece_benches[0] };
 
 static void fill(void) {
     for (int i = 0; i < ROWS * KEYS; i++) {
@@ -193,14 +242,14 @@ static void fill(void) {
 }
 
 /* Seconds of a call; the scores are made anew before each. */
-static double time_bench(int b) {
+static double time_bench(const struct bench *bench) {
     enum { CALLS = 20 };
     double taken = 0;
     for (int i = 0; i < CALLS; i++) {
         memcpy(data.s, data.saved, sizeof data.s);
         memset(data.sums, 0, sizeof data.sums);
         const double start = clock_seconds();
-        benches[b].run();
+        bench->run();
         taken += clock_seconds() - start;
     }
     return taken / CALLS;
@@ -225,25 +274,26 @@ static double time_unit(const struct fma_loop *loop) {
     return (clock_seconds() - start) / STEPS / loop->flops * 2 * loop->lanes;
 }
 
-static void bench_set(const struct fma_loop *loop) {
+static void bench_set(const struct fma_loop *loop, const struct bench *bench,
+                      int count) {
     struct samples unit = {0}, ratio[BENCHES] = {{0}};
     const double cost = clock_cost();
     fill();
     for (int round = 0; round < ROUNDS; round++) {
         samples_add(&unit, time_unit(loop));
-        for (int b = 0; b < BENCHES; b++) {
-            const double vectors = benches[b].vectors / k->width;
+        for (int b = 0; b < count; b++) {
+            const double vectors = bench[b].vectors / k->width;
             samples_add(&ratio[b],
-                        (time_bench(b) - cost) / vectors / unit.value[round]);
+                        (time_bench(&bench[b]) - cost) / vectors / unit.value[round]);
         }
     }
     printf("\n%s: vectors of %d, %.3f ns for a multiply-add of one\n",
            attn_cpu_isa_name(k->isa), k->width, 1e9 * samples_median(&unit));
     printf("   takes   bound   used  for a vector of each\n");
-    for (int b = 0; b < BENCHES; b++) {
+    for (int b = 0; b < count; b++) {
         const double takes = samples_median(&ratio[b]);
-        printf("%8.2f%8.0f%7.2f  %s: %s\n", takes, benches[b].bound,
-               benches[b].bound / takes, benches[b].name, benches[b].of);
+        printf("%8.2f%8.3g%7.2f  %s: %s\n", takes, bench[b].bound,
+               bench[b].bound / takes, bench[b].name, bench[b].of);
         samples_free(&ratio[b]);
     }
     samples_free(&unit);
@@ -266,8 +316,15 @@ int main(int count, char **arguments) {
         const struct fma_loop *loop = fma_loop_of(attn_cpu_isa_name(isa));
         k = attn_kernels(isa);
         if (k != NULL && loop != NULL && attn_cpu_allows(isa)) {
-            bench_set(loop);
+            bench_set(loop, benches, BENCHES);
         }
+    }
+    k = attn_kernels(ATTN_ISA_AMX);
+    if (k != NULL && attn_cpu_allows(ATTN_ISA_AMX)) {
+        fill();
+        run_split_rows();
+        run_split_columns();
+        bench_set(fma_loop_of("avx512"), piece_benches, PIECE_BENCHES);
     }
     return EXIT_SUCCESS;
 }
