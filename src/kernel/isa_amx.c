@@ -40,11 +40,16 @@ put_row(uint16_t *to, const float *from, __m512 factor) {
                _mm512_mul_ps(factor, _mm512_loadu_ps(from + VECTOR)));
 }
 
+/* Where a row starts in a step of a strip. */
+static inline uint16_t *row_of(uint16_t *strip, ptrdiff_t row) {
+    return strip + row / VECTOR * PIECES_TILE + row % VECTOR * PIECES_SIDE;
+}
+
 static void split_rows(uint16_t *to, const float *from, ptrdiff_t ld, int rows, int k,
                        float factor) {
     const __m512 f = _mm512_set1_ps(factor);
     for (int r = 0; r < rows; r++, from += ld) {
-        uint16_t *row = to + r / VECTOR * PIECES_TILE + r % VECTOR * PIECES_SIDE;
+        uint16_t *row = row_of(to, r);
         int l = 0;
         for (; l + PIECES_SIDE <= k; l += PIECES_SIDE, row += PIECES_STEP) {
             put_row(row, from + l, f);
@@ -119,8 +124,7 @@ struct ahead {
     } while (0)
 #define PUT(row)                                                                       \
     if (ahead != NULL) {                                                               \
-        put_row(ahead->to + (row)*PIECES_SIDE, ahead->from + (row)*ahead->ld,          \
-                ahead->factor);                                                        \
+        put_row(row_of(ahead->to, row), ahead->from + (row)*ahead->ld, ahead->factor); \
     }
 /* A product of pieces, and up to three rows that are split while tiles multiply. */
 #define MULTIPLY(row, rows)                                                            \
@@ -266,9 +270,9 @@ static struct chunk chunk_after(struct chunk chunk, int m, int k, const float *a
 /* Job number i of a chunk: 16 rows of a step. */
 static inline struct ahead job_of(const struct chunk *chunk, int i, ptrdiff_t ld,
                                   __m512 factor, uint16_t *to) {
-    const int l = i % 2 * PIECES_SIDE, row = i / 2 * VECTOR;
-    return (struct ahead){to + i % 2 * PIECES_STEP + i / 2 * PIECES_TILE,
-                          chunk->from + row * ld + l, ld, factor};
+    const ptrdiff_t step = i % 2, row = i / 2 * (ptrdiff_t)VECTOR;
+    return (struct ahead){row_of(to, row) + step * PIECES_STEP,
+                          chunk->from + row * ld + step * PIECES_SIDE, ld, factor};
 }
 
 /* A block of 32 x 32 over two steps, which splits a job beside each. */
@@ -285,7 +289,7 @@ static void product_split(int m, int n, int k, float factor, const float *a,
                           ptrdiff_t ld, const uint16_t *b, ptrdiff_t step_b,
                           uint16_t *scratch, float *c, ptrdiff_t ldc) {
     const __m512 f = _mm512_set1_ps(factor);
-    uint16_t *now = scratch, *later = scratch + 2 * PIECES_STEP;
+    uint16_t *now = scratch, *later = scratch + PIECES_SCRATCH / 2;
     struct chunk chunk = {.l = k, .row = -PIECES_SIDE};
     chunk = chunk_after(chunk, m, k, a, ld);
     split_rows(now, chunk.from, ld, chunk.rows, chunk.k, factor);
@@ -310,8 +314,8 @@ static void product_split(int m, int n, int k, float factor, const float *a,
         }
         if (done < JOBS && next.row < m) {
             const int row = done / 2 * VECTOR;
-            split_rows(later + done / 2 * PIECES_TILE, next.from + row * ld, ld,
-                       next.rows - row, next.k, factor);
+            split_rows(row_of(later, row), next.from + row * ld, ld, next.rows - row,
+                       next.k, factor);
         }
         uint16_t *swap = now;
         now = later;

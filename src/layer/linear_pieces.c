@@ -46,8 +46,8 @@ struct linear_pieces attn_linear_pieces_in(const struct kernels *kernels,
                                            float *memory) {
     return (struct linear_pieces){
         .kernels = kernels,
-        .panel = (uint16_t *)memory,
-        .scratch = (uint16_t *)(memory + PANEL_FLOATS),
+        .panel = (void *)memory,
+        .scratch = (void *)(memory + PANEL_FLOATS),
         .sums = memory + PANEL_FLOATS + SCRATCH_FLOATS,
         .plain = memory + PANEL_FLOATS + SCRATCH_FLOATS + SUMS,
     };

@@ -80,7 +80,7 @@ static bool run(int32_t isa, int m, float *to) {
 
 /* How far a sum may be from that of another kernel. */
 static double bound_of(int i, int j) {
-    double size = fabs(bias[j]);
+    double size = fabs((double)bias[j]);
     for (int l = 0; l < K; l++) {
         size += fabs((double)a[(int64_t)i * K + l] * b[(int64_t)j * K + l]);
     }
@@ -137,7 +137,8 @@ static void odd_rows(void **state) {
             is_odd = is_odd || odd[o].row == i;
         }
         if (!is_odd) {
-            assert_memory_equal(c + i * N, before + i * N, N * sizeof *c);
+            assert_memory_equal(c + (int64_t)i * N, before + (int64_t)i * N,
+                                N * sizeof *c);
         }
     }
     for (size_t o = 0; o < COUNT_OF(odd); o++) {

@@ -38,14 +38,10 @@ static int64_t poison_and_compare(const struct test_problem *problem, int data) 
 static void each_mask(void **state) {
     (void)state;
     static const char *const texts[] = {
-        "b2 h2 q40 k300 d24 kvlens seed=1",
-        "b3 h2 q90 k40 d24 qlens seed=2",
-        "h2 q50 k300 d8 causal seed=3",
-        "q33 k400 d64 window=10,5 align=br seed=4",
-        "b2 h4/2 q70 k270 d17 docs seed=5",
-        "h2 q64 k256 d32 block=16x64 seed=6",
-        "b2 q40 k130 d16 mask seed=7",
-        "b2 h2 q40 k130 d16 bias kvlens qlens seed=8",
+        "b2 h2 q40 k300 d24 kvlens seed=1", "b3 h2 q90 k40 d24 qlens seed=2",
+        "h2 q50 k300 d8 causal seed=3", "q33 k400 d64 window=10,5 align=br seed=4",
+        "b2 h4/2 q70 k270 d17 docs seed=5", "h2 q64 k256 d32 block=16x64 seed=6",
+        "b2 q40 k130 d16 mask seed=7", "b2 h2 q40 k130 d16 bias kvlens qlens seed=8",
         "q100 k100 d8 causal prefix kvlens bias seed=9",
         "b2 h2 q5 k700 d40 kvlens layout=bshd bias causal align=br seed=10",
         "q1 k300 d64 kvlens causal seed=11",

@@ -18,6 +18,7 @@
 
 static const struct piece_kernels *k;
 
+enum { PIECE = 2 * PIECES_TILE };
 enum { SIDE = PIECES_SIDE, ROWS_MOST = 70, DEPTH_MOST = 200 };
 
 static float from_bf16(uint16_t bits) {
@@ -30,20 +31,19 @@ static float from_bf16(uint16_t bits) {
 /* Where number l of row or column i of a strip has its pieces, 2 tiles apart. */
 static const uint16_t *row_at(const uint16_t *strip, int i, int l) {
     return strip + (ptrdiff_t)(l / SIDE) * PIECES_STEP +
-           (ptrdiff_t)(i / 16) * PIECES_TILE + (ptrdiff_t)(i % 16) * SIDE + l % 16 * 2 +
-           l % SIDE / 16;
+           (ptrdiff_t)(i / 16) * PIECES_TILE + (ptrdiff_t)(i % 16) * SIDE +
+           (ptrdiff_t)(l % 16) * 2 + l % SIDE / 16;
 }
 
 static const uint16_t *column_at(const uint16_t *strip, int l, int j) {
     return strip + (ptrdiff_t)(l / SIDE) * PIECES_STEP +
-           (ptrdiff_t)(j / 16) * PIECES_TILE + (ptrdiff_t)(l % 16) * SIDE + j % 16 * 2 +
-           l % SIDE / 16;
+           (ptrdiff_t)(j / 16) * PIECES_TILE + (ptrdiff_t)(l % 16) * SIDE +
+           (ptrdiff_t)(j % 16) * 2 + l % SIDE / 16;
 }
 
 static void need_sum(const uint16_t *pieces, float right) {
-    const double sum = (double)from_bf16(pieces[0]) +
-                       from_bf16(pieces[2 * PIECES_TILE]) +
-                       from_bf16(pieces[4 * PIECES_TILE]);
+    const double sum = (double)from_bf16(pieces[0]) + from_bf16(pieces[(size_t)PIECE]) +
+                       from_bf16(pieces[2 * (size_t)PIECE]);
     if (sum != (double)right) {
         fail_msg("pieces add up to %a, should be %a", sum, (double)right);
     }
