@@ -130,7 +130,8 @@ ATTN_API void attn_plan_destroy(attn_plan *plan);
  * Bytes of workspace that the largest call needs. It grows with threads and dims, and
  * stays the same however long the sequences (but for the dense engine forced on long
  * ones): up to 5 MiB a thread for dims up to 512 with ATTN_BLAS_SAFE, 7 with relative
- * keys, up to 10 and 16 where larger products are allowed. 0 for NULL. Since 0.1.
+ * keys, both 2.5 more with ATTN_ISA_AMX, up to 10 and 16 where larger products are
+ * allowed. 0 for NULL. Since 0.1.
  */
 ATTN_API size_t attn_plan_workspace_size(const attn_plan *plan);
 

@@ -54,8 +54,11 @@ struct piece_kernels {
                           ptrdiff_t ld, const uint16_t *b, ptrdiff_t step_b,
                           uint16_t *scratch, float *c, ptrdiff_t ldc);
 
-    /* to[r] = alpha factor[r] from[r] + more[r]; without factors, or more, NULL. more
-     * may be to; without a stride it is one row for all. */
+    /*
+     * to[r] = factor[r] (alpha from[r] + more[r]), rounded step by step, with factors
+     * of 1 and more of 0 where they are NULL. more may be to; without a stride it is
+     * one row for all.
+     */
     void (*scale_rows)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
                        int rows, int n, float alpha, const float *factor,
                        const float *more, ptrdiff_t ld_more);

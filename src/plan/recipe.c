@@ -156,7 +156,7 @@ static void choose_forward(struct attn_plan *plan) {
                      recipe->tile_q % PIECES_SIDE == 0 &&
                      recipe->tile_k % PIECES_SIDE == 0;
     recipe->dense_keys = tuned != NULL ? tuned->dense_keys : DENSE_KEYS;
-    const int64_t tile_floats = (int64_t)recipe->tile_k * dim;
+    const int64_t tile_floats = recipe->tile_k * panel_columns(recipe, dim);
     const int64_t tiles = ceil_div(max_i64(plan->bounds.kv_length, 1), recipe->tile_k);
     tools->panel_slots = (int)max_i64(1, min_i64(tiles, PANEL_FLOATS / tile_floats));
     /* no more rows than the heads of a group can have; 2^53 * 2^31 would not fit */

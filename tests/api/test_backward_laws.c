@@ -173,11 +173,9 @@ static void need_same_queries(int64_t g) {
 
 /* Three query heads with one key-value head, and with the same memory as a head for
  * each: queries have the same gradients, those of keys and values are sums. */
-static void grouped_equals_repeated(void **state) {
-    (void)state;
+static void group_equals_repeated(const char *grouped, const char *alone) {
     struct oracle_gradients oracle;
-    open_both("b2 h6/2 q90 k140 d16/12 causal align=br seed=2",
-              "b2 h6 q90 k140 d16/12 causal align=br seed=2");
+    open_both(grouped, alone);
     oracle_gradients_open(&oracle, &left.forward.inputs, &left.incoming, 1);
     backward_run(&left);
     share_from(0);
@@ -194,6 +192,15 @@ static void grouped_equals_repeated(void **state) {
     }
     oracle_gradients_close(&oracle);
     close_both();
+}
+
+static void grouped_equals_repeated(void **state) {
+    (void)state;
+    group_equals_repeated("b2 h6/2 q90 k140 d16/12 causal align=br seed=2",
+                          "b2 h6 q90 k140 d16/12 causal align=br seed=2");
+    /* few queries in a head, not so few in a group */
+    group_equals_repeated("b2 h6/2 q25 k310 d32/33 causal align=br seed=3",
+                          "b2 h6 q25 k310 d32/33 causal align=br seed=3");
 }
 
 /* ----------------------------------------------------------------- linearity */

@@ -220,6 +220,10 @@ static void rows_are_scaled(void **state) {
         matrix_open(&factor, (struct shape){number % PLACES, 1, rows, 0});
         matrix_fill(&from, FILL_RANDOM, &random);
         matrix_fill(&old, FILL_RANDOM, &random);
+        if (rows > 0) {
+            from.at[0] =
+                -0x1p-149f; /* an eighth of it is -0, which is not to be left */
+        }
         matrix_fill(&factor, FILL_RANDOM, &random);
         matrix_copy(&to, &old);
         const bool factors = number % 2 == 0, accumulate = number % 5 < 2;
@@ -231,11 +235,12 @@ static void rows_are_scaled(void **state) {
                       accumulate ? to.ld : 0);
         for (int i = 0; i < rows; i++) {
             for (int j = 0; j < n; j++) {
-                const float f = factors ? 0.125f * factor.at[i] : 0.125f;
-                const float product = f * matrix_get(&from, i, j);
-                const float right = accumulate       ? matrix_get(&old, i, j) + product
-                                    : number % 4 < 2 ? row.at[j] + product
-                                                     : product;
+                const float product = 0.125f * matrix_get(&from, i, j);
+                const float more = accumulate       ? matrix_get(&old, i, j)
+                                   : number % 4 < 2 ? row.at[j]
+                                                    : 0.0f;
+                const float sum = more + product;
+                const float right = factors ? factor.at[i] * sum : sum;
                 assert_memory_equal(to.at + i * to.ld + j, &right, sizeof right);
             }
         }

@@ -1,0 +1,136 @@
+/*
+ * Rows of which no pieces of bfloat16 can be made, beside others: results are within
+ * the bounds of all kernels, and rows that do not meet them keep their bits.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "tests/support/call.h"
+#include "tests/support/check.h"
+#include "tests/support/element.h"
+#include "tests/support/run.h"
+
+/* A row of a head of one tensor, and what it is multiplied with. */
+struct odd {
+    enum { KEY, QUERY, VALUE } what;
+    int64_t row;
+    float factor;
+};
+
+static void spoil(struct test_call *call, const struct odd *odd) {
+    struct test_inputs *inputs = &call->inputs;
+    const attn_tensor *tensor = odd->what == KEY     ? &inputs->key
+                                : odd->what == QUERY ? &inputs->query
+                                                     : &inputs->value;
+    float *row = element_at(tensor, 0, 1, odd->row, 0);
+    for (int64_t c = 0; c < tensor->shape[3]; c++) {
+        row[c] *= odd->factor;
+    }
+}
+
+/* Queries before a key or value do not attend it, and others are not the query. */
+static void need_same_rows(const struct test_call *before,
+                           const struct test_call *after, const struct odd *odd) {
+    const struct test_problem *p = &before->inputs.problem;
+    for (int64_t i = 0; i < p->q_length; i++) {
+        if (i < odd->row || (odd->what == QUERY && i != odd->row)) {
+            const float *right = element_at(&before->outputs.tensor[OUT], 0, 1, i, 0);
+            assert_memory_equal(element_at(&after->outputs.tensor[OUT], 0, 1, i, 0),
+                                right, (size_t)p->value_dim * sizeof *right);
+        }
+    }
+}
+
+static void beside_others(void **state) {
+    (void)state;
+    static const char *const texts[] = {"h2 q180 k180 d40/48 causal seed=1",
+                                        "h2 q700 k700 d64/33 causal seed=2"};
+    static const struct odd odds[] = {
+        {KEY, 70, 0x1p-60f},    {KEY, 71, 0x1p-120f},   {KEY, 95, 0x1p70f},
+        {QUERY, 65, 0x1p-70f},  {QUERY, 66, 0x1p-130f}, {QUERY, 130, 0x1p80f},
+        {VALUE, 40, 0x1p-110f}, {VALUE, 41, 0x1p-140f}, {VALUE, 90, 0x1p60f},
+        {VALUE, 177, 0x1p100f},
+    };
+    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+        for (size_t o = 0; o < COUNT_OF(odds); o++) {
+            struct test_call before, after;
+            call_open(&before, texts[t], ALL_OUTPUTS);
+            call_open(&after, texts[t], ALL_OUTPUTS);
+            spoil(&after, &odds[o]);
+            call_run(&before);
+            call_run(&after);
+            assert_int_equal(check_outputs(&after.inputs, &after.outputs), 0);
+            need_same_rows(&before, &after, &odds[o]);
+            call_close(&before);
+            call_close(&after);
+        }
+    }
+}
+
+/* Of one kind all rows but one: what is left out must not be lost either. */
+static void most_of_them(void **state) {
+    (void)state;
+    static const struct odd kinds[] = {{KEY, 0, 0x1p-55f},
+                                       {QUERY, 0, 0x1p-55f},
+                                       {VALUE, 0, 0x1p-105f},
+                                       {VALUE, 0, 0x1p45f}};
+    for (size_t kind = 0; kind < COUNT_OF(kinds); kind++) {
+        struct test_call call;
+        call_open(&call, "h2 q160 k320 d64 seed=3", ALL_OUTPUTS);
+        for (int64_t row = 1; row < 160; row++) {
+            struct odd odd = kinds[kind];
+            odd.row = row;
+            spoil(&call, &odd);
+        }
+        call_run(&call);
+        assert_int_equal(check_outputs(&call.inputs, &call.outputs), 0);
+        call_close(&call);
+    }
+}
+
+/* The sums of values that come to less than floats hold, in one product or beside odd
+ * values: a masked one changes no bit. */
+static void next_to_nothing(void **state) {
+    (void)state;
+    static const float sizes[] = {0x1p-95f, 0x1p-96f, 0x1p-97f, 0x1p-98f, 0x1p-99f};
+    for (size_t s = 0; s < COUNT_OF(sizes); s++) {
+        struct test_call clean, dirty;
+        call_open(&clean, "h2 q200 k200 d64 causal scale=0.7 seed=4", ONLY_OUT);
+        call_open(&dirty, "h2 q200 k200 d64 causal scale=0.7 seed=4", ONLY_OUT);
+        struct test_call *both[] = {&clean, &dirty};
+        for (int c = 0; c < 2; c++) {
+            for (int64_t j = 0; j < 200; j++) {
+                float *value = element_at(&both[c]->inputs.value, 0, 1, j, 0);
+                float *key = element_at(&both[c]->inputs.key, 0, 1, j, 0);
+                for (int d = 0; d < 64; d++) {
+                    value[d] = j == 0 ? 0.0f : -sizes[s];
+                    key[d] = j == 0 ? 4.0f : 0.0f;
+                }
+                float *query = element_at(&both[c]->inputs.query, 0, 1, j, 0);
+                for (int d = 0; d < 64; d++) {
+                    query[d] = 0.17f;
+                }
+            }
+        }
+        memset(element_at(&dirty.inputs.value, 0, 1, 199, 0), 0xff, 64 * sizeof(float));
+        call_run(&clean);
+        call_run(&dirty);
+        for (int64_t i = 0; i < 199; i++) {
+            assert_memory_equal(element_at(&clean.outputs.tensor[OUT], 0, 1, i, 0),
+                                element_at(&dirty.outputs.tensor[OUT], 0, 1, i, 0),
+                                64 * sizeof(float));
+        }
+        call_close(&clean);
+        call_close(&dirty);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(beside_others),
+        cmocka_unit_test(most_of_them),
+        cmocka_unit_test(next_to_nothing),
+    };
+    int skip = run_skip_isa();
+    return skip != 0 ? skip : cmocka_run_group_tests(tests, NULL, NULL);
+}
