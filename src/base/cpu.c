@@ -33,46 +33,47 @@ static bool has_f16c(void) {
 }
 #endif
 
-#if defined(__x86_64__) && defined(__linux__)
+/* What `ask` says, asked once: it takes a while. */
+static bool ask_once(atomic_int *answer, bool (*ask)(void)) {
+    enum { UNKNOWN, NO, YES };
+    int known = atomic_load(answer);
+    if (known == UNKNOWN) {
+        known = ask() ? YES : NO;
+        atomic_store(answer, known);
+    }
+    return known == YES;
+}
+
+#if defined(__x86_64__)
 /*
  * Tiles of AMX: the processor's, and those that the system saves and lets this process
  * use once it has asked. It refuses where the stack that a thread has for signals does
  * not have room for them.
  */
-static bool may_use_tiles(void) {
+static bool has_tiles(void) {
+#ifdef __linux__
     enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
     enum { BF16 = 1 << 22, TILES = 1 << 24 };
     unsigned eax, ebx, ecx, edx;
     return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 &&
            (edx & (BF16 | TILES)) == (BF16 | TILES) &&
            syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
 }
 
-static bool has_tiles(void) {
-    enum { UNKNOWN, NO, YES };
+static bool may_use_tiles(void) {
     static atomic_int answer;
-    int known = atomic_load(&answer);
-    if (known == UNKNOWN) {
-        known = may_use_tiles() ? YES : NO;
-        atomic_store(&answer, known);
-    }
-    return known == YES;
+    return ask_once(&answer, has_tiles);
 }
-#else
-static bool has_tiles(void) {
-    return false;
-}
-#endif
 
 static bool has_avx512(void) {
-#if defined(__x86_64__)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("fma");
-#else
-    return false;
-#endif
 }
+#endif
 
 static bool cpu_has(int32_t isa) {
     switch (isa) {
@@ -85,7 +86,7 @@ static bool cpu_has(int32_t isa) {
     case ATTN_ISA_AVX512:
         return has_avx512();
     case ATTN_ISA_AMX:
-        return has_avx512() && has_tiles();
+        return has_avx512() && may_use_tiles();
 #elif defined(__aarch64__)
     case ATTN_ISA_NEON:
         return true;
@@ -140,14 +141,8 @@ static bool halves_512(void) {
 }
 
 bool attn_cpu_halves_512(void) {
-    enum { UNKNOWN, NO, YES };
     static atomic_int answer; /* a virtual machine takes some 25 us to give it */
-    int known = atomic_load(&answer);
-    if (known == UNKNOWN) {
-        known = halves_512() ? YES : NO;
-        atomic_store(&answer, known);
-    }
-    return known == YES;
+    return ask_once(&answer, halves_512);
 }
 
 void attn_cpu_name(char name[CPU_NAME]) {
