@@ -25,6 +25,7 @@ enum {
     PANEL_FLOATS = PANEL_PIECES / 2,
     SCRATCH_FLOATS = PIECES_SCRATCH / 2,
     SUMS = LINEAR_PIECES_ROWS * LINEAR_PIECES_COLUMNS,
+    TURNED = LINEAR_PIECES_ROWS * LINEAR_PIECES_DEPTH,
 };
 
 _Static_assert(LINEAR_PIECES_ROWS % PIECES_SIDE == 0 &&
@@ -33,11 +34,12 @@ _Static_assert(LINEAR_PIECES_ROWS % PIECES_SIDE == 0 &&
                "whole strips and steps");
 
 int64_t attn_linear_pieces_floats(const struct kernels *kernels) {
-    return kernels->pieces != NULL ? PANEL_FLOATS + SCRATCH_FLOATS + 2 * SUMS : 0;
+    return kernels->pieces != NULL ? PANEL_FLOATS + SCRATCH_FLOATS + 2 * SUMS + TURNED
+                                   : 0;
 }
 
 bool attn_linear_is_pieces(const struct linear_product *product) {
-    return product->kernels->pieces != NULL && !product->own && !product->transpose_a &&
+    return product->kernels->pieces != NULL && !product->own &&
            product->m >= ROWS_WORTH && product->k >= DEPTH_WORTH &&
            product->n >= COLUMNS_WORTH;
 }
@@ -50,6 +52,7 @@ struct linear_pieces attn_linear_pieces_in(const struct kernels *kernels,
         .scratch = (void *)(memory + PANEL_FLOATS),
         .sums = memory + PANEL_FLOATS + SCRATCH_FLOATS,
         .plain = memory + PANEL_FLOATS + SCRATCH_FLOATS + SUMS,
+        .turned = memory + PANEL_FLOATS + SCRATCH_FLOATS + 2 * SUMS,
     };
 }
 
@@ -61,6 +64,15 @@ bool attn_linear_pieces_take(const struct linear_pieces *pieces, int j,
         kernels->split_columns(to, panel + i, ld, k, (int)min_i64(PIECES_SIDE, n - i));
     }
     return kernels->within(panel, ld, k, n, PANEL_LOW, PANEL_HIGH);
+}
+
+struct operand attn_linear_pieces_rows(const struct linear_pieces *pieces,
+                                       struct operand a, int m, int k) {
+    if (!a.transposed) {
+        return a;
+    }
+    pieces->kernels->transpose(pieces->turned, LINEAR_PIECES_DEPTH, a.data, a.ld, k, m);
+    return (struct operand){pieces->turned, LINEAR_PIECES_DEPTH, false};
 }
 
 bool attn_linear_pieces_multiply(const struct linear_pieces *pieces, int m, int n,

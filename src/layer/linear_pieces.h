@@ -13,7 +13,7 @@
 enum {
     LINEAR_PIECES_COLUMNS = 192,
     LINEAR_PIECES_DEPTH = 768,
-    LINEAR_PIECES_ROWS = 32
+    LINEAR_PIECES_ROWS = 64
 };
 
 /* What a thread has at hand for it. */
@@ -21,7 +21,7 @@ struct linear_pieces {
     const struct kernels *kernels;
     uint16_t *panel; /* in pieces */
     uint16_t *scratch;
-    float *sums, *plain;
+    float *sums, *plain, *turned;
 };
 
 /* Floats of memory that a thread needs for it; 0 if kernels have none. */
@@ -37,6 +37,10 @@ struct linear_pieces attn_linear_pieces_in(const struct kernels *kernels,
  * PIECES_SIDE; false: no pieces can be made of them. */
 bool attn_linear_pieces_take(const struct linear_pieces *pieces, int j,
                              const float *panel, int64_t ld, int k, int n);
+
+/* m rows of k numbers as they are multiplied: transposed first if they lie so. */
+struct operand attn_linear_pieces_rows(const struct linear_pieces *pieces,
+                                       struct operand a, int m, int k);
 
 /*
  * c = a b + more, with or without, of m rows of a and n columns taken, over k rows of

@@ -72,7 +72,8 @@ bool attn_linear_is_tiled(const struct linear_product *product) {
         return product->own || product->m >= (packed ? ROWS_FEW + 1 : ROWS_WORTH);
     }
     /* one large call would be faster for a transposed a, but on the threads of BLAS */
-    const bool large = product->transpose_a && !attn_blas()->small_kernels;
+    const bool large = product->transpose_a && !attn_blas()->small_kernels &&
+                       !attn_linear_is_pieces(product);
     return product->own || (attn_product_own_is_faster(product->kernels) && !large &&
                             (packed || !attn_linear_is_few(product)));
 }
@@ -142,14 +143,20 @@ static const float *next_of(const struct linear_product *p, const struct place *
     return packed->data + column / packed->columns * packed->step + l * packed->ld;
 }
 
+/* The columns of a from l on. */
+static struct operand rows_of(const struct linear_product *p, int64_t row, int64_t l) {
+    return (struct operand){p->a +
+                                (p->transpose_a ? row + l * p->lda : row * p->lda + l),
+                            p->lda, p->transpose_a};
+}
+
 /* Adds the product of `depth` columns of a from l on and a panel. */
 static void multiply(const struct job *job, const struct place *at, struct factor panel,
                      int64_t l, int depth) {
     const struct linear_product *p = job->product;
     const bool add = l > 0 || linear_product_start(p, at->row, at->row + at->rows,
                                                    at->column, at->columns);
-    struct operand a = {p->a, p->lda, p->transpose_a};
-    a.data += p->transpose_a ? at->row + l * p->lda : at->row * p->lda + l;
+    struct operand a = rows_of(p, at->row, l);
     float *c = p->c + at->row * p->ldc + at->column;
     if (job->ahead && panel.data == NULL) {
         attn_product_turned(p->kernels, at->rows, at->columns, depth, a.data, a.ld,
@@ -225,20 +232,21 @@ static void multiply_pieces(const struct job *job, float *memory, struct place a
     }
     for (; at.row < end; at.row += LINEAR_PIECES_ROWS) {
         at.rows = (int)min_i64(LINEAR_PIECES_ROWS, end - at.row);
-        const float *a = p->a + at.row * p->lda + l;
+        const struct operand a =
+            attn_linear_pieces_rows(&pieces, rows_of(p, at.row, l), at.rows, depth);
         float *c = p->c + at.row * p->ldc + at.column;
         const float *more = l > 0 || p->add   ? c
                             : p->bias != NULL ? p->bias + at.column
                                               : NULL;
         const int64_t ld_more = more == c ? p->ldc : 0;
-        if (attn_linear_pieces_multiply(&pieces, at.rows, at.columns, depth, a, p->lda,
-                                        more, ld_more, c, p->ldc)) {
+        if (attn_linear_pieces_multiply(&pieces, at.rows, at.columns, depth, a.data,
+                                        a.ld, more, ld_more, c, p->ldc)) {
             continue;
         }
         for (int j = 0; j < at.columns; j += TILES_COLUMNS) {
             const struct place one = panel_at(&at, j);
-            attn_linear_pieces_mend(&pieces, j, at.rows, one.columns, depth, a, p->lda,
-                                    panel_of(job, memory, &one, l, depth),
+            attn_linear_pieces_mend(&pieces, j, at.rows, one.columns, depth, a.data,
+                                    a.ld, panel_of(job, memory, &one, l, depth),
                                     more != NULL ? more + j : NULL, ld_more, c + j,
                                     p->ldc);
         }

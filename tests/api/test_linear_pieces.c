@@ -13,7 +13,7 @@
 
 enum { M = 130, N = 200, K = 801, WIDE_M = 530 };
 
-static float *a, *b, *c, *right, *memory, bias[N];
+static float *a, *b, *c, *right, *memory, *turned, bias[N];
 
 static float *new_floats(int64_t count) {
     float *floats = aligned_alloc(64, (size_t)(count + 15) / 16 * 64);
@@ -28,6 +28,7 @@ static int open_all(void **state) {
     b = new_floats((int64_t)N * K);
     c = new_floats((int64_t)WIDE_M * N);
     right = new_floats((int64_t)WIDE_M * N);
+    turned = new_floats((int64_t)WIDE_M * K);
     for (int i = 0; i < WIDE_M * K; i++) {
         a[i] = (float)random_between(&random, -1000, 1000) / 999.0f;
     }
@@ -46,10 +47,12 @@ static int close_all(void **state) {
     free(b);
     free(c);
     free(right);
+    free(turned);
     return 0;
 }
 
-static bool run(int32_t isa, int m, float *to) {
+/* Of a as it lies or transposed. True if the product was made of pieces. */
+static bool run(int32_t isa, int m, bool transpose, float *to) {
     attn_context *context = NULL;
     assert_int_equal(attn_context_create(&context), ATTN_OK);
     bool pieces = false;
@@ -59,13 +62,14 @@ static bool run(int32_t isa, int m, float *to) {
             .m = m,
             .n = N,
             .k = K,
-            .a = a,
+            .a = transpose ? turned : a,
             .b = b,
             .bias = bias,
             .c = to,
-            .lda = K,
+            .lda = transpose ? WIDE_M : K,
             .ldb = K,
             .ldc = N,
+            .transpose_a = transpose,
             .transpose_b = true,
         };
         pieces = attn_linear_is_pieces(&product);
@@ -88,11 +92,17 @@ static double bound_of(int i, int j) {
 }
 
 static void compare(int m) {
-    if (!run(ATTN_ISA_AMX, m, c)) {
+    for (int i = 0; i < m; i++) {
+        for (int l = 0; l < K; l++) {
+            turned[l * WIDE_M + i] = a[i * K + l];
+        }
+    }
+    if (!run(ATTN_ISA_AMX, m, true, right) || !run(ATTN_ISA_AMX, m, false, c)) {
         print_message("no tiles of AMX here\n");
         skip();
     }
-    assert_false(run(ATTN_ISA_AVX512, m, right));
+    assert_memory_equal(c, right, (size_t)m * N * sizeof *c);
+    assert_false(run(ATTN_ISA_AVX512, m, false, right));
     for (int i = 0; i < m; i++) {
         for (int j = 0; j < N; j++) {
             const float x = c[i * N + j], y = right[i * N + j];

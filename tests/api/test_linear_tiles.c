@@ -21,7 +21,7 @@ enum { M = 705, N = 193, K = 1001 };
 #endif
 enum { GAP = 3, LD_C = N + GAP, THREADS = 5 };
 enum { NOTHING, BIAS, ADD, STARTS };
-enum { MEMORY_FLOATS = 6 * TILES_FLOATS };
+enum { MEMORY_FLOATS = 8 * TILES_FLOATS };
 
 static float a[(M + GAP) * (K + GAP)], b[(K + GAP) * (N + GAP)], bias[N];
 static double products[M * N];
