@@ -23,6 +23,7 @@ function(attn_kernel_set name definition)
 endfunction()
 
 attn_kernel_set(scalar "")
+attn_kernel_set(pieces "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
   attn_kernel_set(avx2 HAVE_AVX2 -mavx2 -mfma -mf16c)
   attn_kernel_set(avx512 HAVE_AVX512

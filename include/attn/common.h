@@ -138,8 +138,8 @@ typedef struct attn_context attn_context;
  * of this processor, ATTN_BLAS_SAFE.
  *
  * The environment variable ATTN_ISA (scalar, avx2, avx512, neon, amx), read once, is
- * an upper limit on the kernels used. Another text limits nothing, which
- * attn_context_explain() says. ATTN_ERR_NO_MEMORY. Since 0.1.
+ * an upper limit on the kernels used; pieces chooses ATTN_ISA_PIECES. Another text
+ * limits nothing, which attn_context_explain() says. ATTN_ERR_NO_MEMORY. Since 0.1.
  */
 ATTN_API attn_status attn_context_create(attn_context **context);
 
@@ -211,7 +211,9 @@ enum {
     ATTN_ISA_AVX2 = 2,   /* x86: AVX2, FMA and F16C */
     ATTN_ISA_AVX512 = 3, /* x86: AVX-512 F, BW, DQ, VL */
     ATTN_ISA_NEON = 4,   /* 64-bit ARM */
-    ATTN_ISA_AMX = 5     /* x86: AVX-512, and tiles of AMX */
+    ATTN_ISA_AMX = 5,    /* x86: AVX-512, and tiles of AMX */
+    ATTN_ISA_PIECES = 6  /* plain C that multiplies as those tiles do, to the bit: for
+                            tests where there are none, slower than all others */
 };
 
 /**

@@ -71,7 +71,7 @@ attn_status attn_context_set_allocator(attn_context *context, attn_allocate *all
 
 attn_status attn_context_set_isa(attn_context *context, int32_t isa) {
     TRY(check_settable(context));
-    REQUIRE(isa >= ATTN_ISA_AUTO && isa <= ATTN_ISA_AMX, ATTN_ERR_INVALID,
+    REQUIRE(isa >= ATTN_ISA_AUTO && isa <= ATTN_ISA_PIECES, ATTN_ERR_INVALID,
             "isa is %d, which is no kernel set", (int)isa);
     if (isa == ATTN_ISA_AUTO) {
         isa = attn_kernels_best();

@@ -19,7 +19,8 @@
 #include <cpuid.h>
 #endif
 
-static const char *const names[] = {"auto", "scalar", "avx2", "avx512", "neon", "amx"};
+static const char *const names[] = {"auto", "scalar", "avx2",  "avx512",
+                                    "neon", "amx",    "pieces"};
 
 const char *attn_cpu_isa_name(int32_t isa) {
     return isa >= 0 && isa < (int32_t)COUNT_OF(names) ? names[isa] : "unknown";
@@ -78,6 +79,7 @@ static bool has_avx512(void) {
 static bool cpu_has(int32_t isa) {
     switch (isa) {
     case ATTN_ISA_SCALAR:
+    case ATTN_ISA_PIECES:
         return true;
 #if defined(__x86_64__)
     case ATTN_ISA_AVX2:
@@ -124,6 +126,10 @@ static int32_t isa_limit(void) {
 
 bool attn_cpu_allows(int32_t isa) {
     return isa <= isa_limit() && cpu_has(isa);
+}
+
+bool attn_cpu_wants_pieces(void) {
+    return isa_limit() == ATTN_ISA_PIECES;
 }
 
 static bool halves_512(void) {

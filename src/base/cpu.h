@@ -10,6 +10,9 @@
 /* True if the processor, the system and ATTN_ISA allow a kernel set. */
 bool attn_cpu_allows(int32_t isa);
 
+/* True if ATTN_ISA is that of tests, ATTN_ISA_PIECES. */
+bool attn_cpu_wants_pieces(void);
+
 /* ATTN_ISA, if it is set to what is no name of a kernel set and so limits nothing; else
  * NULL. */
 const char *attn_cpu_isa_misspelt(void);

@@ -14,6 +14,9 @@
 
 bool attn_product_own_is_faster(const struct kernels *kernels) {
     enum { SHORT = 8, LONG = 16 }; /* those shorter than SHORT have not been measured */
+    if (kernels->pieces != NULL) {
+        return true; /* what is not worth making pieces is not left to BLAS */
+    }
     if (attn_blas()->small_kernels) {
         return kernels->width >= LONG && !attn_cpu_halves_512();
     }

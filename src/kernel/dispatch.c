@@ -26,12 +26,17 @@ const struct kernels *attn_kernels(int32_t isa) {
     case ATTN_ISA_NEON:
         return &attn_kernels_neon;
 #endif
+    case ATTN_ISA_PIECES:
+        return &attn_kernels_pieces;
     default:
         return NULL;
     }
 }
 
 int32_t attn_kernels_best(void) {
+    if (attn_cpu_wants_pieces()) {
+        return ATTN_ISA_PIECES;
+    }
     for (int32_t isa = ATTN_ISA_AMX; isa > ATTN_ISA_SCALAR; isa--) {
         if (attn_kernels(isa) != NULL && attn_cpu_allows(isa)) {
             return isa;

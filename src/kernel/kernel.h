@@ -395,7 +395,9 @@ extern const struct kernels attn_kernels_avx2;
 extern const struct kernels attn_kernels_avx512;
 extern const struct kernels attn_kernels_amx;
 extern const struct kernels attn_kernels_neon;
+extern const struct kernels attn_kernels_pieces;
 
 extern const struct piece_kernels attn_pieces_amx;
+extern const struct piece_kernels attn_pieces_plain;
 
 #endif

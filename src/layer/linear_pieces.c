@@ -52,7 +52,7 @@ struct linear_pieces attn_linear_pieces_in(const struct kernels *kernels,
         .scratch = (void *)(memory + PANEL_FLOATS),
         .sums = memory + PANEL_FLOATS + SCRATCH_FLOATS,
         .plain = memory + PANEL_FLOATS + SCRATCH_FLOATS + SUMS,
-        .turned = memory + PANEL_FLOATS + SCRATCH_FLOATS + 2 * SUMS,
+        .turned = memory + PANEL_FLOATS + SCRATCH_FLOATS + SUMS + SUMS,
     };
 }
 

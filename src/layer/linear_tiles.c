@@ -60,8 +60,13 @@ int64_t attn_linear_tiled_floats(const struct kernels *kernels) {
     return TILES_FLOATS + attn_linear_pieces_floats(kernels);
 }
 
+/* Columns of a block for our own kernel; pieces are made of whole panels. */
+static int own_columns(const struct kernels *kernels) {
+    return kernels->pieces != NULL ? TILES_COLUMNS : product_columns(kernels);
+}
+
 int attn_linear_packed_columns(const struct kernels *kernels) {
-    return attn_product_own_is_faster(kernels) ? product_columns(kernels)
+    return attn_product_own_is_faster(kernels) ? own_columns(kernels)
            : attn_blas()->small_kernels        ? TILES_COLUMNS
                                                : 0;
 }
@@ -115,7 +120,7 @@ static struct factor panel_of(const struct job *job, float *memory,
     if (job->ahead) {
         return panel; /* turned as it is multiplied with */
     }
-    panel.columns = job->own ? product_columns(p->kernels) : TILES_COLUMNS;
+    panel.columns = job->own ? own_columns(p->kernels) : TILES_COLUMNS;
     const float *b =
         p->b + (p->transpose_b ? at->column * p->ldb + l : l * p->ldb + at->column);
     attn_linear_pack(p->kernels, &panel, memory, b, p->ldb, p->transpose_b, depth,

@@ -100,7 +100,8 @@ static void position_in_the_batch(void **state) {
 /* Each kernel set drops the same weights: out of all sets is right with one mask. */
 static void every_isa(void **state) {
     (void)state;
-    static const char *const names[] = {"scalar", "avx2", "avx512", "neon", "amx"};
+    static const char *const names[] = {"scalar", "avx2", "avx512",
+                                        "neon",   "amx",  "pieces"};
     int ran = 0;
     for (size_t n = 0; n < COUNT_OF(names); n++) {
         char text[128];

@@ -10,7 +10,8 @@
 #include "tests/support/expect.h"
 #include "tests/support/run.h"
 
-static const char *const names[] = {"auto", "scalar", "avx2", "avx512", "neon", "amx"};
+static const char *const names[] = {"auto", "scalar", "avx2",  "avx512",
+                                    "neon", "amx",    "pieces"};
 
 static int runs_here(int32_t isa) {
     attn_context *context = NULL;
@@ -39,7 +40,7 @@ static void scalar_always_runs(void **state) {
 static void each_is_right(void **state) {
     (void)state;
     int wrong = 0;
-    for (int32_t isa = ATTN_ISA_SCALAR; isa <= ATTN_ISA_AMX; isa++) {
+    for (int32_t isa = ATTN_ISA_SCALAR; isa <= ATTN_ISA_PIECES; isa++) {
         if (!runs_here(isa)) {
             print_message("%s does not run here\n", names[isa]);
             continue;
@@ -60,7 +61,7 @@ static void each_is_right(void **state) {
 
 static void the_context_says_which(void **state) {
     (void)state;
-    for (int32_t isa = ATTN_ISA_SCALAR; isa <= ATTN_ISA_AMX; isa++) {
+    for (int32_t isa = ATTN_ISA_SCALAR; isa <= ATTN_ISA_PIECES; isa++) {
         if (runs_here(isa)) {
             char text[4096], line[64];
             struct test_problem problem = run_parse("");

@@ -14,7 +14,7 @@ static void need_scalar(void) {
     assert_int_equal(attn_context_create(&context), ATTN_OK);
     attn_context_explain(context, text, sizeof text);
     assert_non_null(strstr(text, "isa: scalar\n"));
-    for (int32_t isa = ATTN_ISA_AVX2; isa <= ATTN_ISA_AMX; isa++) {
+    for (int32_t isa = ATTN_ISA_AVX2; isa <= ATTN_ISA_PIECES; isa++) {
         expect_refusal(attn_context_set_isa(context, isa), ATTN_ERR_UNSUPPORTED,
                        "kernels");
     }

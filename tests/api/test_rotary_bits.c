@@ -113,7 +113,7 @@ static void kernel_sets(void **state) {
         rotary_open(&scalar, &problem);
         rotary_run(&scalar, context);
         attn_context_destroy(context);
-        for (int32_t isa = ATTN_ISA_AVX2; isa <= ATTN_ISA_AMX; isa++) {
+        for (int32_t isa = ATTN_ISA_AVX2; isa <= ATTN_ISA_PIECES; isa++) {
             context = rotary_context(1, isa);
             if (context != NULL) {
                 rotary_open(&call, &problem);

@@ -1,6 +1,6 @@
 /*
  * The tables themselves: complete, of the instruction set they say, and the best one is
- * the last that runs.
+ * the last that runs, but for the model of tiles.
  */
 #include "base/cpu.h"
 #include "kernel/kernel.h"
@@ -8,7 +8,7 @@
 
 /* The next kernel set after isa that runs here, or NULL; start with *isa = 0. */
 static const struct kernels *next_kernels(int32_t *isa) {
-    while (++*isa <= ATTN_ISA_AMX) {
+    while (++*isa <= ATTN_ISA_PIECES) {
         const struct kernels *kernels = attn_kernels(*isa);
         if (kernels != NULL && attn_cpu_allows(*isa)) {
             return kernels;
@@ -22,10 +22,11 @@ static void tables_are_complete(void **state) {
     int32_t isa = 0, last = 0;
     const struct kernels *k;
     while ((k = next_kernels(&isa)) != NULL) {
-        last = isa;
+        last = isa == ATTN_ISA_PIECES ? last : isa;
         assert_int_equal(k->isa, isa);
         assert_true(k->width >= 1 && k->width <= 16);
-        assert_true(isa == ATTN_ISA_SCALAR || k->width > 1);
+        assert_true((isa == ATTN_ISA_SCALAR || isa == ATTN_ISA_PIECES) ==
+                    (k->width == 1));
         assert_true(k->product && k->transpose && k->to_blocks && k->softcap &&
                     k->add_bias);
         assert_true(k->add_alibi && k->mask_bias && k->mask_bytes && k->scan_bias);
@@ -39,11 +40,13 @@ static void tables_are_complete(void **state) {
         assert_true(k->activate && k->activation_gradient);
         assert_true(k->gate && k->gate_gradient);
         assert_true(k->widen && k->narrow && k->quantize);
+        assert_true((isa == ATTN_ISA_AMX || isa == ATTN_ISA_PIECES) ==
+                    (k->pieces != NULL));
     }
     assert_true(last >= ATTN_ISA_SCALAR);
     assert_int_equal(attn_kernels_best(), last);
     assert_null(attn_kernels(ATTN_ISA_AUTO));
-    assert_null(attn_kernels(ATTN_ISA_AMX + 1));
+    assert_null(attn_kernels(ATTN_ISA_PIECES + 1));
     assert_null(attn_kernels(-1));
 }
 

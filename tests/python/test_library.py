@@ -155,7 +155,7 @@ def test_info():
     info = attn.info()
     assert info["abi_version"] == _library.ABI_VERSION
     assert info["library"] == _library.path
-    assert info["isa"] in ("scalar", "avx2", "avx512", "neon", "amx")
+    assert info["isa"] in ("scalar", "avx2", "avx512", "neon", "amx", "pieces")
     assert info["blas"]
     assert info["build"]
     assert info["threads"] == attn.get_num_threads() >= 1

@@ -31,7 +31,7 @@ struct word {
     size_t offset;
     int64_t least; /* PAIR */
     char separator;
-    const char *choices[7]; /* CHOICE: the last is NULL */
+    const char *choices[8]; /* CHOICE: the last is NULL */
 };
 
 #define AT(member) offsetof(struct test_problem, member)
@@ -68,7 +68,12 @@ static const struct word words[] = {
     {"engine", CHOICE, AT(engine), 0, 0, {"auto", "dense", "flash", "decode"}},
     {"layout", CHOICE, AT(layout), 0, 0, {"bhsd", "bshd"}},
     {"threads", COUNT, AT(threads), 0, 0, {0}},
-    {"isa", CHOICE, AT(isa), 0, 0, {"auto", "scalar", "avx2", "avx512", "neon", "amx"}},
+    {"isa",
+     CHOICE,
+     AT(isa),
+     0,
+     0,
+     {"auto", "scalar", "avx2", "avx512", "neon", "amx", "pieces"}},
     {"seed", SEED, AT(seed), 0, 0, {0}},
 };
 

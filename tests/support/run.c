@@ -166,8 +166,8 @@ int run_text(const char *text, int data) {
 }
 
 int run_skip_isa(void) {
-    static const char *const names[] = {"auto",   "scalar", "avx2",
-                                        "avx512", "neon",   "amx"};
+    static const char *const names[] = {"auto", "scalar", "avx2",  "avx512",
+                                        "neon", "amx",    "pieces"};
     const char *wanted = getenv("ATTN_ISA");
     int32_t isa = ATTN_ISA_AUTO;
     for (int32_t i = 0; wanted != NULL && i < (int32_t)COUNT_OF(names); i++) {
