@@ -70,6 +70,14 @@ static inline void work_unwatch(struct work *work) {
     }
 }
 
+/*
+ * How far apart rows of so many scores lie: one line of the cache further than they
+ * are long, since rows that are a power of two apart share few of its places.
+ */
+static inline int64_t scores_stride(int64_t columns) {
+    return columns + 16;
+}
+
 static inline float *work_floats(const struct work *work, enum region region) {
     return layout_at(&work->tools->layout, work->memory, region);
 }

@@ -28,8 +28,8 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
                             sizeof(struct panel_slot)) &&
            attn_layout_book(layout, REGION_QUERY, recipe->tile_q, problem->key_dim,
                             size) &&
-           attn_layout_book(layout, REGION_SCORES, recipe->tile_q, recipe->tile_k,
-                            size) &&
+           attn_layout_book(layout, REGION_SCORES, recipe->tile_q,
+                            scores_stride(recipe->tile_k), size) &&
            attn_layout_book(layout, REGION_SUM_OF_VALUES, tools->block_rows,
                             problem->value_dim, size) &&
            attn_layout_book(layout, REGION_MAXIMUM, tools->block_rows, 1, size) &&

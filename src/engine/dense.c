@@ -9,8 +9,8 @@
 static bool book(struct layout *layout, const struct toolbox *tools, int64_t keys) {
     const int64_t columns = round_up(max_i64(keys, 1), tools->recipe.tile_k);
     return attn_engine_book(layout, tools) &&
-           attn_layout_book(layout, REGION_SCORES, tools->recipe.tile_q, columns,
-                            sizeof(float)) &&
+           attn_layout_book(layout, REGION_SCORES, tools->recipe.tile_q,
+                            scores_stride(columns), sizeof(float)) &&
            attn_layout_book(layout, REGION_COVER, columns / tools->recipe.tile_k, 1,
                             sizeof(unsigned char));
 }
@@ -122,7 +122,7 @@ static void run(struct work *work, const struct call *call, const struct block *
         struct softmax softmax = attn_cursor_softmax(&at, work);
         attn_tiles_of_rows(work, &at.head, at.row, at.rows, &rows.first, &rows.end,
                            &rows.end_key);
-        rows.ld = (rows.end - rows.first) * tools->recipe.tile_k;
+        rows.ld = scores_stride((rows.end - rows.first) * tools->recipe.tile_k);
         attn_softmax_open(&softmax);
         if (rows.first < rows.end) {
             weigh(work, &rows, &softmax);

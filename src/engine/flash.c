@@ -22,7 +22,7 @@ static void run_tiles(struct work *work, const struct head *head,
         return;
     }
     const struct toolbox *tools = work->tools;
-    const int64_t ld = tools->recipe.tile_k;
+    const int64_t ld = scores_stride(tools->recipe.tile_k);
     float *scores = work_floats(work, REGION_SCORES);
     const struct matrix query = attn_query_tile(work, head, row, softmax->rows);
     for (int64_t t = first; t < end && !attn_work_stopped(work, head->call); t++) {
