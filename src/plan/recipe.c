@@ -51,7 +51,7 @@ enum { LARGE_TILE_Q = 128, LARGE_TILE_K = 256, LARGE_EDGE = 1 << 20 };
 enum { PANEL_FLOATS = 128 * 1024 };
 
 /* Open sums of values of a thread: at most so many floats (1 MiB) and rows. */
-enum { BLOCK_FLOATS = 256 * 1024, BLOCK_ROWS = 1024 };
+enum { BLOCK_FLOATS = 256 * 1024, BLOCK_ROWS = 2048 };
 
 /*
  * Queries of a sequence up to which reading its keys beats packing them for products of
