@@ -119,11 +119,12 @@ void attn_pieces_scores(struct work *work, const struct head *head,
     work_turn(work, before);
 }
 
-/* out = weights values times alpha and a factor, or out += that. */
+/* out = weights values times a factor, or out = rescale out + that. */
 static void add_values(const struct work *work, const struct head *head,
                        const struct tile *tile, const struct pieces *values,
                        const float *weights, int64_t ld, const float *factor,
-                       bool accumulate, float *out, int64_t ld_out) {
+                       bool accumulate, const float *rescale, float *out,
+                       int64_t ld_out) {
     const struct piece_kernels *kernels = work->tools->kernels->pieces;
     const int dim = head->problem->value_dim;
     const int64_t ld_sums = round_up(dim, PIECES_SIDE);
@@ -132,7 +133,7 @@ static void add_values(const struct work *work, const struct head *head,
                            values->data, values->step,
                            work_pieces(work, REGION_WEIGHT_PIECES), sums, ld_sums);
     kernels->scale_rows(out, ld_out, sums, ld_sums, tile->rows, dim, 1.0f / RAISED,
-                        factor, accumulate ? out : NULL, ld_out);
+                        factor, rescale, accumulate ? out : NULL, ld_out);
 }
 
 static struct pieces values_of(struct work *work, const struct head *head,
@@ -186,11 +187,11 @@ static void add_odd_values(struct work *work, const struct head *head,
 
 void attn_pieces_values(struct work *work, const struct head *head,
                         const struct tile *tile, enum cover cover, const float *weights,
-                        int64_t ld, bool begun, float *sums) {
+                        int64_t ld, bool begun, const float *rescale, float *sums) {
     const int dim = head->problem->value_dim;
     const struct pieces values = values_of(work, head, tile);
     const enum stage before = work_turn(work, STAGE_VALUES);
-    add_values(work, head, tile, &values, weights, ld, NULL, begun, sums, dim);
+    add_values(work, head, tile, &values, weights, ld, NULL, begun, rescale, sums, dim);
     if (values.odd) {
         struct apart apart = {.tile = tile,
                               .over = OVER_KEYS,
@@ -210,6 +211,7 @@ void attn_pieces_write(struct work *work, const struct head *head,
                        const float *factor, float *out, int64_t ld_out) {
     const struct pieces values = values_of(work, head, tile);
     const enum stage before = work_turn(work, STAGE_VALUES);
-    add_values(work, head, tile, &values, weights, ld, factor, false, out, ld_out);
+    add_values(work, head, tile, &values, weights, ld, factor, false, NULL, out,
+               ld_out);
     work_turn(work, before);
 }

@@ -39,11 +39,11 @@ void attn_pieces_scores(struct work *work, const struct head *head,
                         const struct tile *tile, const struct matrix *query,
                         float *scores, int64_t ld);
 
-/* sums += weights values for a tile with this cover; sums = that unless they have
- * begun. */
+/* sums = rescale sums + weights values for a tile with this cover, as of
+ * attn_values_add(). */
 void attn_pieces_values(struct work *work, const struct head *head,
                         const struct tile *tile, enum cover cover, const float *weights,
-                        int64_t ld, bool begun, float *sums);
+                        int64_t ld, bool begun, const float *rescale, float *sums);
 
 /* out = weights values times a factor for each row, for values that are not odd. */
 void attn_pieces_write(struct work *work, const struct head *head,

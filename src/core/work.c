@@ -202,13 +202,18 @@ bool attn_values_guarded(struct work *work, const struct head *head,
 
 void attn_values_add(struct work *work, const struct head *head,
                      const struct tile *tile, enum cover cover, float *weights,
-                     int64_t ld, bool begun, float *sums) {
+                     int64_t ld, bool begun, const float *rescale, float *sums) {
     const int64_t t = tile->key / work->tools->recipe.tile_k;
     const int dim = head->problem->value_dim;
     attn_weights_drop(work, head, tile, weights, ld);
     if (attn_pieces_fit(work->tools, head)) {
-        attn_pieces_values(work, head, tile, cover, weights, ld, begun, sums);
+        attn_pieces_values(work, head, tile, cover, weights, ld, begun, rescale, sums);
         return;
+    }
+    if (rescale != NULL) {
+        const enum stage before = work_turn(work, STAGE_SOFTMAX);
+        work->tools->kernels->scale(sums, dim, sums, dim, tile->rows, dim, rescale);
+        work_turn(work, before);
     }
     const enum stage before = work_turn(work, STAGE_COPIES);
     const bool guarded = attn_values_guarded(work, head, tile, cover);

@@ -152,12 +152,13 @@ bool attn_values_guarded(struct work *work, const struct head *head,
                          const struct tile *tile, enum cover cover);
 
 /*
- * sums += weights values for a tile whose scores had this cover, after dropout, which
- * is done to the weights in place; sums = that unless they have begun.
+ * sums = rescale sums + weights values for a tile whose scores had this cover, after
+ * dropout, which is done to the weights in place; without what the sums were unless
+ * they have begun. rescale has a factor for each row, or is NULL.
  */
 void attn_values_add(struct work *work, const struct head *head,
                      const struct tile *tile, enum cover cover, float *weights,
-                     int64_t ld, bool begun, float *sums);
+                     int64_t ld, bool begun, const float *rescale, float *sums);
 
 /* out = weights values times a factor for each row, likewise, for a tile that is not
  * guarded; by the kernel of our own, within the depth of a product. */

@@ -94,7 +94,7 @@ static void add_values(struct work *work, const struct row_tile *rows,
         const enum cover cover = (enum cover)rows->cover[t - rows->first];
         if (cover != COVER_NONE) {
             attn_values_add(work, head, &tile, cover, scores_at(work, rows, t),
-                            rows->ld, begun, softmax->values);
+                            rows->ld, begun, NULL, softmax->values);
             begun = true;
         }
     }

@@ -30,10 +30,11 @@ static void run_tiles(struct work *work, const struct head *head,
         enum cover cover = attn_scores_tile(work, head, &tile, query, scores, ld);
         if (cover != COVER_NONE) {
             const enum stage before = work_turn(work, STAGE_SOFTMAX);
-            attn_softmax_step(softmax, tools->kernels, scores, ld, tile.keys);
+            const bool moved = attn_softmax_weigh(softmax, tools->kernels, scores, ld,
+                                                  tile.keys, softmax->factor);
             work_turn(work, before);
             attn_values_add(work, head, &tile, cover, scores, ld, true,
-                            softmax->values);
+                            moved ? softmax->factor : NULL, softmax->values);
         }
     }
 }

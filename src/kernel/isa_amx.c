@@ -327,17 +327,19 @@ static void product_split(int m, int n, int k, float factor, const float *a,
 
 static void scale_rows(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
                        int rows, int n, float alpha, const float *factor,
-                       const float *more, ptrdiff_t ld_more) {
+                       const float *rescale, const float *more, ptrdiff_t ld_more) {
     const __m512 f = _mm512_set1_ps(alpha);
     for (int r = 0; r < rows; r++, to += ld_to, from += ld_from) {
         const __m512 g = _mm512_set1_ps(factor != NULL ? factor[r] : 1.0f);
+        const __m512 h = _mm512_set1_ps(rescale != NULL ? rescale[r] : 1.0f);
         for (int j = 0; j < n; j += VECTOR) {
             const __mmask16 mask = mask_of(n - j);
             const __m512 x = _mm512_mul_ps(f, _mm512_maskz_loadu_ps(mask, from + j));
             const __m512 y = more != NULL
                                  ? _mm512_maskz_loadu_ps(mask, more + r * ld_more + j)
                                  : _mm512_setzero_ps();
-            _mm512_mask_storeu_ps(to + j, mask, _mm512_mul_ps(g, _mm512_add_ps(y, x)));
+            const __m512 sum = _mm512_add_ps(_mm512_mul_ps(h, y), x);
+            _mm512_mask_storeu_ps(to + j, mask, _mm512_mul_ps(g, sum));
         }
     }
 }

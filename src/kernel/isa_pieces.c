@@ -172,10 +172,11 @@ static void product_split(int m, int n, int k, float factor, const float *a,
 
 static void scale_rows(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
                        int rows, int n, float alpha, const float *factor,
-                       const float *more, ptrdiff_t ld_more) {
+                       const float *rescale, const float *more, ptrdiff_t ld_more) {
     for (ptrdiff_t r = 0; r < rows; r++) {
         for (int j = 0; j < n; j++) {
-            const float start = more != NULL ? more[r * ld_more + j] : 0.0f;
+            const float left = more != NULL ? more[r * ld_more + j] : 0.0f;
+            const float start = rescale != NULL ? rescale[r] * left : left;
             const float sum = start + alpha * from[r * ld_from + j];
             to[r * ld_to + j] = factor != NULL ? factor[r] * sum : sum;
         }

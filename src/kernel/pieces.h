@@ -55,13 +55,13 @@ struct piece_kernels {
                           uint16_t *scratch, float *c, ptrdiff_t ldc);
 
     /*
-     * to[r] = factor[r] (alpha from[r] + more[r]), rounded step by step, with factors
-     * of 1 and more of 0 where they are NULL. more may be to; without a stride it is
-     * one row for all.
+     * to[r] = factor[r] (alpha from[r] + rescale[r] more[r]), rounded step by step,
+     * with factors of 1 and more of 0 where they are NULL. more may be to; without a
+     * stride it is one row for all.
      */
     void (*scale_rows)(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
                        int rows, int n, float alpha, const float *factor,
-                       const float *more, ptrdiff_t ld_more);
+                       const float *rescale, const float *more, ptrdiff_t ld_more);
 
     /* True if each number is 0 or has low <= |x| < high. */
     bool (*within)(const float *x, ptrdiff_t ld, int rows, int n, float low,

@@ -86,7 +86,7 @@ bool attn_linear_pieces_multiply(const struct linear_pieces *pieces, int m, int 
         return false;
     }
     kernels->pieces->scale_rows(c, ldc, pieces->sums, LINEAR_PIECES_COLUMNS, m, n,
-                                1.0f / RAISED, NULL, more, ld_more);
+                                1.0f / RAISED, NULL, NULL, more, ld_more);
     return true;
 }
 
@@ -107,5 +107,5 @@ void attn_linear_pieces_mend(const struct linear_pieces *pieces, int j, int m, i
         }
     }
     kernels->pieces->scale_rows(c, ldc, plain, LINEAR_PIECES_COLUMNS, m, n, 1.0f, NULL,
-                                more, ld_more);
+                                NULL, more, ld_more);
 }

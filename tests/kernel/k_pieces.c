@@ -212,7 +212,7 @@ static void rows_are_scaled(void **state) {
     for (int number = 0; number < 200; number++) {
         const int rows = number % 7, n = 1 + number % 67;
         const struct shape shape = {number % PLACES, rows, n, number % 3};
-        struct matrix from, to, old, factor, row;
+        struct matrix from, to, old, factor, rescale, row;
         matrix_open(&from, shape);
         matrix_open(&to, shape);
         matrix_open(&old, shape);
@@ -226,10 +226,13 @@ static void rows_are_scaled(void **state) {
                 -0x1p-149f; /* an eighth of it is -0, which is not to be left */
         }
         matrix_fill(&factor, FILL_RANDOM, &random);
+        matrix_open(&rescale, (struct shape){number % PLACES, 1, rows, 0});
+        matrix_fill(&rescale, FILL_RANDOM, &random);
         matrix_copy(&to, &old);
-        const bool factors = number % 2 == 0, accumulate = number % 5 < 2;
+        const bool factors = number % 2 == 0, rescales = number % 3 == 0,
+                   accumulate = number % 5 < 2;
         k->scale_rows(to.at, to.ld, from.at, from.ld, rows, n, 0.125f,
-                      factors ? factor.at : NULL,
+                      factors ? factor.at : NULL, rescales ? rescale.at : NULL,
                       accumulate       ? to.at
                       : number % 4 < 2 ? row.at
                                        : NULL,
@@ -240,7 +243,7 @@ static void rows_are_scaled(void **state) {
                 const float more = accumulate       ? matrix_get(&old, i, j)
                                    : number % 4 < 2 ? row.at[j]
                                                     : 0.0f;
-                const float sum = more + product;
+                const float sum = (rescales ? rescale.at[i] * more : more) + product;
                 const float right = factors ? factor.at[i] * sum : sum;
                 assert_memory_equal(to.at + i * to.ld + j, &right, sizeof right);
             }
@@ -249,6 +252,7 @@ static void rows_are_scaled(void **state) {
         matrix_close(&to);
         matrix_close(&old);
         matrix_close(&factor);
+        matrix_close(&rescale);
         matrix_close(&row);
     }
 }
