@@ -154,11 +154,11 @@ static void run_small(void) {
 }
 
 static void run_split_rows(void) {
-    k->pieces->split_rows(data.row_pieces, data.other, KEYS, ROWS, KEYS, 0.1f);
+    k->pieces->split_rows(data.row_pieces, data.other, KEYS, ROWS, KEYS, 0.1f, false);
 }
 
 static void run_split_columns(void) {
-    k->pieces->split_columns(data.column_pieces, data.other, ROWS, KEYS, ROWS);
+    k->pieces->split_columns(data.column_pieces, data.other, ROWS, KEYS, ROWS, false);
 }
 
 static void run_within(void) {
@@ -168,18 +168,36 @@ static void run_within(void) {
 /* So often that it makes no difference that tiles take a while to start. */
 enum { TIMES = 32 };
 
-static void run_product_pieces(void) {
+static void product_of(bool single) {
+    const struct strips rows = {data.row_pieces, 0, single},
+                        columns = {data.column_pieces, 0, single};
     for (int i = 0; i < TIMES; i++) {
-        k->pieces->product(ROWS, ROWS, KEYS, data.row_pieces, 0, data.column_pieces, 0,
-                           data.s, ROWS);
+        k->pieces->product(ROWS, ROWS, KEYS, 1.0f, &rows, &columns, data.s, ROWS);
     }
 }
 
-static void run_product_split(void) {
+static void product_split_of(bool single) {
+    const struct strips columns = {data.column_pieces, 0, single};
     for (int i = 0; i < TIMES; i++) {
-        k->pieces->product_split(ROWS, ROWS, KEYS, 0.1f, data.other, KEYS,
-                                 data.column_pieces, 0, data.scratch, data.s, ROWS);
+        k->pieces->product_split(ROWS, ROWS, KEYS, 0.1f, data.other, KEYS, &columns,
+                                 data.scratch, data.s, ROWS);
     }
+}
+
+static void run_product_pieces(void) {
+    product_of(false);
+}
+
+static void run_product_single(void) {
+    product_of(true);
+}
+
+static void run_product_split(void) {
+    product_split_of(false);
+}
+
+static void run_product_split_single(void) {
+    product_split_of(true);
 }
 
 struct bench {
@@ -189,17 +207,22 @@ struct bench {
     double vectors; /* numbers worked on, to be divided by the lanes */
 };
 
-/* A tile takes 16 cycles for 8192 products of pieces, six of which make one of floats,
- * where two multiply-adds of vectors a cycle make one each. */
-#define PIECES_BOUND (6 * 16 * 2 / (8192.0 / 16))
+/* A tile takes 16 cycles for 8192 products of pieces, of which six make one of floats,
+ * three one with bfloat16 and one a product of those, where two multiply-adds of
+ * vectors a cycle make one each. */
+#define PIECES_BOUND(pieces) ((pieces)*16 * 2 / (8192.0 / 16))
 
 static const struct bench piece_benches[] = {
     {"split_rows", "number", run_split_rows, 8, ROWS *KEYS},
     {"split_columns", "number", run_split_columns, 7, ROWS *KEYS},
     {"within", "number", run_within, 4, ROWS *KEYS},
-    {"product of pieces, 32 x 32 x 128", "product", run_product_pieces, PIECES_BOUND,
+    {"product of pieces, 32 x 32 x 128", "product", run_product_pieces, PIECES_BOUND(6),
      TIMES *ROWS *ROWS *KEYS},
-    {"product_split, 32 x 32 x 128", "product", run_product_split, PIECES_BOUND,
+    {"the same of bfloat16", "product", run_product_single, PIECES_BOUND(1),
+     TIMES *ROWS *ROWS *KEYS},
+    {"product_split, 32 x 32 x 128", "product", run_product_split, PIECES_BOUND(6),
+     TIMES *ROWS *ROWS *KEYS},
+    {"the same with bfloat16", "product", run_product_split_single, PIECES_BOUND(3),
      TIMES *ROWS *ROWS *KEYS},
 };
 

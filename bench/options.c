@@ -20,7 +20,7 @@ static const char help_use[] =
     "\n"
     "  -c, --cases=FILE   take problems from FILE, \"name: problem\" lines with #\n"
     "                     comments; or from one of prefill, causal, masks, decode,\n"
-    "                     train, small, sizes, kept\n"
+    "                     train, small, sizes, stored, kept\n"
     "  -t, --threads=N    run every problem on N threads. Without: on as many as its\n"
     "                     threads= says, or on one\n"
     "  -s, --seconds=X    take rounds of samples for about X seconds (20),\n"

@@ -195,11 +195,11 @@ bool attn_panel_finite(struct panel *panel, const struct head *head, int64_t t) 
 }
 
 /* Sets number l of all columns of a strip to 0. */
-static void clear_row(uint16_t *strip, int l) {
+static void clear_row(uint16_t *strip, bool single, int l) {
     const int half = l % PIECES_SIDE / 16;
-    uint16_t *row = strip + (int64_t)(l / PIECES_SIDE) * PIECES_STEP +
+    uint16_t *row = strip + l / PIECES_SIDE * pieces_of_step(single) +
                     (int64_t)(l % 16) * PIECES_SIDE + half;
-    for (int i = 0; i < PIECES_STEP; i += PIECES_TILE) {
+    for (int i = 0; i < pieces_of_step(single); i += PIECES_TILE) {
         for (int j = 0; j < PIECES_SIDE; j += 2) {
             row[i + j] = 0;
         }
@@ -212,6 +212,11 @@ static bool split_keys(struct panel *panel, const struct head *head, int64_t key
     const int dim = head->problem->key_dim;
     const struct source *source = &head->key;
     const struct kernels *kernels = panel->kernels;
+    const uint16_t *bf16 = attn_source_bf16(source, key, count);
+    if (bf16 != NULL) {
+        kernels->pieces->take_turned(strip, bf16, source->stride, dim, count);
+        return pieces_take_bf16_keys(kernels->pieces, bf16, source->stride, count, dim);
+    }
     float *turned = panel->strip;
     if (source->order == ORDER_KEY_BLOCKS) {
         attn_source_read_turned(source, kernels, key, count, dim, turned, PIECES_SIDE);
@@ -220,19 +225,22 @@ static bool split_keys(struct panel *panel, const struct head *head, int64_t key
         const float *rows = rows_once(panel, source, key, count, dim, &stride);
         kernels->transpose(turned, PIECES_SIDE, rows, stride, count, dim);
     }
-    kernels->pieces->split_columns(strip, turned, PIECES_SIDE, dim, count);
+    kernels->pieces->split_columns(strip, turned, PIECES_SIDE, dim, count,
+                                   source_is_single(source));
     return pieces_take_keys(kernels->pieces, turned, PIECES_SIDE, dim, count);
 }
 
 struct pieces attn_panel_key_pieces(struct panel *panel, const struct head *head,
                                     int64_t t) {
     const int dim = head->problem->key_dim, keys = keys_of_tile(panel, head, t);
-    const int64_t step = pieces_of_strip(dim);
+    const bool single = source_is_single(&head->key);
+    const int64_t step = pieces_of_strip(dim, single);
     uint16_t *packed = panel->key_pieces +
                        (t % panel->slots) * ceil_div(panel->tile_k, PIECES_SIDE) * step;
     struct panel_slot *slot = slot_of(panel, t);
+    const struct strips strips = {packed, step, single};
     if (slot->key_pieces) {
-        return (struct pieces){packed, step, slot->odd_keys};
+        return (struct pieces){strips, slot->odd_keys};
     }
     slot->key_pieces = true;
     for (int j = 0; j < keys; j += PIECES_SIDE) {
@@ -242,38 +250,72 @@ struct pieces attn_panel_key_pieces(struct panel *panel, const struct head *head
             slot->odd_keys = true;
         }
     }
-    return (struct pieces){packed, step, slot->odd_keys};
+    return (struct pieces){strips, slot->odd_keys};
+}
+
+/* Values on their way into pieces: bfloat16 where it lies, or floats. */
+struct values {
+    const uint16_t *bf16; /* NULL: floats */
+    const float *floats;
+    int64_t stride;
+};
+
+/* Up to PIECES_SIDE columns, of so many keys. */
+static void split_values(const struct panel *panel, const struct values *values,
+                         bool single, int column, int keys, int columns,
+                         uint16_t *strip) {
+    const struct piece_kernels *kernels = panel->kernels->pieces;
+    if (values->bf16 != NULL) {
+        kernels->take_columns(strip, values->bf16 + column, values->stride, keys,
+                              columns);
+    } else {
+        kernels->split_columns(strip, values->floats + column, values->stride, keys,
+                               columns, single);
+    }
+}
+
+static bool takes_values(const struct panel *panel, const struct values *values,
+                         int64_t row, int rows, int dim) {
+    const struct piece_kernels *kernels = panel->kernels->pieces;
+    const int64_t at = row * values->stride;
+    return values->bf16 != NULL ? pieces_take_bf16_values(kernels, values->bf16 + at,
+                                                          values->stride, rows, dim)
+                                : pieces_take_values(kernels, values->floats + at,
+                                                     values->stride, rows, dim);
 }
 
 struct pieces attn_panel_value_pieces(struct panel *panel, const struct head *head,
                                       int64_t t) {
     const int dim = head->problem->value_dim, keys = keys_of_tile(panel, head, t);
-    const int64_t step = pieces_of_strip(panel->tile_k);
-    const int strips = (int)ceil_div(dim, PIECES_SIDE);
-    uint16_t *packed = panel->value_pieces + (t % panel->slots) * strips * step;
+    const bool single = source_is_single(&head->value);
+    const int64_t step = pieces_of_strip(panel->tile_k, single);
+    const int count = (int)ceil_div(dim, PIECES_SIDE);
+    uint16_t *packed = panel->value_pieces + (t % panel->slots) * count * step;
     struct panel_slot *slot = slot_of(panel, t);
+    const struct strips strips = {packed, step, single};
     if (slot->value_pieces) {
-        return (struct pieces){packed, step, slot->odd_values};
+        return (struct pieces){strips, slot->odd_values};
     }
     slot->value_pieces = true;
-    int64_t stride;
-    const float *rows =
-        rows_once(panel, &head->value, t * panel->tile_k, keys, dim, &stride);
-    for (int i = 0; i < strips; i++) {
-        const int column = i * PIECES_SIDE;
-        panel->kernels->pieces->split_columns(packed + i * step, rows + column, stride,
-                                              keys,
-                                              (int)min_i64(PIECES_SIDE, dim - column));
+    struct values values = {.bf16 =
+                                attn_source_bf16(&head->value, t * panel->tile_k, keys),
+                            .stride = head->value.stride};
+    if (values.bf16 == NULL) {
+        values.floats = rows_once(panel, &head->value, t * panel->tile_k, keys, dim,
+                                  &values.stride);
     }
-    slot->odd_values =
-        !pieces_take_values(panel->kernels->pieces, rows, stride, keys, dim);
+    for (int i = 0; i < count; i++) {
+        const int column = i * PIECES_SIDE;
+        split_values(panel, &values, single, column, keys,
+                     (int)min_i64(PIECES_SIDE, dim - column), packed + i * step);
+    }
+    slot->odd_values = !takes_values(panel, &values, 0, keys, dim);
     for (int l = 0; l < keys && slot->odd_values; l++) {
-        if (!pieces_take_values(panel->kernels->pieces, rows + l * stride, stride, 1,
-                                dim)) {
-            for (int i = 0; i < strips; i++) {
-                clear_row(packed + i * step, l);
+        if (!takes_values(panel, &values, l, 1, dim)) {
+            for (int i = 0; i < count; i++) {
+                clear_row(packed + i * step, single, l);
             }
         }
     }
-    return (struct pieces){packed, step, slot->odd_values};
+    return (struct pieces){strips, slot->odd_values};
 }

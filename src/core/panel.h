@@ -55,12 +55,11 @@ struct factor attn_panel_key_rows(struct panel *panel, const struct head *head,
                                   int64_t t);
 
 /*
- * A factor in pieces, in strips of so many numbers. It is odd if no pieces can be made
- * of some keys, which then stand for nothing, or values, which are 0.
+ * A factor in pieces. It is odd if no pieces can be made of some keys, which then stand
+ * for nothing, or values, which are 0.
  */
 struct pieces {
-    const uint16_t *data;
-    int64_t step;
+    struct strips strips;
     bool odd;
 };
 

@@ -3,25 +3,30 @@
  */
 #include "core/pieces_tile.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/arith.h"
 
 /*
- * What repays making pieces: so many keys, queries, and both together. 128 of 128 take
- * 1.03 of the time that they take without, 160 of 160 0.9, 32 of 512 0.97, 512 of 512
- * 0.7.
+ * What repays making pieces: so many keys, queries, and both together. Without, 128 of
+ * 128 take 1.01 to 1.1 times as long, 160 of 160 1.1, 512 of 512 1.45. Of bfloat16
+ * there is one piece each: 64 of 64 take 1.35 times as long without.
  */
-enum { KEYS_LEAST = 128, QUERIES_LEAST = 32, BOTH_LEAST = 320 };
+enum { QUERIES_LEAST = 32, KEYS_LEAST = 128, BOTH_LEAST = 256 };
+enum { KEYS_LEAST_SINGLE = 64, BOTH_LEAST_SINGLE = 128 };
 
 /* Weights are multiplied by this and sums divided by it, so that pieces of small ones
  * are no subnormals. */
 #define RAISED 0x1p40f
 
 bool attn_pieces_fit(const struct toolbox *tools, const struct head *head) {
-    return tools->recipe.pieces && head->keys >= KEYS_LEAST &&
+    const bool single = source_is_single(&head->query) &&
+                        source_is_single(&head->key) && source_is_single(&head->value);
+    return tools->recipe.pieces &&
+           head->keys >= (single ? KEYS_LEAST_SINGLE : KEYS_LEAST) &&
            head->rows >= QUERIES_LEAST && head->rows > tools->recipe.few_rows &&
-           head->rows >= BOTH_LEAST - head->keys;
+           head->rows >= (single ? BOTH_LEAST_SINGLE : BOTH_LEAST) - head->keys;
 }
 
 bool attn_pieces_book(struct layout *layout, const struct toolbox *tools) {
@@ -53,20 +58,42 @@ static uint16_t *work_pieces(const struct work *work, enum region region) {
     return layout_at(&work->tools->layout, work->memory, region);
 }
 
+/* How queries meet keys: they are bfloat16 and stay it, times a power of two, and a
+ * factor makes sums of that what the scale would; or they are multiplied by the scale.
+ */
+struct scaling {
+    bool single;
+    float power, factor;
+};
+
+static struct scaling scaling_of(const struct head *head) {
+    const float scale = head->problem->scale;
+    int exponent;
+    const float fraction = frexpf(scale, &exponent);
+    if (!source_is_single(&head->query) ||
+        head->call->tables[TABLE_CONTENT_BIAS].data != NULL) {
+        return (struct scaling){false, scale, 1.0f};
+    }
+    return fabsf(fraction) == 0.5f
+               ? (struct scaling){true, scale, 1.0f}
+               : (struct scaling){true, ldexpf(1.0f, exponent), fraction};
+}
+
 void attn_pieces_of_query(const struct work *work, const struct head *head,
                           struct matrix *query, int rows) {
     const struct kernels *kernels = work->tools->kernels;
     const int dim = head->problem->key_dim;
+    const struct scaling scaling = scaling_of(head);
+    const int64_t step = pieces_of_strip(dim, scaling.single);
     uint16_t *pieces = work_pieces(work, REGION_QUERY_PIECES);
     for (int i = 0; i < rows; i += PIECES_SIDE) {
-        kernels->pieces->split_rows(pieces + i / PIECES_SIDE * pieces_of_strip(dim),
-                                    query->data + i * query->ld, query->ld,
-                                    (int)min_i64(PIECES_SIDE, rows - i), dim,
-                                    head->problem->scale);
+        kernels->pieces->split_rows(
+            pieces + i / PIECES_SIDE * step, query->data + i * query->ld, query->ld,
+            (int)min_i64(PIECES_SIDE, rows - i), dim, scaling.power, scaling.single);
     }
-    query->pieces = pieces;
-    query->odd = !pieces_take_queries(kernels->pieces, query->data, query->ld, rows,
-                                      dim, head->problem->scale);
+    query->pieces.strips = (struct strips){pieces, step, scaling.single};
+    query->pieces.odd = !pieces_take_queries(kernels->pieces, query->data, query->ld,
+                                             rows, dim, scaling.power);
 }
 
 /* The scores of odd keys and queries, as they are without pieces. */
@@ -77,6 +104,7 @@ static void mend_scores(struct work *work, const struct head *head,
     const struct kernels *kernels = tools->kernels;
     const int dim = head->problem->key_dim;
     const float scale = head->problem->scale;
+    const float power = scaling_of(head).power;
     const int64_t ld_plain = tools->recipe.tile_k;
     float *plain = work_floats(work, REGION_PLAIN_SCORES);
     const struct factor keys =
@@ -92,9 +120,9 @@ static void mend_scores(struct work *work, const struct head *head,
             }
         }
     }
-    for (int64_t i = 0; query->odd && i < tile->rows; i++) {
+    for (int64_t i = 0; query->pieces.odd && i < tile->rows; i++) {
         if (!pieces_take_queries(kernels->pieces, query->data + i * query->ld,
-                                 query->ld, 1, dim, scale)) {
+                                 query->ld, 1, dim, power)) {
             memcpy(scores + i * ld, plain + i * ld_plain,
                    (size_t)tile->keys * sizeof *scores);
         }
@@ -110,10 +138,10 @@ void attn_pieces_scores(struct work *work, const struct head *head,
     const struct pieces keys =
         attn_panel_key_pieces(&work->panel, head, tile->key / tools->recipe.tile_k);
     work_turn(work, STAGE_SCORES);
-    tools->kernels->pieces->product(tile->rows, tile->keys, dim, query->pieces,
-                                    pieces_of_strip(dim), keys.data, keys.step, scores,
-                                    ld);
-    if (keys.odd || query->odd) {
+    tools->kernels->pieces->product(tile->rows, tile->keys, dim,
+                                    scaling_of(head).factor, &query->pieces.strips,
+                                    &keys.strips, scores, ld);
+    if (keys.odd || query->pieces.odd) {
         mend_scores(work, head, tile, query, scores, ld);
     }
     work_turn(work, before);
@@ -130,8 +158,8 @@ static void add_values(const struct work *work, const struct head *head,
     const int64_t ld_sums = round_up(dim, PIECES_SIDE);
     float *sums = work_floats(work, REGION_PIECE_SUMS);
     kernels->product_split(tile->rows, dim, tile->keys, RAISED, weights, ld,
-                           values->data, values->step,
-                           work_pieces(work, REGION_WEIGHT_PIECES), sums, ld_sums);
+                           &values->strips, work_pieces(work, REGION_WEIGHT_PIECES),
+                           sums, ld_sums);
     kernels->scale_rows(out, ld_out, sums, ld_sums, tile->rows, dim, 1.0f / RAISED,
                         factor, rescale, accumulate ? out : NULL, ld_out);
 }

@@ -45,6 +45,13 @@ const float *attn_source_floats(const struct source *source, int64_t row, int ro
     return (const float *)(const void *)attn_source_run(source, row, rows).data;
 }
 
+const uint16_t *attn_source_bf16(const struct source *source, int64_t row, int rows) {
+    if (source->dtype != ATTN_BF16 || source->order != ORDER_ROWS) {
+        return NULL;
+    }
+    return (const uint16_t *)(const void *)attn_source_run(source, row, rows).data;
+}
+
 /* The first of the blocks that a run has left, and the run without it. */
 static struct run take_block(const struct source *source, struct run *run) {
     struct run block = *run;

@@ -43,11 +43,19 @@ static inline int64_t source_bytes(int32_t dtype) {
     return dtype == ATTN_F32 ? 4 : dtype == ATTN_I8 ? 1 : 2;
 }
 
+/* True if its numbers are bfloat16, which are one piece each (kernel/pieces.h). */
+static inline bool source_is_single(const struct source *source) {
+    return source->dtype == ATTN_BF16;
+}
+
 /* The run that starts at this row, at most so many rows of it. */
 struct run attn_source_run(const struct source *source, int64_t row, int rows);
 
 /* These rows as floats `stride` apart, if they lie so in memory; else NULL. */
 const float *attn_source_floats(const struct source *source, int64_t row, int rows);
+
+/* The same of bfloat16. */
+const uint16_t *attn_source_bf16(const struct source *source, int64_t row, int rows);
 
 /* Copies rows, as floats, to rows of `to` that are ld floats apart. Not keys in blocks:
  * only a backward call, which takes no cache, wants them as they are. */

@@ -140,7 +140,7 @@ void attn_scores_product(struct work *work, const struct head *head,
         attn_few_scores(work, head, tile, tile->rows, query, scores, ld);
         return;
     }
-    if (query.pieces != NULL) {
+    if (query.pieces.strips.data != NULL) {
         attn_pieces_scores(work, head, tile, &query, scores, ld);
         return;
     }

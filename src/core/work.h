@@ -82,13 +82,12 @@ static inline float *work_floats(const struct work *work, enum region region) {
     return layout_at(&work->tools->layout, work->memory, region);
 }
 
-/* A matrix with contiguous rows of floats, and its pieces if products take those; some
- * rows may be odd: none that pieces can be made of. */
+/* A matrix with contiguous rows of floats, and its pieces if products take those, which
+ * may be odd. */
 struct matrix {
     const float *data;
     int64_t ld;
-    const uint16_t *pieces;
-    bool odd;
+    struct pieces pieces;
 };
 
 /* True if this head's sequence has so few queries that kernels for a few rows do it. */

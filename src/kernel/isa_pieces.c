@@ -18,8 +18,8 @@ static ptrdiff_t row_at(ptrdiff_t row) {
 }
 
 /* Writes the pieces of x, each what is left cut off after 8 bits. */
-static void put_number(uint16_t *to, float x) {
-    for (int piece = 0; piece < 3; piece++, to += PIECE) {
+static void put_number(uint16_t *to, bool single, float x) {
+    for (int piece = 0; piece < (single ? 1 : 3); piece++, to += PIECE) {
         *to = (uint16_t)(bits_of_f32(x) >> 16);
         x -= f32_of_bf16(*to);
     }
@@ -31,42 +31,49 @@ static ptrdiff_t pair_of(ptrdiff_t l) {
 }
 
 static void split_rows(uint16_t *to, const float *from, ptrdiff_t ld, int rows, int k,
-                       float factor) {
+                       float factor, bool single) {
     const int64_t depth = round_up(k, PIECES_SIDE);
     for (ptrdiff_t r = 0; r < rows; r++) {
         for (int64_t l = 0; l < depth; l++) {
-            uint16_t *step = to + l / PIECES_SIDE * PIECES_STEP;
-            put_number(step + row_at(r) + pair_of(l % PIECES_SIDE),
+            uint16_t *step = to + l / PIECES_SIDE * pieces_of_step(single);
+            put_number(step + row_at(r) + pair_of(l % PIECES_SIDE), single,
                        l < k ? factor * from[r * ld + l] : 0.0f);
         }
     }
 }
 
-static void split_columns(uint16_t *to, const float *from, ptrdiff_t ld, int k, int n) {
+/* Where number l of a step has its place in column j. */
+static ptrdiff_t column_at(ptrdiff_t l, ptrdiff_t j) {
+    const ptrdiff_t pair = pair_of(l);
+    return j / TILE * PIECES_TILE + pair / 2 * PIECES_SIDE + j % TILE * 2 + pair % 2;
+}
+
+static void split_columns(uint16_t *to, const float *from, ptrdiff_t ld, int k, int n,
+                          bool single) {
     const int64_t depth = round_up(k, PIECES_SIDE);
     for (int64_t l = 0; l < depth; l++) {
-        uint16_t *step = to + l / PIECES_SIDE * PIECES_STEP;
-        const ptrdiff_t pair = pair_of(l % PIECES_SIDE);
+        uint16_t *step = to + l / PIECES_SIDE * pieces_of_step(single);
         for (ptrdiff_t j = 0; j < PIECES_SIDE; j++) {
-            put_number(step + j / TILE * PIECES_TILE + pair / 2 * PIECES_SIDE +
-                           j % TILE * 2 + pair % 2,
+            put_number(step + column_at(l % PIECES_SIDE, j), single,
                        l < k && j < n ? from[l * ld + j] : 0.0f);
         }
     }
 }
 
-/* Tiles take subnormal numbers for 0 and make none. */
+/* Tiles take subnormal numbers for 0, with their sign, and make none. */
 static float flushed(float x) {
-    return fabsf(x) < FLT_MIN ? 0.0f : x;
+    return fabsf(x) < FLT_MIN ? copysignf(0.0f, x) : x;
 }
 
 /* A step of a tile of columns as numbers: those at even places, and those at odd. */
 struct columns {
     double piece[3][TILE][2][TILE];
+    bool single;
 };
 
-static void read_columns(struct columns *columns, const uint16_t *from) {
-    for (int piece = 0; piece < 3; piece++, from += PIECE) {
+static void read_columns(struct columns *columns, const uint16_t *from, bool single) {
+    columns->single = single;
+    for (int piece = 0; piece < (single ? 1 : 3); piece++, from += PIECE) {
         for (int i = 0; i < PIECES_TILE; i++) {
             columns->piece[piece][i / PIECES_SIDE][i % 2][i % PIECES_SIDE / 2] =
                 flushed(f32_of_bf16(from[i]));
@@ -102,7 +109,7 @@ static void add_piece(float sums[TILE], const uint16_t *a,
  * c = or c += a step of a row times a tile of n columns: all pairs of pieces that
  * count, as isa_amx.c orders them.
  */
-static void add_step(int n, bool fresh, const uint16_t *a,
+static void add_step(int n, bool fresh, const uint16_t *a, bool single,
                      const struct columns *columns, float *c) {
     enum { HIGH, MIDDLE, LOW };
     static const int pairs[][2] = {{LOW, HIGH},    {HIGH, HIGH},     {HIGH, LOW},
@@ -113,17 +120,20 @@ static void add_step(int n, bool fresh, const uint16_t *a,
         memcpy(sums, c, size);
     }
     for (size_t i = 0; i < COUNT_OF(pairs); i++) {
+        if ((single && pairs[i][0] != HIGH) ||
+            (columns->single && pairs[i][1] != HIGH)) {
+            continue;
+        }
         add_piece(sums, a + (ptrdiff_t)PIECE * pairs[i][0],
                   columns->piece[pairs[i][1]]);
     }
     memcpy(c, sums, size);
 }
 
-/* Rows that lie in strips, or floats that are split on the way. */
+/* Rows in strips, or floats that are split on the way. */
 struct rows {
-    const uint16_t *strips;
-    ptrdiff_t step;
-    const float *from; /* strips NULL */
+    struct strips strips;
+    const float *from; /* NULL: strips */
     ptrdiff_t ld;
     float factor;
     uint16_t *scratch;
@@ -131,43 +141,48 @@ struct rows {
 
 /* The pieces of a step of row i, from its number l on. */
 static const uint16_t *step_of(const struct rows *rows, ptrdiff_t i, int l, int k) {
-    if (rows->strips != NULL) {
-        return rows->strips + i / PIECES_SIDE * rows->step + row_at(i % PIECES_SIDE) +
-               pieces_of_strip(l);
+    if (rows->from == NULL) {
+        return rows->strips.data + i / PIECES_SIDE * rows->strips.step +
+               row_at(i % PIECES_SIDE) + pieces_of_strip(l, rows->strips.single);
     }
     split_rows(rows->scratch, rows->from + i * rows->ld + l, rows->ld, 1,
-               (int)min_i64(PIECES_SIDE, k - l), rows->factor);
+               (int)min_i64(PIECES_SIDE, k - l), rows->factor, false);
     return rows->scratch;
 }
 
-static void multiply(int m, int n, int k, const struct rows *rows, const uint16_t *b,
-                     ptrdiff_t step_b, float *c, ptrdiff_t ldc) {
+static void multiply(int m, int n, int k, const struct rows *rows,
+                     const struct strips *b, float *c, ptrdiff_t ldc) {
     struct columns columns;
     for (ptrdiff_t j = 0; j < n; j += TILE) {
         const uint16_t *strip =
-            b + j / PIECES_SIDE * step_b + j % PIECES_SIDE / TILE * PIECES_TILE;
+            b->data + j / PIECES_SIDE * b->step + j % PIECES_SIDE / TILE * PIECES_TILE;
         for (int l = 0; l < k; l += PIECES_SIDE) {
-            read_columns(&columns, strip + pieces_of_strip(l));
+            read_columns(&columns, strip + pieces_of_strip(l, b->single), b->single);
             for (ptrdiff_t i = 0; i < m; i++) {
                 add_step((int)min_i64(TILE, n - j), l == 0, step_of(rows, i, l, k),
-                         &columns, c + i * ldc + j);
+                         rows->strips.single, &columns, c + i * ldc + j);
             }
         }
     }
 }
 
-static void product(int m, int n, int k, const uint16_t *a, ptrdiff_t step_a,
-                    const uint16_t *b, ptrdiff_t step_b, float *c, ptrdiff_t ldc) {
-    const struct rows rows = {.strips = a, .step = step_a};
-    multiply(m, n, k, &rows, b, step_b, c, ldc);
+static void product(int m, int n, int k, float factor, const struct strips *a,
+                    const struct strips *b, float *c, ptrdiff_t ldc) {
+    const struct rows rows = {.strips = *a};
+    multiply(m, n, k, &rows, b, c, ldc);
+    for (ptrdiff_t i = 0; i < m; i++) {
+        for (int j = 0; j < n; j++) {
+            c[i * ldc + j] *= factor;
+        }
+    }
 }
 
 static void product_split(int m, int n, int k, float factor, const float *a,
-                          ptrdiff_t ld, const uint16_t *b, ptrdiff_t step_b,
-                          uint16_t *scratch, float *c, ptrdiff_t ldc) {
+                          ptrdiff_t ld, const struct strips *b, uint16_t *scratch,
+                          float *c, ptrdiff_t ldc) {
     const struct rows rows = {
         .from = a, .ld = ld, .factor = factor, .scratch = scratch};
-    multiply(m, n, k, &rows, b, step_b, c, ldc);
+    multiply(m, n, k, &rows, b, c, ldc);
 }
 
 static void scale_rows(float *to, ptrdiff_t ld_to, const float *from, ptrdiff_t ld_from,
@@ -196,6 +211,42 @@ static bool within(const float *x, ptrdiff_t ld, int rows, int n, float low,
     return true;
 }
 
+/* Number (l, j) of k rows and n columns, of which rows and columns lie so far apart. */
+static void take(uint16_t *to, const uint16_t *from, ptrdiff_t row, ptrdiff_t column,
+                 int k, int n) {
+    const int64_t depth = round_up(k, PIECES_SIDE);
+    for (int64_t l = 0; l < depth; l++) {
+        uint16_t *step = to + l / PIECES_SIDE * pieces_of_step(true);
+        for (ptrdiff_t j = 0; j < PIECES_SIDE; j++) {
+            step[column_at(l % PIECES_SIDE, j)] =
+                l < k && j < n ? from[l * row + j * column] : 0;
+        }
+    }
+}
+
+static void take_columns(uint16_t *to, const uint16_t *from, ptrdiff_t ld, int k,
+                         int n) {
+    take(to, from, ld, 1, k, n);
+}
+
+static void take_turned(uint16_t *to, const uint16_t *from, ptrdiff_t ld, int k,
+                        int n) {
+    take(to, from, 1, ld, k, n);
+}
+
+static bool within_bf16(const uint16_t *x, ptrdiff_t ld, int rows, int n, float low,
+                        float high) {
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        for (int j = 0; j < n; j++) {
+            const float number = f32_of_bf16(x[r * ld + j]);
+            if (!within(&number, 0, 1, 1, low, high)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 const struct piece_kernels attn_pieces_plain = {
     .split_rows = split_rows,
     .split_columns = split_columns,
@@ -203,4 +254,7 @@ const struct piece_kernels attn_pieces_plain = {
     .product_split = product_split,
     .scale_rows = scale_rows,
     .within = within,
+    .take_columns = take_columns,
+    .take_turned = take_turned,
+    .within_bf16 = within_bf16,
 };

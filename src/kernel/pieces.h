@@ -18,41 +18,57 @@
 
 /*
  * Matrices are cut into strips of PIECES_SIDE rows of the first factor, or columns of
- * the second, and steps of as many numbers that a sum runs over. A step of a strip is
- * PIECES_STEP numbers: for each piece two tiles of 16 rows, or columns.
+ * the second, and steps of as many numbers that a sum runs over. A step of a strip has
+ * for each piece two tiles, of 16 rows or columns: PIECES_STEP numbers.
  */
 enum { PIECES_SIDE = 32, PIECES_TILE = 512, PIECES_STEP = 3 * 2 * PIECES_TILE };
-enum { PIECES_SCRATCH = 4 * PIECES_STEP };
+enum { PIECES_SCRATCH = 8 * PIECES_STEP };
+
+/*
+ * A factor in strips, `step` numbers apart. Of numbers that are bfloat16 themselves
+ * strips may have the first piece alone; products with them have the bits that they
+ * have with all three.
+ */
+struct strips {
+    const uint16_t *data;
+    ptrdiff_t step;
+    bool single;
+};
+
+/* Numbers of a step. */
+static inline ptrdiff_t pieces_of_step(bool single) {
+    return single ? PIECES_STEP / 3 : PIECES_STEP;
+}
 
 /* The size of a strip of so many numbers in each row, or column. */
-static inline int64_t pieces_of_strip(int64_t depth) {
-    return (depth + PIECES_SIDE - 1) / PIECES_SIDE * PIECES_STEP;
+static inline int64_t pieces_of_strip(int64_t depth, bool single) {
+    return (depth + PIECES_SIDE - 1) / PIECES_SIDE * pieces_of_step(single);
 }
 
 struct piece_kernels {
     /* The pieces of up to PIECES_SIDE rows of k numbers, times a factor. */
     void (*split_rows)(uint16_t *to, const float *from, ptrdiff_t ld, int rows, int k,
-                       float factor);
+                       float factor, bool single);
 
     /* The same of up to PIECES_SIDE columns of k rows. */
-    void (*split_columns)(uint16_t *to, const float *from, ptrdiff_t ld, int k, int n);
+    void (*split_columns)(uint16_t *to, const float *from, ptrdiff_t ld, int k, int n,
+                          bool single);
 
     /*
-     * c = a b for m rows of a and n columns of b, whose strips lie step_a and step_b
-     * numbers apart. c is written in tiles of 16 x 16, so that it must have room for up
-     * to 15 more rows and columns, which then hold anything. The bits of a number of c
-     * depend on its row and column alone.
+     * c = factor (a b) for m rows of a and n columns of b. c is written in tiles of
+     * 16 x 16, so that it must have room for up to 15 more rows and columns, which then
+     * hold anything. The bits of a number of c depend on its row and column alone.
      */
-    void (*product)(int m, int n, int k, const uint16_t *a, ptrdiff_t step_a,
-                    const uint16_t *b, ptrdiff_t step_b, float *c, ptrdiff_t ldc);
+    void (*product)(int m, int n, int k, float factor, const struct strips *a,
+                    const struct strips *b, float *c, ptrdiff_t ldc);
 
     /*
-     * The same of factor times rows of floats, which are split on the way, some while
-     * others are multiplied, in scratch of PIECES_SCRATCH numbers.
+     * c = (factor a) b, likewise, of rows of floats, which are split on the way, some
+     * while others are multiplied, in scratch of PIECES_SCRATCH numbers.
      */
     void (*product_split)(int m, int n, int k, float factor, const float *a,
-                          ptrdiff_t ld, const uint16_t *b, ptrdiff_t step_b,
-                          uint16_t *scratch, float *c, ptrdiff_t ldc);
+                          ptrdiff_t ld, const struct strips *b, uint16_t *scratch,
+                          float *c, ptrdiff_t ldc);
 
     /*
      * to[r] = factor[r] (alpha from[r] + rescale[r] more[r]), rounded step by step,
@@ -66,6 +82,18 @@ struct piece_kernels {
     /* True if each number is 0 or has low <= |x| < high. */
     bool (*within)(const float *x, ptrdiff_t ld, int rows, int n, float low,
                    float high);
+
+    /*
+     * Strips with single pieces of bfloat16 where it lies: of up to PIECES_SIDE columns
+     * of k rows; and of as many columns that lie as n rows of k numbers.
+     */
+    void (*take_columns)(uint16_t *to, const uint16_t *from, ptrdiff_t ld, int k,
+                         int n);
+    void (*take_turned)(uint16_t *to, const uint16_t *from, ptrdiff_t ld, int k, int n);
+
+    /* within() of bfloat16, for limits that are powers of two. */
+    bool (*within_bf16)(const uint16_t *x, ptrdiff_t ld, int rows, int n, float low,
+                        float high);
 };
 
 /*
@@ -78,6 +106,12 @@ static inline bool pieces_take_keys(const struct piece_kernels *kernels, const f
     return kernels->within(x, ld, rows, n, 0x1p-50f, 0x1p60f);
 }
 
+static inline bool pieces_take_bf16_keys(const struct piece_kernels *kernels,
+                                         const uint16_t *x, ptrdiff_t ld, int rows,
+                                         int n) {
+    return kernels->within_bf16(x, ld, rows, n, 0x1p-50f, 0x1p60f);
+}
+
 static inline bool pieces_take_queries(const struct piece_kernels *kernels,
                                        const float *x, ptrdiff_t ld, int rows, int n,
                                        float scale) {
@@ -88,6 +122,12 @@ static inline bool pieces_take_queries(const struct piece_kernels *kernels,
 static inline bool pieces_take_values(const struct piece_kernels *kernels,
                                       const float *x, ptrdiff_t ld, int rows, int n) {
     return kernels->within(x, ld, rows, n, 0x1p-100f, 0x1p40f);
+}
+
+static inline bool pieces_take_bf16_values(const struct piece_kernels *kernels,
+                                           const uint16_t *x, ptrdiff_t ld, int rows,
+                                           int n) {
+    return kernels->within_bf16(x, ld, rows, n, 0x1p-100f, 0x1p40f);
 }
 
 #endif

@@ -59,9 +59,11 @@ struct linear_pieces attn_linear_pieces_in(const struct kernels *kernels,
 bool attn_linear_pieces_take(const struct linear_pieces *pieces, int j,
                              const float *panel, int64_t ld, int k, int n) {
     const struct piece_kernels *kernels = pieces->kernels->pieces;
-    uint16_t *to = pieces->panel + j / PIECES_SIDE * pieces_of_strip(k);
-    for (int i = 0; i < n; i += PIECES_SIDE, to += pieces_of_strip(k)) {
-        kernels->split_columns(to, panel + i, ld, k, (int)min_i64(PIECES_SIDE, n - i));
+    const int64_t step = pieces_of_strip(k, false);
+    uint16_t *to = pieces->panel + j / PIECES_SIDE * step;
+    for (int i = 0; i < n; i += PIECES_SIDE, to += step) {
+        kernels->split_columns(to, panel + i, ld, k, (int)min_i64(PIECES_SIDE, n - i),
+                               false);
     }
     return kernels->within(panel, ld, k, n, PANEL_LOW, PANEL_HIGH);
 }
@@ -79,9 +81,9 @@ bool attn_linear_pieces_multiply(const struct linear_pieces *pieces, int m, int 
                                  int k, const float *a, int64_t lda, const float *more,
                                  int64_t ld_more, float *c, int64_t ldc) {
     const struct kernels *kernels = pieces->kernels;
-    kernels->pieces->product_split(m, n, k, RAISED, a, lda, pieces->panel,
-                                   pieces_of_strip(k), pieces->scratch, pieces->sums,
-                                   LINEAR_PIECES_COLUMNS);
+    const struct strips panel = {pieces->panel, pieces_of_strip(k, false), false};
+    kernels->pieces->product_split(m, n, k, RAISED, a, lda, &panel, pieces->scratch,
+                                   pieces->sums, LINEAR_PIECES_COLUMNS);
     if (!kernels->all_finite(pieces->sums, LINEAR_PIECES_COLUMNS, m, n)) {
         return false;
     }

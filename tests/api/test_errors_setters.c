@@ -106,7 +106,7 @@ static void bad_numbers(void **state) {
     REFUSED(attn_desc_set_engine(desc, -1), "-1");
     REFUSED(attn_context_set_threads(context, -1), "-1|1024");
     REFUSED(attn_context_set_threads(context, 1025), "1025|1024");
-    REFUSED(attn_context_set_isa(context, 6), "6");
+    REFUSED(attn_context_set_isa(context, 7), "7");
     REFUSED(attn_context_set_isa(context, -1), "-1");
     REFUSED(attn_context_set_blas_policy(context, 3), "3");
     REFUSED(attn_context_set_blas_policy(context, -1), "-1");

@@ -1,8 +1,10 @@
 /*
  * Rows of which no pieces of bfloat16 can be made, beside others: results are within
- * the bounds of all kernels, and rows that do not meet them keep their bits.
+ * the bounds of all kernels, and rows that do not meet them keep their bits. Numbers
+ * that are bfloat16 are within the same bounds.
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/support/call.h"
@@ -125,11 +127,39 @@ static void next_to_nothing(void **state) {
     }
 }
 
+/* bfloat16, of which a number is one piece, with everything else that meets it; scales
+ * are powers of two and others. */
+static void stored_in_16_bits(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "h2 q64 k64 d64",
+        "h2 q33 k95 d40/48",
+        "h4/2 q100 k100 d80 causal softcap=20",
+        "h2 q300 k300 d64 causal",
+        "b2 h2 q140 k130 d96/33 bias kvlens",
+        "h2 q90 k600 d128 window=100,20",
+        "h2 q150 k150 d64 scale=-0.3 alibi",
+        "h2 q150 k200 d32 ubias relkeys",
+    };
+    static const char *const types[] = {"query=bf16 key=bf16 value=bf16",
+                                        "query=bf16 key=bf16 value=bf16 out=bf16",
+                                        "query=bf16 value=bf16", "key=bf16"};
+    int wrong = 0;
+    for (size_t n = 0; n < COUNT_OF(types) * COUNT_OF(texts); n++) {
+        char text[160];
+        snprintf(text, sizeof text, "%s %s seed=%d", texts[n / COUNT_OF(types)],
+                 types[n % COUNT_OF(types)], (int)n);
+        wrong += run_text(text, n % 2 == 0 ? DATA_RANDOM : (int)(n % DATA_KINDS));
+    }
+    assert_int_equal(wrong, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(beside_others),
         cmocka_unit_test(most_of_them),
         cmocka_unit_test(next_to_nothing),
+        cmocka_unit_test(stored_in_16_bits),
     };
     int skip = run_skip_isa();
     return skip != 0 ? skip : cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,8 @@
 /*
  * Numbers stored in 16 bits, and keys and values in bytes with scales: every pair of
  * types, by every engine; the same bits as of float32 tensors that hold the same
- * numbers, and out rounded once from there. Also run with each ATTN_ISA.
+ * numbers, and out rounded once from there. Also run with each ATTN_ISA. (Queries in
+ * bfloat16 by tiles of AMX, which may have other bits, are those of test_pieces.)
  */
 #include <math.h>
 #include <stdio.h>

@@ -13,7 +13,8 @@
 #include "base/cpu.h"
 #include "tests/support/test.h"
 
-/* Those after it have the kernels of one before, and what test_k_pieces is for. */
+/* Those after it have the kernels of one before, and pieces, for which there is
+ * sets_run_pieces(). */
 enum { SETS = ATTN_ISA_NEON + 1 };
 
 static int32_t current; /* ATTN_ISA_... */
@@ -86,4 +87,20 @@ int sets_finish(int failed, size_t checks) {
         }
     }
     return failed > 0;
+}
+
+int sets_run_pieces(int (*run)(const struct piece_kernels *kernels, const char *name)) {
+    static const int32_t sets[] = {ATTN_ISA_PIECES, ATTN_ISA_AMX};
+    int failed = 0;
+    unsetenv("ATTN_ISA");
+    for (size_t i = 0; i < COUNT_OF(sets); i++) {
+        const struct kernels *kernels = attn_kernels(sets[i]);
+        const char *name = attn_cpu_isa_name(sets[i]);
+        if (kernels != NULL && attn_cpu_allows(sets[i])) {
+            failed += run(kernels->pieces, name);
+        } else {
+            printf("%s does not run here\n", name);
+        }
+    }
+    return failed;
 }

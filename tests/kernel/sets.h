@@ -32,4 +32,8 @@ const struct kernels *sets_begin(void);
  */
 int sets_finish(int failed, size_t checks);
 
+/* Runs tests of products in pieces for each set that has them and runs here: plain C,
+ * and AMX. Returns how many failed. */
+int sets_run_pieces(int (*run)(const struct piece_kernels *kernels, const char *name));
+
 #endif
