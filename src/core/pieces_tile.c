@@ -58,8 +58,10 @@ static uint16_t *work_pieces(const struct work *work, enum region region) {
     return layout_at(&work->tools->layout, work->memory, region);
 }
 
-/* How queries meet keys: they are bfloat16 and stay it, times a power of two, and a
- * factor makes sums of that what the scale would; or they are multiplied by the scale.
+/*
+ * How queries meet keys: they are bfloat16 and stay it, times a power of two, and a
+ * factor from 1 to 2 makes sums of that what the scale would; or they are multiplied by
+ * the scale, of which 0 makes all of them odd.
  */
 struct scaling {
     bool single;
@@ -70,13 +72,13 @@ static struct scaling scaling_of(const struct head *head) {
     const float scale = head->problem->scale;
     int exponent;
     const float fraction = frexpf(scale, &exponent);
-    if (!source_is_single(&head->query) ||
+    if (!source_is_single(&head->query) || scale == 0.0f ||
         head->call->tables[TABLE_CONTENT_BIAS].data != NULL) {
         return (struct scaling){false, scale, 1.0f};
     }
     return fabsf(fraction) == 0.5f
                ? (struct scaling){true, scale, 1.0f}
-               : (struct scaling){true, ldexpf(1.0f, exponent), fraction};
+               : (struct scaling){true, ldexpf(1.0f, exponent - 1), 2.0f * fraction};
 }
 
 void attn_pieces_of_query(const struct work *work, const struct head *head,

@@ -154,12 +154,33 @@ static void stored_in_16_bits(void **state) {
     assert_int_equal(wrong, 0);
 }
 
+/* Queries of 0 in bfloat16, which no scale makes anything else. */
+static void extreme_scales(void **state) {
+    (void)state;
+    static const char *const scales[] = {"3e38", "-2e38", "1.7e38",
+                                         "0",    "3e-45", "1e-39"};
+    for (size_t n = 0; n < COUNT_OF(scales); n++) {
+        char text[160];
+        struct test_call call;
+        snprintf(text, sizeof text,
+                 "q80 k90 d64 query=bf16 key=bf16 value=bf16 scale=%s seed=%d",
+                 scales[n], (int)n);
+        call_open(&call, text, ALL_OUTPUTS);
+        for (int64_t i = 0; i < 80; i++) {
+            memset(element_at(&call.inputs.query, 0, 0, i, 0), 0,
+                   64 * sizeof(uint16_t));
+        }
+        call_run(&call);
+        assert_int_equal(check_outputs(&call.inputs, &call.outputs), 0);
+        call_close(&call);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(beside_others),
-        cmocka_unit_test(most_of_them),
-        cmocka_unit_test(next_to_nothing),
-        cmocka_unit_test(stored_in_16_bits),
+        cmocka_unit_test(beside_others),   cmocka_unit_test(most_of_them),
+        cmocka_unit_test(next_to_nothing), cmocka_unit_test(stored_in_16_bits),
+        cmocka_unit_test(extreme_scales),
     };
     int skip = run_skip_isa();
     return skip != 0 ? skip : cmocka_run_group_tests(tests, NULL, NULL);
