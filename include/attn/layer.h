@@ -19,10 +19,10 @@
  *
  * Most products with parameters are computed on the context's threads, by kernels of
  * BLAS for small matrices or libattn's own (attn_layer_explain()). What is left,
- * gradients of parameters where BLAS has none for small matrices, and with neither all
- * but products of a few rows, are one call of BLAS each, made from the calling thread
- * under a lock of libattn's: give BLAS as many threads as the context has. The bits of
- * a result may depend on the batch and its padding, unless
+ * gradients of parameters where BLAS has none for small matrices and there are no tiles
+ * of AMX, and with neither all but products of a few rows, are one call of BLAS each,
+ * made from the calling thread under a lock of libattn's: give BLAS as many threads as
+ * the context has. The bits of a result may depend on the batch and its padding, unless
  * attn_layer_set_reproducible() says otherwise.
  */
 #ifndef ATTN_LAYER_H
@@ -252,8 +252,8 @@ ATTN_API attn_status attn_layer_set_gradient(attn_layer *layer, const char *name
  * sequences of the batch, on padding or on the threads of BLAS; on its place in memory
  * modulo 64 bytes attention may still depend. It takes about as long where sequences
  * have a hundred tokens and more or weights are packed, several times as long for a
- * token or two. Gradients of parameters, sums over all rows, are left to BLAS. 0: off.
- * Since 0.1.
+ * token or two. Gradients of parameters, sums over all rows, are made as without. 0:
+ * off. Since 0.1.
  */
 ATTN_API attn_status attn_layer_set_reproducible(attn_layer *layer,
                                                  int32_t reproducible);

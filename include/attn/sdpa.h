@@ -58,8 +58,9 @@
  * numbers are converted to float32 where they are read, which is exact, and out is
  * rounded once, to nearest even, NaN staying NaN. So the result is that of float32 on
  * the same numbers, with a relative error of 2^-11 (F16) or 2^-8 (BF16) where out is
- * rounded; it is so to the bit, but for BF16 queries with ATTN_ISA_AMX, whose products
- * with keys are scaled when they are added up. Key and value may be I8 as well, each
+ * rounded; it is so to the bit, but for BF16 queries with ATTN_ISA_AMX (or
+ * ATTN_ISA_PIECES), whose products with keys are scaled when they are added up, and
+ * which take pieces for shorter sequences. Key and value may be I8 as well, each
  * with a scale for every row: the number is scale times byte.
  */
 #ifndef ATTN_SDPA_H

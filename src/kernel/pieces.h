@@ -97,9 +97,10 @@ struct piece_kernels {
 };
 
 /*
- * True if pieces may be made of all these numbers: no product of a key and scale times
- * a query, or of a value and a weight of up to 1, leaves the range of floats, nor does
- * a piece of either before it counts for nothing.
+ * True if pieces may be made of all these numbers: no product of a key and the scale,
+ * or a power of two that is no larger, times a query, or of a value and a weight of up
+ * to 1, leaves the range of floats, nor does a piece of either before it counts for
+ * nothing.
  */
 static inline bool pieces_take_keys(const struct piece_kernels *kernels, const float *x,
                                     ptrdiff_t ld, int rows, int n) {

@@ -38,6 +38,8 @@ enum { ROWS_WIDE = 512 };
 /* Shares of the work for each thread, so that uneven ones even out. */
 enum { SHARES_OF_A_THREAD = 3 };
 
+_Static_assert((int)TILES_DEPTH <= (int)LINEAR_PIECES_DEPTH, "a panel in pieces");
+
 struct job {
     const struct linear_product *product;
     float *memory;
@@ -148,7 +150,7 @@ static const float *next_of(const struct linear_product *p, const struct place *
     return packed->data + column / packed->columns * packed->step + l * packed->ld;
 }
 
-/* The columns of a from l on. */
+/* The rows of a from this one on, and their columns from l on. */
 static struct operand rows_of(const struct linear_product *p, int64_t row, int64_t l) {
     return (struct operand){p->a +
                                 (p->transpose_a ? row + l * p->lda : row * p->lda + l),
