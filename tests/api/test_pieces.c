@@ -24,9 +24,9 @@ static void spoil(struct test_call *call, const struct odd *odd) {
     const attn_tensor *tensor = odd->what == KEY     ? &inputs->key
                                 : odd->what == QUERY ? &inputs->query
                                                      : &inputs->value;
-    float *row = element_at(tensor, 0, 1, odd->row, 0);
     for (int64_t c = 0; c < tensor->shape[3]; c++) {
-        row[c] *= odd->factor;
+        element_put(tensor->dtype, element_at(tensor, 0, 1, odd->row, c),
+                    element_float(tensor, 0, 1, odd->row, c) * odd->factor);
     }
 }
 
@@ -45,8 +45,10 @@ static void need_same_rows(const struct test_call *before,
 
 static void beside_others(void **state) {
     (void)state;
+    static const char bf16[] =
+        "h2 q180 k180 d40/48 causal query=bf16 key=bf16 value=bf16 seed=1";
     static const char *const texts[] = {"h2 q180 k180 d40/48 causal seed=1",
-                                        "h2 q700 k700 d64/33 causal seed=2"};
+                                        "h2 q700 k700 d64/33 causal seed=2", bf16};
     static const struct odd odds[] = {
         {KEY, 70, 0x1p-60f},    {KEY, 71, 0x1p-120f},   {KEY, 95, 0x1p70f},
         {QUERY, 65, 0x1p-70f},  {QUERY, 66, 0x1p-130f}, {QUERY, 130, 0x1p80f},
