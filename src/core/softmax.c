@@ -44,13 +44,6 @@ void attn_softmax_rescale(struct softmax *softmax, const struct kernels *kernels
                    softmax->rows, softmax->dim, factor);
 }
 
-void attn_softmax_step(struct softmax *softmax, const struct kernels *kernels,
-                       float *scores, int64_t ld, int n) {
-    if (attn_softmax_weigh(softmax, kernels, scores, ld, n, softmax->factor)) {
-        attn_softmax_rescale(softmax, kernels, softmax->factor);
-    }
-}
-
 /* What sums relative to this maximum are multiplied by to be relative to `top`. */
 static float rescale_to(float top, float maximum) {
     return expf(maximum - (top == -INFINITY ? 0.0f : top));

@@ -27,13 +27,9 @@ void attn_softmax_clear(struct softmax *softmax);
 /* Both. */
 void attn_softmax_start(struct softmax *softmax);
 
-/* Turns rows x n scores into weights relative to the new maximum. */
-void attn_softmax_step(struct softmax *softmax, const struct kernels *kernels,
-                       float *scores, int64_t ld, int n);
-
 /*
- * A step in two parts, for weights that are made before values of earlier ones are
- * added: true if those must first be multiplied by the factors.
+ * A step: turns rows x n scores into weights relative to the new maximum. True if the
+ * values of earlier steps must be multiplied by the factors before theirs are added.
  */
 bool attn_softmax_weigh(struct softmax *softmax, const struct kernels *kernels,
                         float *scores, int64_t ld, int n, float *factor);

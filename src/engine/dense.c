@@ -53,8 +53,9 @@ static void weigh(struct work *work, const struct row_tile *rows,
         rows->cover[t - rows->first] = (unsigned char)cover;
     }
     const enum stage before = work_turn(work, STAGE_SOFTMAX);
-    attn_softmax_step(softmax, tools->kernels, rows->scores, rows->ld,
-                      (int)(rows->end_key - rows->first * tools->recipe.tile_k));
+    (void)attn_softmax_weigh(softmax, tools->kernels, rows->scores, rows->ld,
+                             (int)(rows->end_key - rows->first * tools->recipe.tile_k),
+                             softmax->factor);
     work_turn(work, before);
     attn_softmax_expect(softmax, head, rows->row);
 }

@@ -57,6 +57,9 @@ static inline __attribute__((always_inline)) void load_b(const struct block *at,
 /* The part of rows [row, row + rows) that comes after the first, ... fourth product. */
 static inline __attribute__((always_inline)) void
 put_part(const struct ahead *ahead, int row, int rows, int part) {
+    if (ahead == NULL) {
+        return;
+    }
     const int end = row + (rows * (part + 1) + 3) / 4;
     UNROLL_LOOP
     for (int r = row + (rows * part + 3) / 4; r < end; r++) {
@@ -69,27 +72,19 @@ put_part(const struct ahead *ahead, int row, int rows, int part) {
 static inline __attribute__((always_inline)) void
 multiply(const struct block *at, const struct ahead *ahead, int row, int rows) {
     _tile_dpbf16ps(0, 4, 6);
-    if (ahead != NULL) {
-        put_part(ahead, row, rows, 0);
-    }
+    put_part(ahead, row, rows, 0);
     if (at->two_columns) {
         _tile_dpbf16ps(1, 4, 7);
     }
-    if (ahead != NULL) {
-        put_part(ahead, row, rows, 1);
-    }
+    put_part(ahead, row, rows, 1);
     if (at->two_rows) {
         _tile_dpbf16ps(2, 5, 6);
     }
-    if (ahead != NULL) {
-        put_part(ahead, row, rows, 2);
-    }
+    put_part(ahead, row, rows, 2);
     if (at->two_rows && at->two_columns) {
         _tile_dpbf16ps(3, 5, 7);
     }
-    if (ahead != NULL) {
-        put_part(ahead, row, rows, 3);
-    }
+    put_part(ahead, row, rows, 3);
 }
 
 /* One step: up to six products of pieces, in an order in which one factor stays. With
@@ -162,11 +157,41 @@ static inline __attribute__((always_inline)) void close_sums(const struct block 
     }
 }
 
+/* A chunk of a that is to be split: at most 32 rows. */
+struct chunk {
+    const float *from;
+    int row, l; /* of a */
+    int rows, k;
+};
+
+/* What is left to split of a chunk: jobs of 16 rows of a step. */
+struct split {
+    struct chunk chunk;
+    ptrdiff_t ld;
+    float factor;
+    uint16_t *to;
+    int done, jobs; /* jobs 0: the chunk is not whole, and not split in jobs */
+};
+
+static inline struct ahead next_job(struct split *split) {
+    const ptrdiff_t i = split->done++, row = i % 2 * VECTOR, step = i / 2;
+    return (struct ahead){row_of(split->to, row) + step * PIECES_STEP,
+                          split->chunk.from + row * split->ld + step * PIECES_SIDE,
+                          split->ld, _mm512_set1_ps(split->factor)};
+}
+
+/* A block, with up to so many jobs of a split, if there is one, beside a step each. */
 static inline __attribute__((always_inline)) void
-run_block(struct block at, int k, bool accumulate, float *c, ptrdiff_t ldc) {
+run_block(struct block at, int k, bool accumulate, float *c, ptrdiff_t ldc,
+          struct split *split, int jobs) {
     open_sums(&at, accumulate, c, ldc);
     for (int l = 0; l < k; l += PIECES_SIDE) {
-        step(&at, NULL);
+        if (split != NULL && jobs-- > 0 && split->done < split->jobs) {
+            const struct ahead job = next_job(split);
+            step(&at, &job);
+        } else {
+            step(&at, NULL);
+        }
         at.a += pieces_of_step(at.single_a);
         at.b += pieces_of_step(at.single_b);
     }
@@ -179,21 +204,21 @@ shaped_block(struct block at, int rows, int columns, int k, bool accumulate, flo
              ptrdiff_t ldc) {
     at.two_rows = at.two_columns = true;
     if (rows > VECTOR && columns > VECTOR) {
-        run_block(at, k, accumulate, c, ldc);
+        run_block(at, k, accumulate, c, ldc, NULL, 0);
         return;
     }
     if (rows > VECTOR) {
         at.two_columns = false;
-        run_block(at, k, accumulate, c, ldc);
+        run_block(at, k, accumulate, c, ldc, NULL, 0);
         return;
     }
     at.two_rows = false;
     if (columns > VECTOR) {
-        run_block(at, k, accumulate, c, ldc);
+        run_block(at, k, accumulate, c, ldc, NULL, 0);
         return;
     }
     at.two_columns = false;
-    run_block(at, k, accumulate, c, ldc);
+    run_block(at, k, accumulate, c, ldc, NULL, 0);
 }
 
 /* ... and for as many pieces of a and b. */
@@ -270,13 +295,6 @@ enum { CHUNK = 2 * PIECES_SIDE, CHUNK_WIDE = 4 * PIECES_SIDE, COLUMNS_WIDE = 160
 _Static_assert(2 * CHUNK_WIDE / PIECES_SIDE * PIECES_STEP == PIECES_SCRATCH,
                "two chunks at a time");
 
-/* A chunk of a that is to be split: at most 32 rows. */
-struct chunk {
-    const float *from;
-    int row, l; /* of a */
-    int rows, k;
-};
-
 /* The chunk after this one: along the rows, then the next rows. */
 static struct chunk chunk_after(struct chunk chunk, int width, int m, int k,
                                 const float *a, ptrdiff_t ld) {
@@ -291,15 +309,6 @@ static struct chunk chunk_after(struct chunk chunk, int width, int m, int k,
     return chunk;
 }
 
-/* What is left to split of a chunk: jobs of 16 rows of a step. */
-struct split {
-    struct chunk chunk;
-    ptrdiff_t ld;
-    float factor;
-    uint16_t *to;
-    int done, jobs; /* jobs 0: the chunk is not whole, and not split in jobs */
-};
-
 static struct split split_of(struct chunk chunk, int m, ptrdiff_t ld, float factor,
                              uint16_t *to) {
     const bool whole =
@@ -311,13 +320,6 @@ static struct split split_of(struct chunk chunk, int m, ptrdiff_t ld, float fact
                           .jobs = whole ? 2 * chunk.k / PIECES_SIDE : 0};
 }
 
-static inline struct ahead next_job(struct split *split) {
-    const ptrdiff_t i = split->done++, row = i % 2 * VECTOR, step = i / 2;
-    return (struct ahead){row_of(split->to, row) + step * PIECES_STEP,
-                          split->chunk.from + row * split->ld + step * PIECES_SIDE,
-                          split->ld, _mm512_set1_ps(split->factor)};
-}
-
 /* Splits what products have left. */
 static void finish_split(struct split *split) {
     const struct chunk *chunk = &split->chunk;
@@ -327,43 +329,21 @@ static void finish_split(struct split *split) {
     }
     while (split->done < split->jobs) {
         const struct ahead job = next_job(split);
-        UNROLL_LOOP
-        for (int r = 0; r < VECTOR; r++) {
-            put_row(row_of(job.to, r), false, job.from + r * job.ld, job.factor);
-        }
+        split_rows(job.to, job.from, job.ld, VECTOR, PIECES_SIDE, split->factor, false);
     }
 }
 
-/* A block of 32 x 32, which does up to one job beside each step, up to so many. */
-static inline __attribute__((always_inline)) void
-run_ahead(struct block at, int k, bool accumulate, float *c, ptrdiff_t ldc,
-          struct split *split, int jobs) {
-    at.two_rows = at.two_columns = true;
-    at.single_a = false;
-    open_sums(&at, accumulate, c, ldc);
-    for (int l = 0; l < k; l += PIECES_SIDE) {
-        if (jobs-- > 0 && split->done < split->jobs) {
-            const struct ahead job = next_job(split);
-            step(&at, &job);
-        } else {
-            step(&at, NULL);
-        }
-        at.a += PIECES_STEP;
-        at.b += pieces_of_step(at.single_b);
-    }
-    close_sums(&at, c, ldc);
-}
-
+/* A block of 32 x 32 of three pieces of a. */
 static void block_ahead(int k, const uint16_t *a, const uint16_t *b, bool single,
                         bool accumulate, float *c, ptrdiff_t ldc, struct split *split,
                         int jobs) {
-    struct block at = {.a = a, .b = b};
+    struct block at = {.a = a, .b = b, .two_rows = true, .two_columns = true};
     if (single) {
         at.single_b = true;
-        run_ahead(at, k, accumulate, c, ldc, split, jobs);
+        run_block(at, k, accumulate, c, ldc, split, jobs);
     } else {
         at.single_b = false;
-        run_ahead(at, k, accumulate, c, ldc, split, jobs);
+        run_block(at, k, accumulate, c, ldc, split, jobs);
     }
 }
 

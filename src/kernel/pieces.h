@@ -102,33 +102,38 @@ struct piece_kernels {
  * to 1, leaves the range of floats, nor does a piece of either before it counts for
  * nothing.
  */
+#define PIECES_KEY_LOW    0x1p-50f
+#define PIECES_KEY_HIGH   0x1p60f
+#define PIECES_VALUE_LOW  0x1p-100f
+#define PIECES_VALUE_HIGH 0x1p40f
+
 static inline bool pieces_take_keys(const struct piece_kernels *kernels, const float *x,
                                     ptrdiff_t ld, int rows, int n) {
-    return kernels->within(x, ld, rows, n, 0x1p-50f, 0x1p60f);
+    return kernels->within(x, ld, rows, n, PIECES_KEY_LOW, PIECES_KEY_HIGH);
 }
 
 static inline bool pieces_take_bf16_keys(const struct piece_kernels *kernels,
                                          const uint16_t *x, ptrdiff_t ld, int rows,
                                          int n) {
-    return kernels->within_bf16(x, ld, rows, n, 0x1p-50f, 0x1p60f);
+    return kernels->within_bf16(x, ld, rows, n, PIECES_KEY_LOW, PIECES_KEY_HIGH);
 }
 
 static inline bool pieces_take_queries(const struct piece_kernels *kernels,
                                        const float *x, ptrdiff_t ld, int rows, int n,
                                        float scale) {
-    return kernels->within(x, ld, rows, n, 0x1p-50f / fabsf(scale),
-                           0x1p60f / fabsf(scale));
+    return kernels->within(x, ld, rows, n, PIECES_KEY_LOW / fabsf(scale),
+                           PIECES_KEY_HIGH / fabsf(scale));
 }
 
 static inline bool pieces_take_values(const struct piece_kernels *kernels,
                                       const float *x, ptrdiff_t ld, int rows, int n) {
-    return kernels->within(x, ld, rows, n, 0x1p-100f, 0x1p40f);
+    return kernels->within(x, ld, rows, n, PIECES_VALUE_LOW, PIECES_VALUE_HIGH);
 }
 
 static inline bool pieces_take_bf16_values(const struct piece_kernels *kernels,
                                            const uint16_t *x, ptrdiff_t ld, int rows,
                                            int n) {
-    return kernels->within_bf16(x, ld, rows, n, 0x1p-100f, 0x1p40f);
+    return kernels->within_bf16(x, ld, rows, n, PIECES_VALUE_LOW, PIECES_VALUE_HIGH);
 }
 
 #endif
