@@ -59,9 +59,11 @@
  * rounded once, to nearest even, NaN staying NaN. So the result is that of float32 on
  * the same numbers, with a relative error of 2^-11 (F16) or 2^-8 (BF16) where out is
  * rounded; it is so to the bit, but for BF16 queries with ATTN_ISA_AMX (or
- * ATTN_ISA_PIECES), whose products with keys are scaled when they are added up, and
- * which take pieces for shorter sequences. Key and value may be I8 as well, each
- * with a scale for every row: the number is scale times byte.
+ * ATTN_ISA_PIECES): their products with keys are scaled when they are added up, shorter
+ * sequences are made of pieces, and where key, value and out are BF16 as well, weights
+ * are rounded to 16 bits before they meet values, by 2^-16 of each at the most. Key and
+ * value may be I8 as well, each with a scale for every row: the number is scale times
+ * byte.
  */
 #ifndef ATTN_SDPA_H
 #define ATTN_SDPA_H

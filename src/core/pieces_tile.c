@@ -20,9 +20,14 @@ enum { KEYS_LEAST_SINGLE = 64, BOTH_LEAST_SINGLE = 128 };
  * are no subnormals. */
 #define RAISED 0x1p40f
 
+/* True if all that is multiplied is bfloat16. */
+static bool all_single(const struct head *head) {
+    return source_is_single(&head->query) && source_is_single(&head->key) &&
+           source_is_single(&head->value);
+}
+
 bool attn_pieces_fit(const struct toolbox *tools, const struct head *head) {
-    const bool single = source_is_single(&head->query) &&
-                        source_is_single(&head->key) && source_is_single(&head->value);
+    const bool single = all_single(head);
     return tools->recipe.pieces &&
            head->keys >= (single ? KEYS_LEAST_SINGLE : KEYS_LEAST) &&
            head->rows >= QUERIES_LEAST && head->rows > tools->recipe.few_rows &&
@@ -149,7 +154,9 @@ void attn_pieces_scores(struct work *work, const struct head *head,
     work_turn(work, before);
 }
 
-/* out = weights values times a factor, or out = rescale out + that. */
+/* out = weights values times a factor, or out = rescale out + that. Where out is
+ * bfloat16 as well, of which rounding may be off by 2^-9, weights are rounded to 16
+ * bits. */
 static void add_values(const struct work *work, const struct head *head,
                        const struct tile *tile, const struct pieces *values,
                        const float *weights, int64_t ld, const float *factor,
@@ -158,8 +165,9 @@ static void add_values(const struct work *work, const struct head *head,
     const struct piece_kernels *kernels = work->tools->kernels->pieces;
     const int dim = head->problem->value_dim;
     const int64_t ld_sums = round_up(dim, PIECES_SIDE);
+    const bool two = all_single(head) && head->call->out.dtype == ATTN_BF16;
     float *sums = work_floats(work, REGION_PIECE_SUMS);
-    kernels->product_split(tile->rows, dim, tile->keys, RAISED, weights, ld,
+    kernels->product_split(tile->rows, dim, tile->keys, RAISED, weights, ld, two,
                            &values->strips, work_pieces(work, REGION_WEIGHT_PIECES),
                            sums, ld_sums);
     kernels->scale_rows(out, ld_out, sums, ld_sums, tile->rows, dim, 1.0f / RAISED,

@@ -118,20 +118,26 @@ static void divide(float *factor, const float *sum, int rows) {
     }
 }
 
+void attn_softmax_narrow(const struct softmax *softmax, const struct kernels *kernels,
+                         const struct head *head, int64_t row) {
+    const struct view *out = &head->call->out;
+    kernels->narrow(out->dtype, head_row(head, out, row), out->stride[ROW],
+                    softmax->values, softmax->dim, softmax->rows, softmax->dim);
+}
+
 /* Writes rows of out: the sums of values times a factor each. */
 static void write_out(const struct softmax *softmax, const struct kernels *kernels,
                       const struct head *head, int64_t row) {
     const struct view *out = &head->call->out;
     const int rows = softmax->rows, dim = softmax->dim;
-    void *to = head_row(head, out, row);
     if (out->dtype == ATTN_F32) {
-        kernels->scale(to, out->stride[ROW], softmax->values, dim, rows, dim,
-                       softmax->factor);
+        kernels->scale(head_row(head, out, row), out->stride[ROW], softmax->values, dim,
+                       rows, dim, softmax->factor);
         return;
     }
     kernels->scale(softmax->values, dim, softmax->values, dim, rows, dim,
                    softmax->factor);
-    kernels->narrow(out->dtype, to, out->stride[ROW], softmax->values, dim, rows, dim);
+    attn_softmax_narrow(softmax, kernels, head, row);
 }
 
 void attn_softmax_expect(const struct softmax *softmax, const struct head *head,

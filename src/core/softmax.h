@@ -53,6 +53,10 @@ void attn_softmax_expect(const struct softmax *softmax, const struct head *head,
  */
 void attn_softmax_divide(struct softmax *softmax, const struct head *head, int64_t row);
 
+/* Writes sums of values that are divided already to out, which is no float32. */
+void attn_softmax_narrow(const struct softmax *softmax, const struct kernels *kernels,
+                         const struct head *head, int64_t row);
+
 /* Takes in the sink and writes out, lse, row_max and row_sum from this row on. */
 void attn_softmax_finish(struct softmax *softmax, const struct kernels *kernels,
                          const struct head *head, int64_t row);

@@ -60,11 +60,11 @@ static void weigh(struct work *work, const struct row_tile *rows,
     attn_softmax_expect(softmax, head, rows->row);
 }
 
-/* True if one product makes the sums of values, and may write them to out divided. */
+/* True if one product makes the sums of values, and may write them divided. */
 static bool is_one_product(struct work *work, const struct row_tile *rows, int count) {
     const struct recipe *recipe = &work->tools->recipe;
     if (rows->end - rows->first != 1 || !recipe->cut.own ||
-        work->tools->problem->sinks || rows->head->call->out.dtype != ATTN_F32) {
+        work->tools->problem->sinks) {
         return false;
     }
     const struct tile tile = tile_at(work, rows, count, rows->first);
@@ -83,9 +83,14 @@ static void add_values(struct work *work, const struct row_tile *rows,
     const struct view *out = &head->call->out;
     if (is_one_product(work, rows, softmax->rows)) {
         const struct tile tile = tile_at(work, rows, softmax->rows, rows->first);
+        const bool narrow = out->dtype != ATTN_F32;
         attn_softmax_divide(softmax, head, rows->row);
         attn_values_write(work, head, &tile, rows->scores, rows->ld, softmax->factor,
-                          head_row(head, out, rows->row), out->stride[ROW]);
+                          narrow ? softmax->values : head_row(head, out, rows->row),
+                          narrow ? softmax->dim : out->stride[ROW]);
+        if (narrow) {
+            attn_softmax_narrow(softmax, work->tools->kernels, head, rows->row);
+        }
         return;
     }
     bool begun = false;

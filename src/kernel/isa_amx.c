@@ -35,7 +35,8 @@ struct ahead {
  * are is known when it is compiled. */
 struct block {
     const uint16_t *a, *b;
-    bool two_rows, two_columns, single_a, single_b;
+    bool two_rows, two_columns, single_b;
+    int count_a; /* pieces: 1 or 3, with single_b also 2 */
 };
 
 static inline __attribute__((always_inline)) void load_a(const struct block *at,
@@ -54,66 +55,69 @@ static inline __attribute__((always_inline)) void load_b(const struct block *at,
     }
 }
 
-/* The part of rows [row, row + rows) that comes after the first, ... fourth product. */
-static inline __attribute__((always_inline)) void
-put_part(const struct ahead *ahead, int row, int rows, int part) {
+/* Splits the rows that come after product `done` of so many, each of four tiles. */
+static inline __attribute__((always_inline)) void put_part(const struct block *at,
+                                                           const struct ahead *ahead,
+                                                           int done, int products,
+                                                           int tile) {
+    const int parts = 4 * products, part = 4 * done + tile;
     if (ahead == NULL) {
         return;
     }
-    const int end = row + (rows * (part + 1) + 3) / 4;
+    const int end = (VECTOR * (part + 1) + parts - 1) / parts;
     UNROLL_LOOP
-    for (int r = row + (rows * part + 3) / 4; r < end; r++) {
-        put_row(row_of(ahead->to, r), false, ahead->from + r * ahead->ld,
+    for (int r = (VECTOR * part + parts - 1) / parts; r < end; r++) {
+        put_row(row_of(ahead->to, r), at->count_a, ahead->from + r * ahead->ld,
                 ahead->factor);
     }
 }
 
-/* A product of pieces, and rows that are split while tiles multiply. */
+/* A product of pieces, of so many of a step, and rows that are split while tiles
+ * multiply. */
 static inline __attribute__((always_inline)) void
-multiply(const struct block *at, const struct ahead *ahead, int row, int rows) {
+multiply(const struct block *at, const struct ahead *ahead, int done, int products) {
     _tile_dpbf16ps(0, 4, 6);
-    put_part(ahead, row, rows, 0);
+    put_part(at, ahead, done, products, 0);
     if (at->two_columns) {
         _tile_dpbf16ps(1, 4, 7);
     }
-    put_part(ahead, row, rows, 1);
+    put_part(at, ahead, done, products, 1);
     if (at->two_rows) {
         _tile_dpbf16ps(2, 5, 6);
     }
-    put_part(ahead, row, rows, 2);
+    put_part(at, ahead, done, products, 2);
     if (at->two_rows && at->two_columns) {
         _tile_dpbf16ps(3, 5, 7);
     }
-    put_part(ahead, row, rows, 3);
+    put_part(at, ahead, done, products, 3);
 }
 
 /* One step: up to six products of pieces, in an order in which one factor stays. With
- * ahead, a has three pieces. */
+ * ahead, a has two or three pieces. */
 static inline __attribute__((always_inline)) void step(const struct block *at,
                                                        const struct ahead *ahead) {
-    if (!at->single_a) {
+    const int products = at->single_b ? at->count_a : at->count_a == 1 ? 3 : 6;
+    int done = 0;
+    load_b(at, HIGH);
+    if (at->count_a == 3) {
         load_a(at, LOW);
-        load_b(at, HIGH);
-        multiply(at, ahead, 0, at->single_b ? 6 : 3);
-        load_a(at, HIGH);
-    } else {
-        load_a(at, HIGH);
-        load_b(at, HIGH);
+        multiply(at, ahead, done++, products);
     }
-    multiply(at, ahead, at->single_b ? 6 : 3, at->single_b ? 5 : 3);
+    load_a(at, HIGH);
+    multiply(at, ahead, done++, products);
     if (!at->single_b) {
         load_b(at, LOW);
-        multiply(at, ahead, 6, 3);
+        multiply(at, ahead, done++, products);
         load_b(at, MIDDLE);
-        multiply(at, ahead, 9, 3);
+        multiply(at, ahead, done++, products);
     }
-    if (!at->single_a) {
+    if (at->count_a > 1) {
         load_a(at, MIDDLE);
         if (!at->single_b) {
-            multiply(at, ahead, 12, 2);
+            multiply(at, ahead, done++, products);
             load_b(at, HIGH);
         }
-        multiply(at, ahead, at->single_b ? 11 : 14, at->single_b ? 5 : 2);
+        multiply(at, ahead, done++, products);
     }
 }
 
@@ -170,6 +174,7 @@ struct split {
     ptrdiff_t ld;
     float factor;
     uint16_t *to;
+    int count;      /* of pieces */
     int done, jobs; /* jobs 0: the chunk is not whole, and not split in jobs */
 };
 
@@ -192,7 +197,7 @@ run_block(struct block at, int k, bool accumulate, float *c, ptrdiff_t ldc,
         } else {
             step(&at, NULL);
         }
-        at.a += pieces_of_step(at.single_a);
+        at.a += pieces_of_step(at.count_a == 1);
         at.b += pieces_of_step(at.single_b);
     }
     close_sums(&at, c, ldc);
@@ -222,23 +227,29 @@ shaped_block(struct block at, int rows, int columns, int k, bool accumulate, flo
 }
 
 /* ... and for as many pieces of a and b. */
-static void some_block(int rows, int columns, int k, const uint16_t *a, bool single_a,
+static void some_block(int rows, int columns, int k, const uint16_t *a, int count_a,
                        const uint16_t *b, bool single_b, bool accumulate, float *c,
                        ptrdiff_t ldc) {
     struct block at = {.a = a, .b = b};
-    if (single_a && single_b) {
-        at.single_a = at.single_b = true;
+    if (count_a == 1 && single_b) {
+        at.count_a = 1;
+        at.single_b = true;
         shaped_block(at, rows, columns, k, accumulate, c, ldc);
-    } else if (single_a) {
-        at.single_a = true;
+    } else if (count_a == 1) {
+        at.count_a = 1;
         at.single_b = false;
         shaped_block(at, rows, columns, k, accumulate, c, ldc);
+    } else if (count_a == 2) {
+        at.count_a = 2;
+        at.single_b = true;
+        shaped_block(at, rows, columns, k, accumulate, c, ldc);
     } else if (single_b) {
-        at.single_a = false;
+        at.count_a = 3;
         at.single_b = true;
         shaped_block(at, rows, columns, k, accumulate, c, ldc);
     } else {
-        at.single_a = at.single_b = false;
+        at.count_a = 3;
+        at.single_b = false;
         shaped_block(at, rows, columns, k, accumulate, c, ldc);
     }
 }
@@ -271,8 +282,8 @@ static void product(int m, int n, int k, float factor, const struct strips *a,
         const uint16_t *rows = a->data;
         for (int i = 0; i < m; i += PIECES_SIDE, rows += a->step) {
             const struct done block = {c + i * ldc + j, m - i, n - j};
-            some_block(m - i, n - j, k, rows, a->single, columns, b->single, false,
-                       block.c, ldc);
+            some_block(m - i, n - j, k, rows, a->single ? 1 : 3, columns, b->single,
+                       false, block.c, ldc);
             if (scaled) {
                 scale_block(&last, ldc, factor);
                 last = block;
@@ -310,13 +321,14 @@ static struct chunk chunk_after(struct chunk chunk, int width, int m, int k,
 }
 
 static struct split split_of(struct chunk chunk, int m, ptrdiff_t ld, float factor,
-                             uint16_t *to) {
+                             int count, uint16_t *to) {
     const bool whole =
         chunk.row < m && chunk.rows == PIECES_SIDE && chunk.k % PIECES_SIDE == 0;
     return (struct split){.chunk = chunk,
                           .ld = ld,
                           .factor = factor,
                           .to = to,
+                          .count = count,
                           .jobs = whole ? 2 * chunk.k / PIECES_SIDE : 0};
 }
 
@@ -324,43 +336,51 @@ static struct split split_of(struct chunk chunk, int m, ptrdiff_t ld, float fact
 static void finish_split(struct split *split) {
     const struct chunk *chunk = &split->chunk;
     if (split->jobs == 0) {
-        split_rows(split->to, chunk->from, split->ld, chunk->rows, chunk->k,
-                   split->factor, false);
+        put_some_rows(split->to, split->count, chunk->from, split->ld, chunk->rows,
+                      chunk->k, split->factor);
     }
     while (split->done < split->jobs) {
         const struct ahead job = next_job(split);
-        split_rows(job.to, job.from, job.ld, VECTOR, PIECES_SIDE, split->factor, false);
+        put_some_rows(job.to, split->count, job.from, job.ld, VECTOR, PIECES_SIDE,
+                      split->factor);
     }
 }
 
-/* A block of 32 x 32 of three pieces of a. */
+/* A block of 32 x 32 of several pieces of a. */
 static void block_ahead(int k, const uint16_t *a, const uint16_t *b, bool single,
                         bool accumulate, float *c, ptrdiff_t ldc, struct split *split,
                         int jobs) {
     struct block at = {.a = a, .b = b, .two_rows = true, .two_columns = true};
-    if (single) {
+    if (split->count == 2) {
+        at.count_a = 2;
+        at.single_b = true;
+        run_block(at, k, accumulate, c, ldc, split, jobs);
+    } else if (single) {
+        at.count_a = 3;
         at.single_b = true;
         run_block(at, k, accumulate, c, ldc, split, jobs);
     } else {
+        at.count_a = 3;
         at.single_b = false;
         run_block(at, k, accumulate, c, ldc, split, jobs);
     }
 }
 
 static void product_split(int m, int n, int k, float factor, const float *a,
-                          ptrdiff_t ld, const struct strips *b, uint16_t *scratch,
-                          float *c, ptrdiff_t ldc) {
+                          ptrdiff_t ld, bool two, const struct strips *b,
+                          uint16_t *scratch, float *c, ptrdiff_t ldc) {
     const int blocks = (n + PIECES_SIDE - 1) / PIECES_SIDE;
     const int width = n < COLUMNS_WIDE ? CHUNK : CHUNK_WIDE;
+    const int count = two ? 2 : 3;
     uint16_t *now = scratch, *later = scratch + PIECES_SCRATCH / 2;
     struct chunk chunk = {.l = k, .row = -PIECES_SIDE};
     chunk = chunk_after(chunk, width, m, k, a, ld);
-    split_rows(now, chunk.from, ld, chunk.rows, chunk.k, factor, false);
+    put_some_rows(now, count, chunk.from, ld, chunk.rows, chunk.k, factor);
     _tile_loadconfig(&tiles);
     while (chunk.row < m) {
         const struct chunk next = chunk_after(chunk, width, m, k, a, ld);
         const uint16_t *strip = b->data + pieces_of_strip(chunk.l, b->single);
-        struct split split = split_of(next, m, ld, factor, later);
+        struct split split = split_of(next, m, ld, factor, count, later);
         const int jobs = (split.jobs + blocks - 1) / blocks; /* of a block */
         float *to = c + chunk.row * ldc;
         for (int j = 0; j < n; j += PIECES_SIDE, strip += b->step, to += PIECES_SIDE) {
@@ -368,7 +388,7 @@ static void product_split(int m, int n, int k, float factor, const float *a,
                 block_ahead(chunk.k, now, strip, b->single, chunk.l > 0, to, ldc,
                             &split, jobs);
             } else {
-                some_block(chunk.rows, n - j, chunk.k, now, false, strip, b->single,
+                some_block(chunk.rows, n - j, chunk.k, now, count, strip, b->single,
                            chunk.l > 0, to, ldc);
             }
         }

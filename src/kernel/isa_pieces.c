@@ -17,10 +17,12 @@ static ptrdiff_t row_at(ptrdiff_t row) {
     return row / TILE * PIECES_TILE + row % TILE * PIECES_SIDE;
 }
 
-/* Writes the pieces of x, each what is left cut off after 8 bits. */
-static void put_number(uint16_t *to, bool single, float x) {
-    for (int piece = 0; piece < (single ? 1 : 3); piece++, to += PIECE) {
-        *to = (uint16_t)(bits_of_f32(x) >> 16);
+/* Writes the pieces of x, each what is left cut off after 8 bits, but for the second of
+ * two, which is rounded. */
+static void put_number(uint16_t *to, int count, float x) {
+    for (int piece = 0; piece < count; piece++, to += PIECE) {
+        const uint32_t half = count == 2 && piece == 1 ? 0x8000 : 0;
+        *to = (uint16_t)((bits_of_f32(x) + half) >> 16);
         x -= f32_of_bf16(*to);
     }
 }
@@ -30,16 +32,21 @@ static ptrdiff_t pair_of(ptrdiff_t l) {
     return l % TILE * 2 + l / TILE;
 }
 
-static void split_rows(uint16_t *to, const float *from, ptrdiff_t ld, int rows, int k,
-                       float factor, bool single) {
+static void put_rows(uint16_t *to, int count, const float *from, ptrdiff_t ld, int rows,
+                     int k, float factor) {
     const int64_t depth = round_up(k, PIECES_SIDE);
     for (ptrdiff_t r = 0; r < rows; r++) {
         for (int64_t l = 0; l < depth; l++) {
-            uint16_t *step = to + l / PIECES_SIDE * pieces_of_step(single);
-            put_number(step + row_at(r) + pair_of(l % PIECES_SIDE), single,
+            uint16_t *step = to + l / PIECES_SIDE * pieces_of_step(count == 1);
+            put_number(step + row_at(r) + pair_of(l % PIECES_SIDE), count,
                        l < k ? factor * from[r * ld + l] : 0.0f);
         }
     }
+}
+
+static void split_rows(uint16_t *to, const float *from, ptrdiff_t ld, int rows, int k,
+                       float factor, bool single) {
+    put_rows(to, single ? 1 : 3, from, ld, rows, k, factor);
 }
 
 /* Where number l of a step has its place in column j. */
@@ -54,7 +61,7 @@ static void split_columns(uint16_t *to, const float *from, ptrdiff_t ld, int k, 
     for (int64_t l = 0; l < depth; l++) {
         uint16_t *step = to + l / PIECES_SIDE * pieces_of_step(single);
         for (ptrdiff_t j = 0; j < PIECES_SIDE; j++) {
-            put_number(step + column_at(l % PIECES_SIDE, j), single,
+            put_number(step + column_at(l % PIECES_SIDE, j), single ? 1 : 3,
                        l < k && j < n ? from[l * ld + j] : 0.0f);
         }
     }
@@ -68,12 +75,12 @@ static float flushed(float x) {
 /* A step of a tile of columns as numbers: those at even places, and those at odd. */
 struct columns {
     double piece[3][TILE][2][TILE];
-    bool single;
+    int count;
 };
 
 static void read_columns(struct columns *columns, const uint16_t *from, bool single) {
-    columns->single = single;
-    for (int piece = 0; piece < (single ? 1 : 3); piece++, from += PIECE) {
+    columns->count = single ? 1 : 3;
+    for (int piece = 0; piece < columns->count; piece++, from += PIECE) {
         for (int i = 0; i < PIECES_TILE; i++) {
             columns->piece[piece][i / PIECES_SIDE][i % 2][i % PIECES_SIDE / 2] =
                 flushed(f32_of_bf16(from[i]));
@@ -109,7 +116,7 @@ static void add_piece(float sums[TILE], const uint16_t *a,
  * c = or c += a step of a row times a tile of n columns: all pairs of pieces that
  * count, as isa_amx.c orders them.
  */
-static void add_step(int n, bool fresh, const uint16_t *a, bool single,
+static void add_step(int n, bool fresh, const uint16_t *a, int count,
                      const struct columns *columns, float *c) {
     enum { HIGH, MIDDLE, LOW };
     static const int pairs[][2] = {{LOW, HIGH},    {HIGH, HIGH},     {HIGH, LOW},
@@ -120,12 +127,10 @@ static void add_step(int n, bool fresh, const uint16_t *a, bool single,
         memcpy(sums, c, size);
     }
     for (size_t i = 0; i < COUNT_OF(pairs); i++) {
-        if ((single && pairs[i][0] != HIGH) ||
-            (columns->single && pairs[i][1] != HIGH)) {
-            continue;
+        if (pairs[i][0] < count && pairs[i][1] < columns->count) {
+            add_piece(sums, a + (ptrdiff_t)PIECE * pairs[i][0],
+                      columns->piece[pairs[i][1]]);
         }
-        add_piece(sums, a + (ptrdiff_t)PIECE * pairs[i][0],
-                  columns->piece[pairs[i][1]]);
     }
     memcpy(c, sums, size);
 }
@@ -133,6 +138,7 @@ static void add_step(int n, bool fresh, const uint16_t *a, bool single,
 /* Rows in strips, or floats that are split on the way. */
 struct rows {
     struct strips strips;
+    int count;         /* of pieces */
     const float *from; /* NULL: strips */
     ptrdiff_t ld;
     float factor;
@@ -145,8 +151,8 @@ static const uint16_t *step_of(const struct rows *rows, ptrdiff_t i, int l, int 
         return rows->strips.data + i / PIECES_SIDE * rows->strips.step +
                row_at(i % PIECES_SIDE) + pieces_of_strip(l, rows->strips.single);
     }
-    split_rows(rows->scratch, rows->from + i * rows->ld + l, rows->ld, 1,
-               (int)min_i64(PIECES_SIDE, k - l), rows->factor, false);
+    put_rows(rows->scratch, rows->count, rows->from + i * rows->ld + l, rows->ld, 1,
+             (int)min_i64(PIECES_SIDE, k - l), rows->factor);
     return rows->scratch;
 }
 
@@ -160,7 +166,7 @@ static void multiply(int m, int n, int k, const struct rows *rows,
             read_columns(&columns, strip + pieces_of_strip(l, b->single), b->single);
             for (ptrdiff_t i = 0; i < m; i++) {
                 add_step((int)min_i64(TILE, n - j), l == 0, step_of(rows, i, l, k),
-                         rows->strips.single, &columns, c + i * ldc + j);
+                         rows->count, &columns, c + i * ldc + j);
             }
         }
     }
@@ -168,7 +174,7 @@ static void multiply(int m, int n, int k, const struct rows *rows,
 
 static void product(int m, int n, int k, float factor, const struct strips *a,
                     const struct strips *b, float *c, ptrdiff_t ldc) {
-    const struct rows rows = {.strips = *a};
+    const struct rows rows = {.strips = *a, .count = a->single ? 1 : 3};
     multiply(m, n, k, &rows, b, c, ldc);
     for (ptrdiff_t i = 0; i < m; i++) {
         for (int j = 0; j < n; j++) {
@@ -178,10 +184,13 @@ static void product(int m, int n, int k, float factor, const struct strips *a,
 }
 
 static void product_split(int m, int n, int k, float factor, const float *a,
-                          ptrdiff_t ld, const struct strips *b, uint16_t *scratch,
-                          float *c, ptrdiff_t ldc) {
-    const struct rows rows = {
-        .from = a, .ld = ld, .factor = factor, .scratch = scratch};
+                          ptrdiff_t ld, bool two, const struct strips *b,
+                          uint16_t *scratch, float *c, ptrdiff_t ldc) {
+    const struct rows rows = {.count = two ? 2 : 3,
+                              .from = a,
+                              .ld = ld,
+                              .factor = factor,
+                              .scratch = scratch};
     multiply(m, n, k, &rows, b, c, ldc);
 }
 

@@ -64,11 +64,13 @@ struct piece_kernels {
 
     /*
      * c = (factor a) b, likewise, of rows of floats, which are split on the way, some
-     * while others are multiplied, in scratch of PIECES_SCRATCH numbers.
+     * while others are multiplied, in scratch of PIECES_SCRATCH numbers. With `two`,
+     * which wants b single, in two pieces, of which the second is rounded: 2^-16 of a
+     * number is lost at the most.
      */
     void (*product_split)(int m, int n, int k, float factor, const float *a,
-                          ptrdiff_t ld, const struct strips *b, uint16_t *scratch,
-                          float *c, ptrdiff_t ldc);
+                          ptrdiff_t ld, bool two, const struct strips *b,
+                          uint16_t *scratch, float *c, ptrdiff_t ldc);
 
     /*
      * to[r] = factor[r] (alpha from[r] + rescale[r] more[r]), rounded step by step,

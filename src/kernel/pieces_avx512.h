@@ -20,16 +20,21 @@ static inline __mmask16 mask_of(int count) {
 
 /*
  * The pieces of x and y, those of x in the lower halves of words: tiles take pairs of
- * numbers that their sums run over. Each is what is left cut off after 8 bits.
+ * numbers that their sums run over. Each is what is left cut off after 8 bits, but for
+ * the second of two, which is rounded.
  */
-static inline __attribute__((always_inline)) void put_pieces(uint16_t *to, bool single,
+static inline __attribute__((always_inline)) void put_pieces(uint16_t *to, int count,
                                                              __m512 x, __m512 y) {
     enum { FROM_Y_WHERE_HIGH = 0xd8 };
     const __m512i high = _mm512_set1_epi32((int)0xffff0000u);
-    const int count = single ? 1 : 3;
+    const __m512i half = _mm512_set1_epi32(0x8000);
     UNROLL_LOOP
     for (int piece = 0; piece < count; piece++) {
-        const __m512i p = _mm512_castps_si512(x), q = _mm512_castps_si512(y);
+        __m512i p = _mm512_castps_si512(x), q = _mm512_castps_si512(y);
+        if (count == 2 && piece == 1) {
+            p = _mm512_add_epi32(p, half);
+            q = _mm512_add_epi32(q, half);
+        }
         _mm512_storeu_si512(to + (ptrdiff_t)piece * PIECE,
                             _mm512_ternarylogic_epi32(_mm512_srli_epi32(p, 16), q, high,
                                                       FROM_Y_WHERE_HIGH));
@@ -40,8 +45,8 @@ static inline __attribute__((always_inline)) void put_pieces(uint16_t *to, bool 
 
 /* The same of 32 numbers in a row, times a factor. */
 static inline __attribute__((always_inline)) void
-put_row(uint16_t *to, bool single, const float *from, __m512 factor) {
-    put_pieces(to, single, _mm512_mul_ps(factor, _mm512_loadu_ps(from)),
+put_row(uint16_t *to, int count, const float *from, __m512 factor) {
+    put_pieces(to, count, _mm512_mul_ps(factor, _mm512_loadu_ps(from)),
                _mm512_mul_ps(factor, _mm512_loadu_ps(from + VECTOR)));
 }
 
@@ -50,33 +55,41 @@ static inline uint16_t *row_of(uint16_t *strip, ptrdiff_t row) {
     return strip + row / VECTOR * PIECES_TILE + row % VECTOR * PIECES_SIDE;
 }
 
-static inline __attribute__((always_inline)) void put_rows(uint16_t *to, bool single,
+static inline __attribute__((always_inline)) void put_rows(uint16_t *to, int count,
                                                            const float *from,
                                                            ptrdiff_t ld, int rows,
                                                            int k, float factor) {
+    const ptrdiff_t step = pieces_of_step(count == 1);
     const __m512 f = _mm512_set1_ps(factor);
     for (int r = 0; r < rows; r++, from += ld) {
         uint16_t *row = row_of(to, r);
         int l = 0;
-        for (; l + PIECES_SIDE <= k; l += PIECES_SIDE, row += pieces_of_step(single)) {
-            put_row(row, single, from + l, f);
+        for (; l + PIECES_SIDE <= k; l += PIECES_SIDE, row += step) {
+            put_row(row, count, from + l, f);
         }
         if (l < k) {
             const __m512 x = _mm512_maskz_loadu_ps(mask_of(k - l), from + l);
             const __m512 y =
                 _mm512_maskz_loadu_ps(mask_of(k - l - VECTOR), from + l + VECTOR);
-            put_pieces(row, single, _mm512_mul_ps(f, x), _mm512_mul_ps(f, y));
+            put_pieces(row, count, _mm512_mul_ps(f, x), _mm512_mul_ps(f, y));
         }
+    }
+}
+
+static void put_some_rows(uint16_t *to, int count, const float *from, ptrdiff_t ld,
+                          int rows, int k, float factor) {
+    if (count == 1) {
+        put_rows(to, 1, from, ld, rows, k, factor);
+    } else if (count == 2) {
+        put_rows(to, 2, from, ld, rows, k, factor);
+    } else {
+        put_rows(to, 3, from, ld, rows, k, factor);
     }
 }
 
 static void split_rows(uint16_t *to, const float *from, ptrdiff_t ld, int rows, int k,
                        float factor, bool single) {
-    if (single) {
-        put_rows(to, true, from, ld, rows, k, factor);
-    } else {
-        put_rows(to, false, from, ld, rows, k, factor);
-    }
+    put_some_rows(to, single ? 1 : 3, from, ld, rows, k, factor);
 }
 
 /* A vector of row l of k rows; 0 beyond them. */
@@ -94,7 +107,7 @@ put_columns(uint16_t *to, bool single, const float *from, ptrdiff_t ld, int k, i
                 const __mmask16 mask = mask_of(n - half * VECTOR);
                 put_pieces(to + (ptrdiff_t)half * PIECES_TILE +
                                (ptrdiff_t)r * PIECES_SIDE,
-                           single, load_row(part, ld, l + r, k, mask),
+                           single ? 1 : 3, load_row(part, ld, l + r, k, mask),
                            load_row(part, ld, l + r + VECTOR, k, mask));
             }
         }

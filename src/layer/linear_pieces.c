@@ -82,8 +82,9 @@ bool attn_linear_pieces_multiply(const struct linear_pieces *pieces, int m, int 
                                  int64_t ld_more, float *c, int64_t ldc) {
     const struct kernels *kernels = pieces->kernels;
     const struct strips panel = {pieces->panel, pieces_of_strip(k, false), false};
-    kernels->pieces->product_split(m, n, k, RAISED, a, lda, &panel, pieces->scratch,
-                                   pieces->sums, LINEAR_PIECES_COLUMNS);
+    kernels->pieces->product_split(m, n, k, RAISED, a, lda, false, &panel,
+                                   pieces->scratch, pieces->sums,
+                                   LINEAR_PIECES_COLUMNS);
     if (!kernels->all_finite(pieces->sums, LINEAR_PIECES_COLUMNS, m, n)) {
         return false;
     }

@@ -156,6 +156,47 @@ static void stored_in_16_bits(void **state) {
     assert_int_equal(wrong, 0);
 }
 
+/* Weights are rounded only where query, key, value and out are bfloat16. Of the same
+ * numbers and a scale that is a power of two, other results have the same bits. */
+static void weights_are_exact(void **state) {
+    (void)state;
+    static const char *const texts[] = {"h2 q200 k300 d64", "h2 q150 k700 d64/48"};
+    for (size_t t = 0; t < COUNT_OF(texts); t++) {
+        char text[160];
+        struct test_call floats, stored, rounded;
+        snprintf(text, sizeof text, "%s key=bf16 value=bf16 seed=%d", texts[t], (int)t);
+        struct test_problem problem = run_parse(text);
+        problem.query_type = STORE_BF16;
+        call_open_on(&stored, NULL, &problem, DATA_RANDOM, ONLY_OUT);
+        problem.query_type = STORE_F32;
+        call_open_on(&floats, NULL, &problem, DATA_RANDOM, ONLY_OUT);
+        problem.out_type = STORE_BF16;
+        call_open_on(&rounded, NULL, &problem, DATA_RANDOM, ONLY_OUT);
+        const attn_tensor *query = &stored.inputs.query,
+                          *out = &floats.outputs.tensor[OUT];
+        for (int64_t n = 0; n < element_count(query); n++) {
+            int64_t i[4];
+            element_index(query, n, i);
+            const float x = element_float(query, i[0], i[1], i[2], i[3]);
+            element_put(ATTN_F32, element_nth(&floats.inputs.query, n), x);
+            element_put(ATTN_F32, element_nth(&rounded.inputs.query, n), x);
+        }
+        call_run(&floats);
+        call_run(&stored);
+        call_run(&rounded);
+        assert_true(call_same(&floats, &stored));
+        for (int64_t n = 0; n < element_count(out); n++) {
+            uint16_t right;
+            element_put(ATTN_BF16, &right, *(float *)element_nth(out, n));
+            assert_memory_equal(element_nth(&rounded.outputs.tensor[OUT], n), &right,
+                                sizeof right);
+        }
+        call_close(&floats);
+        call_close(&stored);
+        call_close(&rounded);
+    }
+}
+
 /* Queries of 0 in bfloat16, which no scale makes anything else. */
 static void extreme_scales(void **state) {
     (void)state;
@@ -182,7 +223,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(beside_others),   cmocka_unit_test(most_of_them),
         cmocka_unit_test(next_to_nothing), cmocka_unit_test(stored_in_16_bits),
-        cmocka_unit_test(extreme_scales),
+        cmocka_unit_test(extreme_scales),  cmocka_unit_test(weights_are_exact),
     };
     int skip = run_skip_isa();
     return skip != 0 ? skip : cmocka_run_group_tests(tests, NULL, NULL);
