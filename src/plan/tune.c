@@ -104,10 +104,13 @@ static attn_status compare(struct probe *probe, double until) {
 
 /* ------------------------------------------------------------------- choices */
 
-/* What a plan without tuning would do, as an entry. */
+/* What a plan of long sequences without tuning would do, as an entry. */
 static attn_status take_defaults(struct probe *probe, struct tuned *tuned) {
     attn_plan plan;
-    TRY(attn_plan_setup(&plan, &probe->context, &probe->desc, &probe->bounds));
+    attn_bounds bounds = probe->bounds;
+    bounds.q_length = max_i64(bounds.q_length, TUNED_TILE_Q);
+    bounds.kv_length = max_i64(bounds.kv_length, TUNED_TILE_K);
+    TRY(attn_plan_setup(&plan, &probe->context, &probe->desc, &bounds));
     const struct recipe *recipe = &plan.tools.recipe;
     *tuned = (struct tuned){
         .key_dim = plan.problem.key_dim,
