@@ -1,5 +1,6 @@
 /*
- * Whatever tiles a context is tuned to, attention stays what it is by definition.
+ * Whatever tiles a context is tuned to, attention stays what it is by definition; and
+ * what tiles plans have where products are made of pieces.
  */
 /* MAP_ANONYMOUS needs it with -std=c11 */
 #define _DEFAULT_SOURCE
@@ -129,8 +130,54 @@ static void rows_that_blas_refuses(void **state) {
     attn_context_destroy(context);
 }
 
+/* The line of a plan that says its tiles. */
+static void tiles_of(attn_context *context, const char *text, char line[LINE]) {
+    char says[4096];
+    const struct test_problem problem = run_parse(text);
+    attn_plan *plan = run_plan(context, &problem);
+    assert_in_range(attn_plan_explain(plan, says, sizeof says), 1, sizeof says - 1);
+    attn_plan_destroy(plan);
+    const char *at = strstr(says, "tiles: ");
+    assert_non_null(at);
+    (void)snprintf(line, LINE, "%.*s", (int)strcspn(at, ";"), at);
+}
+
+/* Where products are made of pieces, plans of short sequences have smaller tiles, and
+ * what is measured of those changes nothing of others. */
+static void short_problems_with_pieces(void **state) {
+    (void)state;
+    static const char *const texts[][2] = {
+        {"h2 q900 k900 d32", "tiles: 128 queries x 512 keys"},
+        {"h2 q900 k900 d32 causal", "tiles: 64 queries x 512 keys"},
+        {"h2 q900 k900 d32 window=9,0", "tiles: 64 queries x 128 keys"},
+        {"h2 q900 k900 d32/300", "tiles: 64 queries x 256 keys"},
+        {"h2 q128 k200 d32", "tiles: 128 queries x 256 keys"},
+        {"h2 q64 k100 d32", "tiles: 64 queries x 128 keys"},
+        {"h4/2 q64 k100 d32", "tiles: 128 queries x 128 keys"}};
+    attn_context *context;
+    char line[LINE];
+    assert_int_equal(attn_context_create(&context), ATTN_OK);
+    if (attn_context_set_isa(context, ATTN_ISA_PIECES) != ATTN_OK) {
+        attn_context_destroy(context);
+        skip(); /* ATTN_ISA rules it out */
+    }
+    for (int tuned = 0; tuned <= 1; tuned++) {
+        for (size_t i = 0; i < COUNT_OF(texts); i++) {
+            tiles_of(context, texts[i][0], line);
+            assert_string_equal(line, texts[i][1]);
+        }
+        const struct test_problem problem = run_parse("h2 q128 k128 d32");
+        attn_desc *desc = run_desc(&problem);
+        const attn_bounds bounds = {sizeof bounds, 1, 128, 128};
+        assert_int_equal(attn_context_tune(context, desc, &bounds, 5), ATTN_OK);
+        attn_desc_destroy(desc);
+    }
+    attn_context_destroy(context);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(short_problems_with_pieces),
         cmocka_unit_test(tiles_change_nothing_but_rounding),
         cmocka_unit_test(gradients_as_well),
         cmocka_unit_test(rows_that_blas_refuses),
