@@ -3,7 +3,6 @@
  */
 #include "core/pieces_tile.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/arith.h"
@@ -74,39 +73,57 @@ struct scaling {
 };
 
 static struct scaling scaling_of(const struct head *head) {
-    const float scale = head->problem->scale;
-    int exponent;
-    const float fraction = frexpf(scale, &exponent);
-    if (!source_is_single(&head->query) || scale == 0.0f ||
-        head->call->tables[TABLE_CONTENT_BIAS].data != NULL) {
-        return (struct scaling){false, scale, 1.0f};
-    }
-    return fabsf(fraction) == 0.5f
-               ? (struct scaling){true, scale, 1.0f}
-               : (struct scaling){true, ldexpf(1.0f, exponent - 1), 2.0f * fraction};
+    const struct problem *problem = head->problem;
+    const bool single = source_is_single(&head->query) && problem->scale != 0.0f &&
+                        head->call->tables[TABLE_CONTENT_BIAS].data == NULL;
+    return single ? (struct scaling){true, problem->scale_power, problem->scale_factor}
+                  : (struct scaling){false, problem->scale, 1.0f};
 }
 
-void attn_pieces_of_query(const struct work *work, const struct head *head,
-                          struct matrix *query, int rows) {
-    const struct kernels *kernels = work->tools->kernels;
+/* Rows of the query as floats. */
+static struct matrix plain_query(const struct work *work, const struct head *head,
+                                 int64_t row, int rows) {
+    return attn_shifted_query(work, head, REGION_QUERY, TABLE_CONTENT_BIAS, row, rows);
+}
+
+struct matrix attn_pieces_query(const struct work *work, const struct head *head,
+                                int64_t row, int rows) {
+    const struct piece_kernels *kernels = work->tools->kernels->pieces;
     const int dim = head->problem->key_dim;
     const struct scaling scaling = scaling_of(head);
     const int64_t step = pieces_of_strip(dim, scaling.single);
     uint16_t *pieces = work_pieces(work, REGION_QUERY_PIECES);
-    for (int i = 0; i < rows; i += PIECES_SIDE) {
-        kernels->pieces->split_rows(
-            pieces + i / PIECES_SIDE * step, query->data + i * query->ld, query->ld,
-            (int)min_i64(PIECES_SIDE, rows - i), dim, scaling.power, scaling.single);
+    const uint16_t *bf16 =
+        scaling.single ? attn_source_bf16(&head->query, row, rows) : NULL;
+    const int64_t stride = head->query.stride;
+    struct matrix query = {.data = NULL};
+    if (bf16 == NULL) {
+        query = plain_query(work, head, row, rows);
     }
-    query->pieces.strips = (struct strips){pieces, step, scaling.single};
-    query->pieces.odd = !pieces_take_queries(kernels->pieces, query->data, query->ld,
-                                             rows, dim, scaling.power);
+    for (int64_t i = 0; i < rows; i += PIECES_SIDE) {
+        uint16_t *strip = pieces + i / PIECES_SIDE * step;
+        const int count = (int)min_i64(PIECES_SIDE, rows - i);
+        if (bf16 != NULL) {
+            kernels->take_rows(strip, bf16 + i * stride, stride, count, dim,
+                               scaling.power);
+        } else {
+            kernels->split_rows(strip, query.data + i * query.ld, query.ld, count, dim,
+                                scaling.power, scaling.single);
+        }
+    }
+    query.pieces.strips = (struct strips){pieces, step, scaling.single};
+    query.pieces.odd =
+        bf16 != NULL
+            ? !pieces_take_bf16_queries(kernels, bf16, stride, rows, dim, scaling.power)
+            : !pieces_take_queries(kernels, query.data, query.ld, rows, dim,
+                                   scaling.power);
+    return query;
 }
 
 /* The scores of odd keys and queries, as they are without pieces. */
 static void mend_scores(struct work *work, const struct head *head,
-                        const struct tile *tile, const struct matrix *query,
-                        float *scores, int64_t ld) {
+                        const struct tile *tile, bool odd_queries, float *scores,
+                        int64_t ld) {
     const struct toolbox *tools = work->tools;
     const struct kernels *kernels = tools->kernels;
     const int dim = head->problem->key_dim;
@@ -114,10 +131,11 @@ static void mend_scores(struct work *work, const struct head *head,
     const float power = scaling_of(head).power;
     const int64_t ld_plain = tools->recipe.tile_k;
     float *plain = work_floats(work, REGION_PLAIN_SCORES);
+    const struct matrix query = plain_query(work, head, tile->row, tile->rows);
     const struct factor keys =
         attn_panel_keys(&work->panel, head, tile->key / tools->recipe.tile_k);
     attn_product(kernels, tools->recipe.cut, tile->rows, tile->keys, dim, scale,
-                 (struct operand){query->data, query->ld, false}, keys, false, plain,
+                 (struct operand){query.data, query.ld, false}, keys, false, plain,
                  ld_plain);
     for (int j = 0; j < tile->keys; j++) {
         const float *key = keys.data + j / keys.columns * keys.step + j % keys.columns;
@@ -127,9 +145,9 @@ static void mend_scores(struct work *work, const struct head *head,
             }
         }
     }
-    for (int64_t i = 0; query->pieces.odd && i < tile->rows; i++) {
-        if (!pieces_take_queries(kernels->pieces, query->data + i * query->ld,
-                                 query->ld, 1, dim, power)) {
+    for (int64_t i = 0; odd_queries && i < tile->rows; i++) {
+        if (!pieces_take_queries(kernels->pieces, query.data + i * query.ld, query.ld,
+                                 1, dim, power)) {
             memcpy(scores + i * ld, plain + i * ld_plain,
                    (size_t)tile->keys * sizeof *scores);
         }
@@ -149,7 +167,7 @@ void attn_pieces_scores(struct work *work, const struct head *head,
                                     scaling_of(head).factor, &query->pieces.strips,
                                     &keys.strips, scores, ld);
     if (keys.odd || query->pieces.odd) {
-        mend_scores(work, head, tile, query, scores, ld);
+        mend_scores(work, head, tile, query->pieces.odd, scores, ld);
     }
     work_turn(work, before);
 }

@@ -30,9 +30,9 @@ bool attn_pieces_fit(const struct toolbox *tools, const struct head *head);
 /* Books what products of pieces need. */
 bool attn_pieces_book(struct layout *layout, const struct toolbox *tools);
 
-/* Gives a tile of queries its pieces. */
-void attn_pieces_of_query(const struct work *work, const struct head *head,
-                          struct matrix *query, int rows);
+/* Rows of the query, in pieces. Where they are bfloat16 there may be no floats. */
+struct matrix attn_pieces_query(const struct work *work, const struct head *head,
+                                int64_t row, int rows);
 
 /* scores = scale * query key^T for a tile. */
 void attn_pieces_scores(struct work *work, const struct head *head,

@@ -17,7 +17,9 @@ struct problem {
     int32_t group; /* query heads for each key-value head */
     int32_t key_dim, value_dim;
     float scale;
-    float softcap; /* 0: none */
+    float scale_power, scale_factor; /* whose product it is: a power of two, and from 1
+                                        to 2, or -2 to -1; or 0 both */
+    float softcap;                   /* 0: none */
     bool causal;
     int32_t alignment;
     int64_t left, right; /* window; -1: no bound */

@@ -60,11 +60,10 @@ static struct matrix contiguous(const struct work *work, enum region region,
 struct matrix attn_query_tile(const struct work *work, const struct head *head,
                               int64_t row, int rows) {
     const enum stage before = work_turn(work, STAGE_COPIES);
-    struct matrix query =
-        attn_shifted_query(work, head, REGION_QUERY, TABLE_CONTENT_BIAS, row, rows);
-    if (attn_pieces_fit(work->tools, head)) {
-        attn_pieces_of_query(work, head, &query, rows);
-    }
+    const struct matrix query = attn_pieces_fit(work->tools, head)
+                                    ? attn_pieces_query(work, head, row, rows)
+                                    : attn_shifted_query(work, head, REGION_QUERY,
+                                                         TABLE_CONTENT_BIAS, row, rows);
     work_turn(work, before);
     return query;
 }

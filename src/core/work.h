@@ -82,8 +82,8 @@ static inline float *work_floats(const struct work *work, enum region region) {
     return layout_at(&work->tools->layout, work->memory, region);
 }
 
-/* A matrix with contiguous rows of floats, and its pieces if products take those, which
- * may be odd. */
+/* A matrix with contiguous rows of floats, or its pieces if products take those, which
+ * may be odd, or both. */
 struct matrix {
     const float *data;
     int64_t ld;

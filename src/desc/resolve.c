@@ -78,5 +78,9 @@ attn_status attn_desc_resolve(struct problem *problem, const struct attn_desc *d
     if (!desc->has_scale) {
         problem->scale = 1.0f / sqrtf((float)facts->key_dim);
     }
+    int exponent;
+    const float fraction = frexpf(problem->scale, &exponent);
+    problem->scale_power = fraction == 0.0f ? 0.0f : ldexpf(1.0f, exponent - 1);
+    problem->scale_factor = 2.0f * fraction;
     return ATTN_OK;
 }

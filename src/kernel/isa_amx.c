@@ -410,6 +410,7 @@ const struct piece_kernels attn_pieces_amx = {
     .product_split = product_split,
     .scale_rows = scale_rows,
     .within = within,
+    .take_rows = take_rows,
     .take_columns = take_columns,
     .take_turned = take_turned,
     .within_bf16 = within_bf16,

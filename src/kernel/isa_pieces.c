@@ -220,6 +220,18 @@ static bool within(const float *x, ptrdiff_t ld, int rows, int n, float low,
     return true;
 }
 
+static void take_rows(uint16_t *to, const uint16_t *from, ptrdiff_t ld, int rows, int k,
+                      float power) {
+    const int64_t depth = round_up(k, PIECES_SIDE);
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        for (int64_t l = 0; l < depth; l++) {
+            uint16_t *step = to + l / PIECES_SIDE * pieces_of_step(true);
+            put_number(step + row_at(r) + pair_of(l % PIECES_SIDE), 1,
+                       l < k ? power * f32_of_bf16(from[r * ld + l]) : 0.0f);
+        }
+    }
+}
+
 /* Number (l, j) of k rows and n columns, of which rows and columns lie so far apart. */
 static void take(uint16_t *to, const uint16_t *from, ptrdiff_t row, ptrdiff_t column,
                  int k, int n) {
@@ -263,6 +275,7 @@ const struct piece_kernels attn_pieces_plain = {
     .product_split = product_split,
     .scale_rows = scale_rows,
     .within = within,
+    .take_rows = take_rows,
     .take_columns = take_columns,
     .take_turned = take_turned,
     .within_bf16 = within_bf16,

@@ -86,9 +86,12 @@ struct piece_kernels {
                    float high);
 
     /*
-     * Strips with single pieces of bfloat16 where it lies: of up to PIECES_SIDE columns
-     * of k rows; and of as many columns that lie as n rows of k numbers.
+     * Strips with single pieces of bfloat16 where it lies: of up to PIECES_SIDE rows of
+     * k numbers, times a power of two; of as many columns of k rows; and of as many
+     * that lie as n rows of k numbers.
      */
+    void (*take_rows)(uint16_t *to, const uint16_t *from, ptrdiff_t ld, int rows, int k,
+                      float power);
     void (*take_columns)(uint16_t *to, const uint16_t *from, ptrdiff_t ld, int k,
                          int n);
     void (*take_turned)(uint16_t *to, const uint16_t *from, ptrdiff_t ld, int k, int n);
@@ -125,6 +128,13 @@ static inline bool pieces_take_queries(const struct piece_kernels *kernels,
                                        float scale) {
     return kernels->within(x, ld, rows, n, PIECES_KEY_LOW / fabsf(scale),
                            PIECES_KEY_HIGH / fabsf(scale));
+}
+
+static inline bool pieces_take_bf16_queries(const struct piece_kernels *kernels,
+                                            const uint16_t *x, ptrdiff_t ld, int rows,
+                                            int n, float power) {
+    return kernels->within_bf16(x, ld, rows, n, PIECES_KEY_LOW / power,
+                                PIECES_KEY_HIGH / power);
 }
 
 static inline bool pieces_take_values(const struct piece_kernels *kernels,

@@ -169,6 +169,30 @@ static bool within(const float *x, ptrdiff_t ld, int rows, int n, float low,
     return out == 0;
 }
 
+/* The same of words of 32. */
+static inline __mmask32 words_of(int count) {
+    return count >= PIECES_SIDE ? 0xffffffff : (1u << count) - 1;
+}
+
+/* Numbers of bfloat16 as floats. */
+static inline __m512 widen_words(__m256i words) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
+}
+
+static void take_rows(uint16_t *to, const uint16_t *from, ptrdiff_t ld, int rows, int k,
+                      float power) {
+    const __m512 f = _mm512_set1_ps(power);
+    for (int r = 0; r < rows; r++, from += ld) {
+        uint16_t *row = row_of(to, r);
+        for (int l = 0; l < k; l += PIECES_SIDE, row += pieces_of_step(true)) {
+            const __m512i words = _mm512_maskz_loadu_epi16(words_of(k - l), from + l);
+            put_pieces(
+                row, 1, _mm512_mul_ps(f, widen_words(_mm512_castsi512_si256(words))),
+                _mm512_mul_ps(f, widen_words(_mm512_extracti64x4_epi64(words, 1))));
+        }
+    }
+}
+
 /* Half a row of 32 numbers of bfloat16 from row l of k rows on, each in a word. */
 static inline __m512i load_words(const uint16_t *from, ptrdiff_t ld, int l, int k,
                                  __mmask16 mask) {
@@ -195,7 +219,7 @@ static void take_columns(uint16_t *to, const uint16_t *from, ptrdiff_t ld, int k
 /* A tile of a row for each of up to 16 columns, transposed. */
 static inline void take_tile(uint16_t *to, const uint16_t *from, ptrdiff_t ld, int k,
                              int n) {
-    const __mmask32 mask = k >= PIECES_SIDE ? 0xffffffff : (1u << k) - 1;
+    const __mmask32 mask = words_of(k);
     const __m512i high = _mm512_set1_epi32(VECTOR << 16);
     const __m512i pairs = _mm512_add_epi32(
         _mm512_mullo_epi32(
@@ -232,10 +256,8 @@ static bool within_bf16(const uint16_t *x, ptrdiff_t ld, int rows, int n, float 
     __mmask32 out = 0;
     for (int r = 0; r < rows && out == 0; r++, x += ld) {
         for (int j = 0; j < n; j += PIECES_SIDE) {
-            const __mmask32 mask =
-                n - j >= PIECES_SIDE ? 0xffffffff : (1u << (n - j)) - 1;
-            const __m512i bits =
-                _mm512_and_si512(size, _mm512_maskz_loadu_epi16(mask, x + j));
+            const __m512i bits = _mm512_and_si512(
+                size, _mm512_maskz_loadu_epi16(words_of(n - j), x + j));
             out |= _mm512_mask_cmp_epu16_mask(_mm512_test_epi16_mask(bits, bits),
                                               _mm512_sub_epi16(bits, from), count,
                                               _MM_CMPINT_NLT);
