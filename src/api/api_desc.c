@@ -9,8 +9,6 @@
 #include "api/setter.h"
 #include "base/arith.h"
 
-enum { DIM_MAX = 65536 };
-
 attn_status attn_desc_create(attn_desc **desc) {
     REQUIRE_POINTER(desc);
     attn_desc *made = malloc(sizeof *made);

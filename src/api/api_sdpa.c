@@ -13,13 +13,18 @@ attn_status attn_sdpa(attn_context *context, int64_t batch, int64_t query_heads,
                       int64_t key_dim, int64_t value_dim, int32_t causal,
                       const float *query, const float *key, const float *value,
                       float *out) {
-    const int64_t sizes[] = {query_heads, kv_heads, key_dim, value_dim};
-    static const char *const names[] = {"query_heads", "kv_heads", "key_dim",
-                                        "value_dim"};
+    const struct {
+        const char *name;
+        int64_t size;
+        int most;
+    } sizes[] = {{"query_heads", query_heads, INT32_MAX},
+                 {"kv_heads", kv_heads, INT32_MAX},
+                 {"key_dim", key_dim, DIM_MAX},
+                 {"value_dim", value_dim, DIM_MAX}};
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        REQUIRE(sizes[i] > 0 && sizes[i] <= INT32_MAX, ATTN_ERR_INVALID,
-                "%s is %lld, not within 1 to %d", names[i], (long long)sizes[i],
-                INT32_MAX);
+        REQUIRE(sizes[i].size > 0 && sizes[i].size <= sizes[i].most, ATTN_ERR_INVALID,
+                "%s is %lld, not within 1 to %d", sizes[i].name,
+                (long long)sizes[i].size, sizes[i].most);
     }
     attn_desc desc;
     attn_desc_setup(&desc);

@@ -4,7 +4,7 @@
 #include "api/api.h"
 #include "attn.h"
 #include "base/arith.h"
-#include "desc/tensor.h"
+#include "base/dtype.h"
 
 #define TEXT_OF(x)   #x
 #define TEXT_OF_2(x) TEXT_OF(x)

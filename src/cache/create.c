@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "cache/cache.h"
 
-enum { DIM_MAX = 65536, SCRATCH_FLOATS = 4096 };
+enum { SCRATCH_FLOATS = 4096 };
 
 static attn_status check_options(const attn_cache_options *options) {
     const struct {

@@ -12,7 +12,7 @@ extern const unsigned char attn_file_magic[MAGIC_BYTES];
 
 /* Where the head has its numbers; its checksum follows it. */
 enum { AT_VERSION = 8, AT_SHAPE = 12, AT_LENGTH = 32, HEAD_BYTES = 40 };
-enum { SHAPE_NUMBERS = 5, CHECKSUM_BYTES = 8, FIRST_BYTES = 8 };
+enum { SHAPE_DTYPE, SHAPE_NUMBERS = 5, CHECKSUM_BYTES = 8, FIRST_BYTES = 8 };
 
 /* Where a number of the shape stands in the head, its name, and its value for this
  * cache. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/dtype.h"
 #include "base/status.h"
 #include "cache/file.h"
 #include "cache/pages.h"
@@ -22,6 +23,11 @@ static attn_status check_empty(const struct attn_cache *cache, int64_t sequence)
 
 static attn_status check_shape(const unsigned char *head,
                                const struct attn_cache *cache, const char *path) {
+    const uint32_t dtype = (uint32_t)little_u64(head + attn_file_shape_at(SHAPE_DTYPE));
+    REQUIRE(dtype == (uint32_t)cache->dtype, ATTN_ERR_INVALID,
+            "%.300s holds numbers of %s (%u), the cache of %s (%d)", path,
+            attn_dtype_name((int32_t)dtype), (unsigned)dtype,
+            attn_dtype_name(cache->dtype), (int)cache->dtype);
     for (int i = 0; i < SHAPE_NUMBERS; i++) {
         const uint32_t number = (uint32_t)little_u64(head + attn_file_shape_at(i));
         const int32_t wanted = attn_file_shape(cache, i);

@@ -12,6 +12,9 @@ enum alignment { ALIGN_TOP_LEFT, ALIGN_BOTTOM_RIGHT, ALIGN_OFFSETS, ALIGN_KV_LEN
 
 enum ranks { RANKS_OFF, RANKS_UP_TO, RANKS_BELOW };
 
+/* The largest dim of a head. */
+enum { DIM_MAX = 65536 };
+
 struct problem {
     int32_t query_heads, kv_heads;
     int32_t group; /* query heads for each key-value head */

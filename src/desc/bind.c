@@ -5,6 +5,7 @@
 #include "desc/bind.h"
 
 #include "base/arith.h"
+#include "base/dtype.h"
 #include "base/status.h"
 #include "desc/binding.h"
 #include "desc/desc.h"

@@ -130,16 +130,36 @@ static attn_status take_cached_lengths(struct call *call) {
     return ATTN_OK;
 }
 
+/* The first packed sequence that has so many rows. */
+static int64_t sequence_of(const struct integers *starts, int64_t batch, int64_t rows) {
+    int64_t b = 0;
+    while (b < batch - 1 &&
+           integer_at(starts, b + 1, 0) - integer_at(starts, b, 0) != rows) {
+        b++;
+    }
+    return b;
+}
+
 static attn_status check_bounds(const struct call *call, const attn_bounds *bounds) {
+    const struct problem *problem = call->problem;
     const struct {
         const char *name;
         int64_t size, bound;
+        const struct integers *starts; /* of packed sequences, or NULL */
     } sizes[] = {
-        {"batch", call->batch, bounds->batch},
-        {"q_length", call->q_length, bounds->q_length},
-        {"kv_length", call->kv_length, bounds->kv_length},
+        {"batch", call->batch, bounds->batch, NULL},
+        {"q_length", call->q_length, bounds->q_length,
+         problem->q_packed ? &call->q_starts : NULL},
+        {"kv_length", call->kv_length, bounds->kv_length,
+         problem->kv_packed ? &call->k_starts : NULL},
     };
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        const struct integers *starts = sizes[i].starts;
+        REQUIRE(starts == NULL || sizes[i].size <= sizes[i].bound, ATTN_ERR_INVALID,
+                "%s of sequence %lld is %lld, beyond the plan's bound of %lld",
+                sizes[i].name,
+                (long long)sequence_of(starts, call->batch, sizes[i].size),
+                (long long)sizes[i].size, (long long)sizes[i].bound);
         REQUIRE(sizes[i].size <= sizes[i].bound, ATTN_ERR_INVALID,
                 "%s is %lld, beyond the plan's bound of %lld", sizes[i].name,
                 (long long)sizes[i].size, (long long)sizes[i].bound);

@@ -4,31 +4,11 @@
 #include "desc/tensor.h"
 
 #include "base/arith.h"
+#include "base/dtype.h"
 #include "base/status.h"
 #include "base/text.h"
 
 enum { RANK_MAX = 6 };
-
-static const struct {
-    const char *name;
-    int64_t size;
-} types[] = {
-    [ATTN_F32] = {"f32", 4},   [ATTN_F16] = {"f16", 2}, [ATTN_BF16] = {"bf16", 2},
-    [ATTN_BOOL] = {"bool", 1}, [ATTN_I32] = {"i32", 4}, [ATTN_I64] = {"i64", 8},
-    [ATTN_I8] = {"i8", 1},
-};
-
-static bool is_type(int32_t dtype) {
-    return dtype > 0 && dtype < (int32_t)COUNT_OF(types);
-}
-
-int64_t attn_dtype_size(int32_t dtype) {
-    return is_type(dtype) ? types[dtype].size : 0;
-}
-
-const char *attn_dtype_name(int32_t dtype) {
-    return is_type(dtype) ? types[dtype].name : "unknown type";
-}
 
 const char *attn_shape_text(char text[SHAPE_TEXT], const int64_t *shape, int rank) {
     struct text t = attn_text_start(text, SHAPE_TEXT);
@@ -78,7 +58,7 @@ static attn_status check_form(const attn_tensor *tensor, const char *name) {
     REQUIRE(tensor->rank >= 1 && tensor->rank <= RANK_MAX, ATTN_ERR_INVALID,
             "%s has rank %d, which is not within 1 to %d", name, (int)tensor->rank,
             (int)RANK_MAX);
-    REQUIRE(is_type(tensor->dtype), ATTN_ERR_INVALID,
+    REQUIRE(attn_dtype_size(tensor->dtype) > 0, ATTN_ERR_INVALID,
             "%s has dtype %d, which is no type", name, (int)tensor->dtype);
     REQUIRE(tensor->reserved[0] == 0 && tensor->reserved[1] == 0, ATTN_ERR_UNSUPPORTED,
             "%s has reserved words %lld and %lld, should be 0", name,

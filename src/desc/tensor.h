@@ -56,10 +56,4 @@ bool attn_tensor_interleaved(const attn_tensor *a, const attn_tensor *b);
 enum { SHAPE_TEXT = 160 };
 const char *attn_shape_text(char text[SHAPE_TEXT], const int64_t *shape, int rank);
 
-/* Bytes of an element, 0 for what is no type. */
-int64_t attn_dtype_size(int32_t dtype);
-
-/* "f32", "bool"; "unknown type" for what is no type. */
-const char *attn_dtype_name(int32_t dtype);
-
 #endif

@@ -8,8 +8,6 @@
 #include "base/status.h"
 #include "layer/multihead.h"
 
-enum { DIM_MAX = 65536 };
-
 static attn_status check_sizes(const attn_multihead_options *o, const char *name) {
     const struct {
         const char *name;

@@ -10,8 +10,6 @@
 #include "desc/binding.h"
 #include "layer/rotary.h"
 
-enum { DIM_MAX = 65536 };
-
 /* Positions 0 to 2^53: all integers up to there are float64 numbers. */
 #define POSITIONS_MAX ((INT64_C(1) << 53) + 1)
 

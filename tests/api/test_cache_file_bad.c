@@ -130,7 +130,8 @@ static void files_that_make_no_sense(void **state) {
     } cases[] = {
         {8, 2, 4, ATTN_ERR_UNSUPPORTED, "version 2|version 1"},
         {8, 0, 4, ATTN_ERR_UNSUPPORTED, "version 0"},
-        {12, ATTN_F32, 4, ATTN_ERR_INVALID, "dtype 1|the cache 7"},
+        {12, ATTN_F32, 4, ATTN_ERR_INVALID, "of f32 (1)|the cache of i8 (7)"},
+        {12, 77, 4, ATTN_ERR_INVALID, "unknown type (77)|the cache of i8 (7)"},
         {16, 3, 4, ATTN_ERR_INVALID, "layers 3|cache 2"},
         {16, 0xffffffff, 4, ATTN_ERR_INVALID, "layers 4294967295|cache 2"},
         {20, 1, 4, ATTN_ERR_INVALID, "kv_heads 1|cache 2"},
@@ -181,9 +182,9 @@ static void other_shapes(void **state) {
     (void)state;
     for (int what = 0; what < 5; what++) {
         struct bad bad;
-        static const char *const says[] = {"dtype 2|cache 3", "layers 2|cache 3",
-                                           "kv_heads 2|cache 1", "key_dim 3|cache 5",
-                                           "value_dim 5|cache 3"};
+        static const char *const says[] = {"of f16 (2)|cache of bf16 (3)",
+                                           "layers 2|cache 3", "kv_heads 2|cache 1",
+                                           "key_dim 3|cache 5", "value_dim 5|cache 3"};
         const attn_cache_options options = pair_options(ATTN_F16, 0, 3);
         attn_cache_options other = options;
         other.dtype = what == 0 ? ATTN_BF16 : ATTN_F16;

@@ -140,10 +140,10 @@ static void beyond_the_bounds(void **state) {
     (void)state;
     q_starts[2] = 4;
     q_starts[1] = 4;
-    refused(ATTN_ERR_INVALID, "q_length is 7|bound of 6");
+    refused(ATTN_ERR_INVALID, "q_length of sequence 2 is 7|bound of 6");
     q_starts[1] = q_starts[2] = 5;
     k_starts[1] = k_starts[2] = 7;
-    refused(ATTN_ERR_INVALID, "kv_length is 10|bound of 9");
+    refused(ATTN_ERR_INVALID, "kv_length of sequence 2 is 10|bound of 9");
     k_starts[2] = 8;
     int64_t more[5] = {1, 5, 5, 11, 11};
     const int64_t shape = 5;
