@@ -26,6 +26,8 @@
 #include <signal.h>
 #include <stdatomic.h>
 
+#include "exec/steer.h"
+
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 static uint64_t control_word(void) {
@@ -52,6 +54,12 @@ static void set_control_word(uint64_t word) {
 }
 #endif
 
+struct worker {
+    struct pool *pool;
+    pthread_t thread;
+    struct steered steered; /* guarded by mutex */
+};
+
 struct pool {
     struct allocator allocator;
     int32_t threads;    /* wanted, the caller's included */
@@ -71,7 +79,8 @@ struct pool {
     int32_t count;
     uint64_t control;
     atomic_int next; /* the next index to take */
-    pthread_t thread[];
+    struct processors processors;
+    struct worker worker[];
 };
 
 static atomic_long generation = 1;
@@ -93,12 +102,14 @@ static void take_indices(struct pool *pool, attn_task *task, void *argument,
     }
 }
 
-static void *worker(void *argument) {
-    struct pool *pool = argument;
+static void *run_worker(void *argument) {
+    struct worker *worker = argument;
+    struct pool *pool = worker->pool;
     uint64_t seen = 0;
     pthread_mutex_lock(&pool->mutex);
     for (;;) {
         while (!pool->stop && (pool->loop == seen || pool->joining == 0)) {
+            worker->steered.last = attn_steer_here();
             pthread_cond_wait(&pool->work, &pool->mutex);
         }
         if (pool->stop) {
@@ -136,12 +147,16 @@ static void start(struct pool *pool) {
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->done, NULL);
+    attn_steer_start(&pool->processors);
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (pool->workers < pool->threads - 1 &&
-           pthread_create(&pool->thread[pool->workers], NULL, worker, pool) == 0) {
-        pool->workers++;
+    for (; pool->workers < pool->threads - 1; pool->workers++) {
+        struct worker *worker = &pool->worker[pool->workers];
+        *worker = (struct worker){.pool = pool, .steered = {.last = -1, .off = -1}};
+        if (pthread_create(&worker->thread, NULL, run_worker, worker) != 0) {
+            break;
+        }
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
@@ -149,7 +164,7 @@ static void start(struct pool *pool) {
 struct pool *attn_pool_create(const struct allocator *allocator, int32_t threads) {
     pthread_once(&once, watch_forks);
     struct pool *pool = attn_mem_allocate(
-        allocator, sizeof *pool + (size_t)threads * sizeof(pthread_t));
+        allocator, sizeof *pool + (size_t)threads * sizeof(struct worker));
     if (pool == NULL) {
         return NULL;
     }
@@ -172,7 +187,7 @@ void attn_pool_destroy(struct pool *pool) {
         pthread_cond_broadcast(&pool->work);
         pthread_mutex_unlock(&pool->mutex);
         for (int32_t i = 0; i < pool->workers; i++) {
-            pthread_join(pool->thread[i], NULL);
+            pthread_join(pool->worker[i].thread, NULL);
         }
         pthread_cond_destroy(&pool->done);
         pthread_cond_destroy(&pool->work);
@@ -187,6 +202,19 @@ static bool hold(struct pool *pool) {
     long me = atomic_load(&generation);
     long holder = atomic_load(&pool->holder);
     return holder != me && atomic_compare_exchange_strong(&pool->holder, &holder, me);
+}
+
+/* Keeps workers off the processor of the caller; not if there are more threads than
+ * processors, some of which would share one in any case. */
+static void steer(struct pool *pool) {
+    const int here = attn_steer_here();
+    for (int32_t i = 0; i < pool->workers && pool->threads <= pool->processors.count;
+         i++) {
+        struct worker *worker = &pool->worker[i];
+        if (worker->steered.last == here) {
+            attn_steer_off(&pool->processors, worker->thread, &worker->steered, here);
+        }
+    }
 }
 
 void attn_pool_run(struct pool *pool, int32_t count, attn_task *task, void *argument) {
@@ -207,6 +235,7 @@ void attn_pool_run(struct pool *pool, int32_t count, attn_task *task, void *argu
     atomic_store(&pool->next, 0);
     pool->joining = count - 1 < pool->workers ? count - 1 : pool->workers;
     pool->loop++;
+    steer(pool);
     if (pool->joining == 1) {
         pthread_cond_signal(&pool->work);
     } else if (pool->joining > 1) {
