@@ -52,8 +52,8 @@
  *   - Arithmetic is float32. A query whose scores contain +infinity or NaN gives
  *     NaN; one whose scores are all -infinity gives what a fully masked row gives,
  *     although they are no mask. Weights below 2^-126 of the largest of a query may
- *     count as 0. Values are added up before they are divided by the
- *     sum of weights, so that values beyond 3.4e38 / Sk may come out infinite.
+ *     count as 0. Values are added up before they are divided by the sum of weights,
+ *     so that values beyond 3.4e38 / Sk may come out infinite.
  *
  * Query, key, value and out may be stored in 16 bits, F16 or BF16, each as it likes:
  * numbers are converted to float32 where they are read, which is exact, and out is
