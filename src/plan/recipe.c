@@ -102,10 +102,13 @@ static struct recipe own_tiles(const struct attn_plan *plan, bool masked, bool s
                            .turn_keys = true};
 }
 
-/* True if tuning found nothing better than those, with masks or without. */
+/* True if tuning found nothing better than those, with some masks or without. */
 static bool is_own_default(const struct attn_plan *plan, const struct tuned *tuned) {
-    for (int masked = 0; masked <= 1; masked++) {
-        const struct recipe usual = own_tiles(plan, masked, masked);
+    static const struct {
+        bool masked, skips;
+    } kinds[] = {{false, false}, {true, false}, {true, true}};
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        const struct recipe usual = own_tiles(plan, kinds[i].masked, kinds[i].skips);
         if (tuned->tile_q == usual.tile_q && tuned->tile_k == usual.tile_k &&
             tuned->edge == usual.cut.edge && tuned->depth == usual.cut.depth &&
             tuned->own != 0 && tuned->turn_keys != 0) {

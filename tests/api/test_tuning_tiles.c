@@ -142,42 +142,81 @@ static void tiles_of(attn_context *context, const char *text, char line[LINE]) {
     (void)snprintf(line, LINE, "%.*s", (int)strcspn(at, ";"), at);
 }
 
-/* Where products are made of pieces, plans of short sequences have smaller tiles, and
- * what is measured of those changes nothing of others. */
-static void short_problems_with_pieces(void **state) {
-    (void)state;
-    static const char *const texts[][2] = {
-        {"h2 q900 k900 d32", "tiles: 128 queries x 512 keys"},
-        {"h2 q900 k900 d32 causal", "tiles: 64 queries x 512 keys"},
-        {"h2 q900 k900 d32 window=9,0", "tiles: 64 queries x 128 keys"},
-        {"h2 q900 k900 d32/300", "tiles: 64 queries x 256 keys"},
-        {"h2 q128 k200 d32", "tiles: 128 queries x 256 keys"},
-        {"h2 q64 k100 d32", "tiles: 64 queries x 128 keys"},
-        {"h4/2 q64 k100 d32", "tiles: 128 queries x 128 keys"}};
-    attn_context *context;
-    char line[LINE];
-    assert_int_equal(attn_context_create(&context), ATTN_OK);
-    if (attn_context_set_isa(context, ATTN_ISA_PIECES) != ATTN_OK) {
-        attn_context_destroy(context);
-        skip(); /* ATTN_ISA rules it out */
+/* Tiles of plans where products are made of pieces and masks leave out none, some or
+ * most; of other dims; and of short sequences. */
+enum { KINDS = 3 };
+static const struct {
+    const char *text;
+    int queries, keys;
+} plans[] = {
+    {"h2 q900 k900 d32", 128, 512},           {"h2 q900 k900 d32 causal", 64, 512},
+    {"h2 q900 k900 d32 window=9,0", 64, 128}, {"h2 q900 k900 d32/300", 64, 256},
+    {"h2 q128 k200 d32", 128, 256},           {"h2 q64 k100 d32", 64, 128},
+    {"h4/2 q64 k100 d32", 128, 128}};
+
+static void need_tiles(attn_context *context) {
+    for (size_t i = 0; i < COUNT_OF(plans); i++) {
+        char line[LINE], right[LINE];
+        tiles_of(context, plans[i].text, line);
+        (void)snprintf(right, LINE, "tiles: %d queries x %d keys", plans[i].queries,
+                       plans[i].keys);
+        assert_string_equal(line, right);
     }
-    for (int tuned = 0; tuned <= 1; tuned++) {
-        for (size_t i = 0; i < COUNT_OF(texts); i++) {
-            tiles_of(context, texts[i][0], line);
-            assert_string_equal(line, texts[i][1]);
-        }
-        const struct test_problem problem = run_parse("h2 q128 k128 d32");
-        attn_desc *desc = run_desc(&problem);
-        const attn_bounds bounds = {sizeof bounds, 1, 128, 128};
-        assert_int_equal(attn_context_tune(context, desc, &bounds, 5), ATTN_OK);
-        attn_desc_destroy(desc);
+}
+
+/* NULL: ATTN_ISA rules it out. */
+static attn_context *context_with_pieces(void) {
+    attn_context *context;
+    assert_int_equal(attn_context_create(&context), ATTN_OK);
+    if (attn_context_set_isa(context, ATTN_ISA_PIECES) == ATTN_OK) {
+        return context;
     }
     attn_context_destroy(context);
+    return NULL;
+}
+
+/* What is measured of short sequences changes nothing of others. */
+static void short_problems_with_pieces(void **state) {
+    (void)state;
+    const struct test_problem problem = run_parse("h2 q128 k128 d32");
+    const attn_bounds bounds = {sizeof bounds, 1, 128, 128};
+    attn_context *context = context_with_pieces();
+    if (context == NULL) {
+        skip();
+    }
+    need_tiles(context);
+    attn_desc *desc = run_desc(&problem);
+    assert_int_equal(attn_context_tune(context, desc, &bounds, 5), ATTN_OK);
+    need_tiles(context);
+    attn_desc_destroy(desc);
+    attn_context_destroy(context);
+}
+
+/* Where the tiles that a plan has by default were the fastest, others keep theirs. */
+static void defaults_with_pieces_stay(void **state) {
+    (void)state;
+    for (int kind = 0; kind < KINDS; kind++) {
+        char text[4096];
+        attn_context *context = context_with_pieces();
+        if (context == NULL) {
+            skip();
+        }
+        assert_in_range(attn_context_tuning_export(context, text, sizeof text), 1,
+                        2000);
+        char *end = strstr(text, "end\n");
+        assert_non_null(end);
+        (void)snprintf(end, 1000, "entry 32 32 1 %d %d %d 128 512 8 1 1 1 1 1 1\nend\n",
+                       plans[kind].queries, plans[kind].keys, plans[kind].keys);
+        assert_int_equal(attn_context_tuning_import(context, text), ATTN_OK);
+        need_tiles(context);
+        attn_context_destroy(context);
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(short_problems_with_pieces),
+        cmocka_unit_test(defaults_with_pieces_stay),
         cmocka_unit_test(tiles_change_nothing_but_rounding),
         cmocka_unit_test(gradients_as_well),
         cmocka_unit_test(rows_that_blas_refuses),
