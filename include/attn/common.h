@@ -152,10 +152,10 @@ ATTN_API void attn_context_destroy(attn_context *context);
 /**
  * At most this many threads, the caller's included: 1 to 1024, or 0 for one per
  * processor this process may run on. The number of threads never changes a bit
- * of any result. If threads cannot be created, fewer are used. On Linux, unless there
- * are more of them than processors, those that slept where the caller runs are kept off
- * that processor, within those that the process had when they were created; if somebody
- * else sets the processors of one, it is left alone. Since 0.1.
+ * of any result. If threads cannot be created, fewer are used. They may run on the
+ * processors of the thread whose call creates them. On Linux, unless there are more of
+ * them than processors, one that slept where the caller runs is kept off that
+ * processor; one that has been given others by somebody else is left alone. Since 0.1.
  */
 ATTN_API attn_status attn_context_set_threads(attn_context *context, int32_t threads);
 

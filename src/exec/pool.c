@@ -208,10 +208,12 @@ static bool hold(struct pool *pool) {
  * processors, some of which would share one in any case. */
 static void steer(struct pool *pool) {
     const int here = attn_steer_here();
-    for (int32_t i = 0; i < pool->workers && pool->threads <= pool->processors.count;
-         i++) {
+    if (here < 0 || pool->threads > pool->processors.count) {
+        return;
+    }
+    for (int32_t i = 0; i < pool->workers; i++) {
         struct worker *worker = &pool->worker[i];
-        if (worker->steered.last == here) {
+        if (worker->steered.last == here && worker->steered.off != here) {
             attn_steer_off(&pool->processors, worker->thread, &worker->steered, here);
         }
     }
