@@ -62,9 +62,9 @@
  * rounded; it is so to the bit, but for BF16 queries with ATTN_ISA_AMX (or
  * ATTN_ISA_PIECES): their products with keys are scaled when they are added up, shorter
  * sequences are made of pieces, and where key, value and out are BF16 as well, weights
- * are rounded to 16 bits before they meet values, by 2^-16 of each at the most. Key and
- * value may be I8 as well, each with a scale for every row: the number is scale times
- * byte.
+ * are rounded to 16 bits before they meet values, by 2^-16 of each at the most, which
+ * shows where values cancel each other. Key and value may be I8 as well, each with a
+ * scale for every row: the number is scale times byte.
  */
 #ifndef ATTN_SDPA_H
 #define ATTN_SDPA_H

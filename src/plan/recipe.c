@@ -161,7 +161,8 @@ const struct tuned *attn_plan_tuned(const struct attn_plan *plan) {
 
 /* Tiles no larger than the largest sequence, which has one then in any case. */
 static void fit_bounds(struct recipe *recipe, const struct attn_plan *plan) {
-    const int64_t keys = round_up(max_i64(plan->bounds.kv_length, 1), 2 * EDGE);
+    const int64_t keys =
+        round_up(max_i64(plan->bounds.kv_length, 1), (int64_t)2 * EDGE);
     recipe->tile_k = (int)min_i64(recipe->tile_k, keys);
     recipe->cut.edge = (int)min_i64(recipe->cut.edge, recipe->tile_k);
     if (plan->bounds.q_length <= EDGE / plan->problem.group) {

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention as torch_sdpa
 
 import attn.torch
+from rounded import with_exact_weights
 
 SHAPES = {
     # query, key, value
@@ -57,7 +58,10 @@ def test_as_exact_as_its_type(shapes, options, dtype):
     wanted = torch_sdpa(*doubles(tensors), **options).detach()
     assert got.dtype is dtype
     torch.testing.assert_close(
-        got.double(), wanted, rtol=SPACING[dtype] / 2 + 1e-5, atol=1e-6
+        with_exact_weights(got, wanted, tensors, options),
+        wanted,
+        rtol=SPACING[dtype] / 2 + 1e-5,
+        atol=1e-6,
     )
     rival = torch_sdpa(*tensors, **options).double()
     assert rms(got.double() - wanted) <= 1.01 * rms(rival - wanted)

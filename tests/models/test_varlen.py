@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention as torch_sdpa
 
 import attn
+from rounded import with_exact_weights
 
 LENGTHS = [1, 33, 257, 64, 2, 150]
 ROUNDING = {torch.float32: 2e-6, torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
@@ -27,10 +28,11 @@ def test_a_loop_over_sequences(dtype, causal, heads, kv_heads):
     )
     assert got.dtype is dtype
     for first, end in zip(starts, starts[1:]):
-        arrays = (a[first:end].transpose(0, 1).double() for a in (query, key, value))
-        wanted = torch_sdpa(*arrays, is_causal=causal is not None, enable_gqa=True)
+        arrays = [a[first:end].transpose(0, 1) for a in (query, key, value)]
+        options = {"is_causal": causal is not None, "enable_gqa": True}
+        wanted = torch_sdpa(*(a.double() for a in arrays), **options)
         torch.testing.assert_close(
-            got[first:end].transpose(0, 1).double(),
+            with_exact_weights(got[first:end].transpose(0, 1), wanted, arrays, options),
             wanted,
             rtol=ROUNDING[dtype],
             atol=2e-6,
