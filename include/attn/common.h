@@ -204,10 +204,10 @@ ATTN_API attn_status attn_context_set_allocator(attn_context *context,
  * Tiles of AMX multiply float32 in three pieces of bfloat16, which add up to it (Henry,
  * Tang and Heinecke, 2019): attention of long sequences, forwards, and layers of many
  * rows; numbers stored in BF16 are one piece each. The bound on errors is that of the
- * others. Linux lets a process use tiles once it has asked for it, which the first
- * context does unless ATTN_ISA is less; after that sigaltstack() refuses stacks without
- * room for tiles, some 12 KB, and where there is a smaller one before, tiles are not
- * used.
+ * others, but where query, key, value and out are BF16 (attn/sdpa.h). Linux lets a
+ * process use tiles once it has asked for it, which the first context does unless
+ * ATTN_ISA is less; after that sigaltstack() refuses stacks without room for tiles,
+ * some 12 KB, and where there is a smaller one before, tiles are not used.
  */
 enum {
     ATTN_ISA_AUTO = 0,   /* the best that this processor runs */

@@ -28,7 +28,7 @@ static attn_status check_shape(const unsigned char *head,
             "%.300s holds numbers of %s (%u), the cache of %s (%d)", path,
             attn_dtype_name((int32_t)dtype), (unsigned)dtype,
             attn_dtype_name(cache->dtype), (int)cache->dtype);
-    for (int i = 0; i < SHAPE_NUMBERS; i++) {
+    for (int i = SHAPE_DTYPE + 1; i < SHAPE_NUMBERS; i++) {
         const uint32_t number = (uint32_t)little_u64(head + attn_file_shape_at(i));
         const int32_t wanted = attn_file_shape(cache, i);
         REQUIRE(number == (uint32_t)wanted, ATTN_ERR_INVALID,

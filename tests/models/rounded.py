@@ -15,12 +15,10 @@ import attn
 
 def with_exact_weights(got, wanted, tensors, options):
     """What was got, nearer to what was wanted by what rounding weights may cost."""
-    query, key, value = (tensor.detach().double() for tensor in tensors)
     got = got.double()
-    if tensors[2].dtype is not torch.bfloat16 or attn.info()["isa"] not in (
-        "amx",
-        "pieces",
-    ):
+    by_tiles = attn.info()["isa"] in ("amx", "pieces")
+    if not by_tiles or any(tensor.dtype is not torch.bfloat16 for tensor in tensors):
         return got
+    query, key, value = (tensor.detach().double() for tensor in tensors)
     room = 2.0**-16 * torch_sdpa(query, key, value.abs(), **options)
     return got - (got - wanted).clamp(-room, room)
