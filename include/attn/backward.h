@@ -24,6 +24,12 @@
  *                         + scale sum_j dS[i,j] segment_keys[differ]
  *     grad_key[j]         = scale sum_i dT[i,j] (query[i] + content_bias)
  *
+ * or, with additive scores and t = tanh(query[i] + key[j]), feature by feature,
+ *
+ *     grad_query[i]       = scale sum_j dT[i,j] score_vector (1 - t) (1 + t)
+ *     grad_key[j]         = scale sum_i dT[i,j] score_vector (1 - t) (1 + t)
+ *     grad_score_vector   = scale sum_ij dT[i,j] t
+ *
  * with the terms that there are; and those of relative_bias, relative_keys,
  * segment_keys and the three biases of the query in the same way.
  *
@@ -117,6 +123,8 @@ typedef struct attn_backward_args {
     ATTN_PAD_POINTER(18)
     const attn_tensor *grad_segment_bias;
     ATTN_PAD_POINTER(19)
+    const attn_tensor *grad_score_vector;
+    ATTN_PAD_POINTER(20)
 } attn_backward_args;
 
 /** As attn_forward_args_init(). ATTN_ERR_INVALID. Since 0.1. */

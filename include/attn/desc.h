@@ -44,7 +44,31 @@ ATTN_API attn_status attn_desc_set_heads(attn_desc *desc, int32_t query_heads,
 ATTN_API attn_status attn_desc_set_dims(attn_desc *desc, int32_t key_dim,
                                         int32_t value_dim);
 
-/** Factor of query.key, finite. Unset: 1 / sqrt(key_dim). Since 0.1. */
+/** What makes a score of a query and a key. */
+enum {
+    ATTN_SCORE_DOT = 0,     /* scale query.key (Vaswani et al. 2017) */
+    ATTN_SCORE_ADDITIVE = 1 /* scale score_vector.tanh(query + key) (Bahdanau et al.
+                               2015) */
+};
+
+/**
+ * Which score, ATTN_SCORE_...; ATTN_SCORE_DOT by default. All masks, terms and outputs
+ * go with both, but for what multiplies the query: relative keys, query biases and
+ * segments, which attn_plan_create() refuses together with additive scores
+ * (ATTN_ERR_UNSUPPORTED), as it does ATTN_ENGINE_DECODE.
+ *
+ * Additive scores: query and key are what the matrices of the paper have made of states
+ * and annotations, keys once for all steps; calls bring score_vector, key_dim numbers
+ * for each query head. No tanh of all pairs is ever kept, forwards or backwards. The
+ * error of a score is at most (key_dim + 16) 2^-24 |scale| times the sum of
+ * |score_vector|. Since 0.1.
+ */
+ATTN_API attn_status attn_desc_set_score(attn_desc *desc, int32_t score);
+
+/**
+ * Factor of query.key, or of an additive score; finite. Unset: 1 / sqrt(key_dim), and 1
+ * of additive scores. Since 0.1.
+ */
 ATTN_API attn_status attn_desc_set_scale(attn_desc *desc, float scale);
 
 /**

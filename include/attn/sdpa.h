@@ -1,5 +1,5 @@
 /*
- * attn/sdpa.h - scaled dot-product attention.
+ * attn/sdpa.h - attention: scaled dot products, or additive scores.
  *
  * Vaswani et al., "Attention Is All You Need" (2017), computed by tiles with an
  * online softmax (Milakov and Gimelshein 2018; Dao et al. 2022), so that memory
@@ -11,6 +11,11 @@
  *                + relative terms
  *     weight     = softmax over the keys j that query i attends
  *     out[b,h,i] = sum_j weight[i,j] * value[b,g,j]     (after dropout)
+ *
+ * or, with additive scores (Bahdanau et al. 2015),
+ *
+ *     score[i,j] = scale * sum_c score_vector[h,c]
+ *                                * tanh(query[b,h,i,c] + key[b,g,j,c])
  *
  * with g = h / (query heads / kv heads), rounded down, and p = i + query_offsets[b] the
  * position of query i. The relative terms are those of attn/desc.h, each if given, with
@@ -321,6 +326,9 @@ typedef struct attn_forward_args {
     attn_profile *profile; /* times are added to it (attn/profile.h), or NULL; one call
                               at a time, and its backward call, may have it */
     ATTN_PAD_POINTER(45)
+
+    const attn_tensor *score_vector; /* F32 (Hq, D), of additive scores, only then */
+    ATTN_PAD_POINTER(46)
 } attn_forward_args;
 
 /**

@@ -38,7 +38,8 @@ extern "C" {
  *
  * milliseconds is how long that may last, 1 to 60000; 0 stands for 200. Each choice is
  * tried at least once all the same. Memory comes from the context. ATTN_ERR_INVALID: an
- * argument, or what attn_plan_create() would say; ATTN_ERR_NO_MEMORY. Since 0.1.
+ * argument, or what attn_plan_create() would say; ATTN_ERR_UNSUPPORTED: additive
+ * scores, which have no products; ATTN_ERR_NO_MEMORY. Since 0.1.
  */
 ATTN_API attn_status attn_context_tune(attn_context *context, const attn_desc *desc,
                                        const attn_bounds *bounds, int32_t milliseconds);

@@ -48,6 +48,15 @@ attn_status attn_desc_set_dims(attn_desc *desc, int32_t key_dim, int32_t value_d
     return attn_desc_accept(desc, SETTER_DIMS);
 }
 
+attn_status attn_desc_set_score(attn_desc *desc, int32_t score) {
+    REQUIRE_POINTER(desc);
+    SETTER_REQUIRE(SCORE, score == ATTN_SCORE_DOT || score == ATTN_SCORE_ADDITIVE,
+                   ATTN_ERR_INVALID, "score is %d, which is none of ATTN_SCORE_...",
+                   (int)score);
+    desc->facts.additive = score == ATTN_SCORE_ADDITIVE;
+    return attn_desc_accept(desc, SETTER_SCORE);
+}
+
 attn_status attn_desc_set_scale(attn_desc *desc, float scale) {
     REQUIRE_POINTER(desc);
     SETTER_REQUIRE(SCALE, isfinite(scale), ATTN_ERR_INVALID,

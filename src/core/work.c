@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "core/additive.h"
 #include "core/dropout.h"
 #include "core/pieces_tile.h"
 
@@ -135,6 +136,10 @@ void attn_scores_product(struct work *work, const struct head *head,
                          int64_t ld) {
     const struct toolbox *tools = work->tools;
     const int tile_k = tools->recipe.tile_k;
+    if (head->problem->additive) {
+        attn_additive_scores(work, head, tile, query, scores, ld);
+        return;
+    }
     if (work_few(work, head)) {
         attn_few_scores(work, head, tile, tile->rows, query, scores, ld);
         return;

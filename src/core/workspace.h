@@ -45,6 +45,11 @@ enum region {
     REGION_BAND_GRADIENTS, /* gradients of relative keys */
     REGION_DIFFER,         /* a key tile: whether the segment is another */
     REGION_SEGMENT_SCORES, /* two numbers for each query */
+    /* of additive scores */
+    REGION_ADDITIVE_QUERY,  /* powers of a query tile */
+    REGION_ADDITIVE_KEYS,   /* powers of a key tile */
+    REGION_ADDITIVE_VECTOR, /* the vector of a head */
+    REGION_ADDITIVE_APART,  /* bytes: which queries and keys of a tile have none */
     /* of the backward pass */
     REGION_PANEL_TURNED_VALUES, /* value tiles, transposed */
     REGION_PANEL_PLAIN_KEYS,    /* key tiles, made contiguous */

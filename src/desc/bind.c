@@ -43,6 +43,7 @@ enum input {
     IN_CONTENT_BIAS,
     IN_POSITION_BIAS,
     IN_SEGMENT_KEYS,
+    IN_SCORE_VECTOR,
     INPUTS
 };
 
@@ -80,6 +81,8 @@ static const struct row inputs[INPUTS] = {
                                ATTN_F32, HEAD, COLUMN),
     [IN_SEGMENT_KEYS] = INPUT(segment_keys, tables[TABLE_SEGMENT_KEYS], "thd", 0,
                               ATTN_F32, ROW, HEAD, COLUMN),
+    [IN_SCORE_VECTOR] = INPUT(score_vector, tables[TABLE_SCORE_VECTOR], "hd", 0,
+                              ATTN_F32, HEAD, COLUMN),
 };
 
 /* Inputs that may be left out whatever the descriptor says. */
@@ -130,6 +133,7 @@ static void announce(const struct call *call, bool announced[INPUTS]) {
     announced[IN_CONTENT_BIAS] = problem->content_bias;
     announced[IN_POSITION_BIAS] = problem->position_bias;
     announced[IN_SEGMENT_KEYS] = problem->segments;
+    announced[IN_SCORE_VECTOR] = problem->additive;
 }
 
 static int64_t axis_size(const void *views, char axis) {

@@ -31,6 +31,7 @@ static const struct row outgoing[] = {
     GRADIENT(grad_segment_keys, grad_tables[TABLE_SEGMENT_KEYS], "thd", 0, ROW, HEAD,
              COLUMN),
     GRADIENT(grad_segment_bias, grad_tables[TABLE_SEGMENT_BIAS], "hd", 0, HEAD, COLUMN),
+    GRADIENT(grad_score_vector, grad_tables[TABLE_SCORE_VECTOR], "hd", 0, HEAD, COLUMN),
 };
 
 /* True if a row of the table is there. */
@@ -99,6 +100,7 @@ attn_status attn_bind_gradients(struct binding *binding, const attn_backward_arg
         {args->grad_position_bias, forward->position_bias, "position_bias"},
         {args->grad_segment_keys, forward->segment_keys, "segment_keys"},
         {args->grad_segment_bias, forward->segment_bias, "segment_bias"},
+        {args->grad_score_vector, forward->score_vector, "score_vector"},
     };
     for (size_t i = 0; i < COUNT_OF(pairs); i++) {
         TRY(check_shape(pairs[i].gradient, pairs[i].input, pairs[i].name));

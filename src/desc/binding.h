@@ -41,7 +41,7 @@ enum { ALSO_HALVES = 0x100, ALSO_BYTES = 0x200 };
 #define ROW_OF(args, member, view, axes, optional, dtype, ...)                         \
     ROW_IN(args, struct call, member, view, axes, optional, dtype, __VA_ARGS__)
 
-enum { EXTENTS_MAX = 76 };
+enum { EXTENTS_MAX = 78 };
 
 /* What the checks of one call collect. */
 struct binding {

@@ -11,6 +11,7 @@
 enum setter {
     SETTER_HEADS,
     SETTER_DIMS,
+    SETTER_SCORE,
     SETTER_SCALE,
     SETTER_SOFTCAP,
     SETTER_CAUSAL,

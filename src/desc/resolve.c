@@ -60,6 +60,25 @@ static attn_status check_packed(const struct problem *facts) {
     return ATTN_OK;
 }
 
+/* What is made of products of the query has no additive form. */
+static attn_status check_additive(const struct attn_desc *desc) {
+    const struct problem *facts = &desc->facts;
+    const struct {
+        const char *name;
+        bool there;
+    } apart[] = {
+        {"relative keys", facts->relative_keys},
+        {"a content bias", facts->content_bias},
+        {"segments", facts->segments},
+        {"the decode engine", desc->engine == ATTN_ENGINE_DECODE},
+    };
+    for (size_t i = 0; i < COUNT_OF(apart); i++) {
+        REQUIRE(!facts->additive || !apart[i].there, ATTN_ERR_UNSUPPORTED,
+                "additive scores with %s", apart[i].name);
+    }
+    return ATTN_OK;
+}
+
 attn_status attn_desc_resolve(struct problem *problem, const struct attn_desc *desc) {
     const struct problem *facts = &desc->facts;
     TRY(check_setters(desc));
@@ -73,10 +92,11 @@ attn_status attn_desc_resolve(struct problem *problem, const struct attn_desc *d
             "a position bias without relative keys: it is added to the query where it "
             "meets them");
     TRY(check_packed(facts));
+    TRY(check_additive(desc));
     *problem = *facts;
     problem->group = facts->query_heads / facts->kv_heads;
     if (!desc->has_scale) {
-        problem->scale = 1.0f / sqrtf((float)facts->key_dim);
+        problem->scale = facts->additive ? 1.0f : 1.0f / sqrtf((float)facts->key_dim);
     }
     int exponent;
     const float fraction = frexpf(problem->scale, &exponent);

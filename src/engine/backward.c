@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "core/additive.h"
 #include "core/pieces_tile.h"
 
 bool attn_backward_book(struct layout *layout, const struct toolbox *tools) {
@@ -55,7 +56,7 @@ bool attn_backward_book(struct layout *layout, const struct toolbox *tools) {
             return false;
         }
     }
-    return attn_pieces_book(layout, tools) &&
+    return attn_pieces_book(layout, tools) && attn_additive_book(layout, tools) &&
            attn_terms_book(&tools->terms, layout, tools);
 }
 

@@ -12,6 +12,7 @@
  */
 #include <string.h>
 
+#include "core/additive.h"
 #include "core/dropout.h"
 #include "core/product.h"
 #include "engine/backward.h"
@@ -166,6 +167,13 @@ void attn_backward_tile(struct work *work, const struct rows_state *rows,
     if (needs_scores(call)) {
         work->grad_query = call->grad_query.data != NULL ? rows->grad_query : NULL;
         attn_terms_gradient(work, head, tile, gradients, ld);
-        add_to_factors(work, rows, tile, cover, query, gradients, ld, keys->grad_key);
+        if (head->problem->additive) {
+            attn_additive_gradients(
+                work, head, tile, query, gradients, ld, work->grad_query,
+                call->grad_key.data != NULL ? keys->grad_key : NULL);
+        } else {
+            add_to_factors(work, rows, tile, cover, query, gradients, ld,
+                           keys->grad_key);
+        }
     }
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/arith.h"
+#include "core/additive.h"
 #include "core/pieces_tile.h"
 #include "engine/engine.h"
 
@@ -15,8 +16,8 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
     return attn_layout_book(layout, REGION_PANEL_KEYS, panel_keys, problem->key_dim,
                             size) &&
            attn_layout_book(layout, REGION_PANEL_PLAIN_KEYS,
-                            recipe->turn_keys ? 0 : panel_keys, problem->key_dim,
-                            size) &&
+                            recipe->turn_keys && !problem->additive ? 0 : panel_keys,
+                            problem->key_dim, size) &&
            attn_layout_book(layout, REGION_PANEL_VALUES, panel_keys, problem->value_dim,
                             size) &&
            attn_layout_book(layout, REGION_PANEL_VALUE_BLOCKS,
@@ -43,7 +44,7 @@ bool attn_engine_book(struct layout *layout, const struct toolbox *tools) {
            attn_layout_book(layout, REGION_KEEP,
                             problem->dropout > 0.0f ? recipe->tile_q : 0,
                             recipe->tile_k, 1) &&
-           attn_pieces_book(layout, tools) &&
+           attn_pieces_book(layout, tools) && attn_additive_book(layout, tools) &&
            attn_terms_book(&tools->terms, layout, tools);
 }
 

@@ -18,8 +18,8 @@ static bool plain(const struct toolbox *tools) {
     const struct mask_list *masks = &tools->masks;
     const bool only_band =
         masks->count == 0 || (masks->count == 1 && masks->mask[0] == &attn_mask_band);
-    return only_band && !problem->prefix && tools->terms.count == 0 &&
-           !problem->sinks && problem->dropout == 0.0f;
+    return only_band && !problem->additive && !problem->prefix &&
+           tools->terms.count == 0 && !problem->sinks && problem->dropout == 0.0f;
 }
 
 int64_t attn_small_keys(const struct toolbox *tools) {

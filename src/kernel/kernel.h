@@ -12,6 +12,7 @@
 
 #include "attn/common.h"
 #include "base/compiler.h"
+#include "kernel/additive.h"
 #include "kernel/pieces.h"
 
 /* What a scan found. */
@@ -256,6 +257,9 @@ struct kernels {
 
     /* The sum of g[r][c] |distance + r - c|. */
     float (*sum_alibi)(const float *g, ptrdiff_t ld, int rows, int n, int64_t distance);
+
+    /* Additive scores (kernel/additive.h). */
+    struct additive_kernels additive;
 
     /*
      * Which weights dropout keeps: keep[r][c] = 1 if the random number of row + r and

@@ -49,8 +49,8 @@ static inline vec vec_power(vec z, vec f, vec y, float least) {
 }
 
 /*
- * exp(x) for x <= 0 with relative error at most 2.1u; 0 where the result is below
- * 2^-126; NaN stays NaN; anything for x > 0.
+ * exp(x) for x <= 88 with relative error at most 2.1u; 0 where the result is below
+ * 2^-126; NaN stays NaN; anything for larger x.
  */
 static inline vec vec_exp(vec x) {
     vec z = vec_muladd(x, vec_set(log2e), vec_set(shifter));

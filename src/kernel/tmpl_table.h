@@ -5,6 +5,8 @@
 #include "kernel/kernel.h"
 
 #include "kernel/tmpl_activation.h"
+#include "kernel/tmpl_additive.h"
+#include "kernel/tmpl_additive_gradient.h"
 #include "kernel/tmpl_convert.h"
 #include "kernel/tmpl_dropout.h"
 #include "kernel/tmpl_few.h"
@@ -39,6 +41,10 @@
         .scale_add = kernel_scale_add, .add_columns = kernel_add_columns,              \
         .dot_rows = kernel_dot_rows, .score_gradients = kernel_score_gradients,        \
         .softcap_gradients = kernel_softcap_gradients, .sum_alibi = kernel_sum_alibi,  \
+        .additive = {.powers = kernel_additive_powers,                                 \
+                     .scores = kernel_additive_scores,                                 \
+                     .few = kernel_additive_few,                                       \
+                     .gradients = kernel_additive_gradients},                          \
         .dropout_mask = kernel_dropout_mask, .drop = kernel_drop,                      \
         .rotate_halves = kernel_rotate_halves, .rotate_pairs = kernel_rotate_pairs,    \
         .norm = kernel_norm, .norm_gradient = kernel_norm_gradient,                    \

@@ -143,6 +143,9 @@ static inline vec vec_mul(vec a, vec b) {
 static inline vec vec_div(vec a, vec b) {
     return _mm256_div_ps(a, b);
 }
+static inline vec vec_inverse(vec a) {
+    return vec_div(vec_set(1.0f), a);
+}
 static inline vec vec_mulsub(vec a, vec b, vec c) {
     return _mm256_fmsub_ps(a, b, c);
 }

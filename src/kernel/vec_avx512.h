@@ -125,6 +125,12 @@ static inline vec vec_mul(vec a, vec b) {
 static inline vec vec_div(vec a, vec b) {
     return _mm512_div_ps(a, b);
 }
+/* An estimate of 14 bits, and one step of Newton's: division takes thrice as long. */
+static inline vec vec_inverse(vec a) {
+    const vec guess = _mm512_rcp14_ps(a);
+    return _mm512_fmadd_ps(_mm512_fnmadd_ps(a, guess, _mm512_set1_ps(1.0f)), guess,
+                           guess);
+}
 static inline vec vec_mulsub(vec a, vec b, vec c) {
     return _mm512_fmsub_ps(a, b, c);
 }

@@ -133,6 +133,9 @@ static inline vec vec_mul(vec a, vec b) {
 static inline vec vec_div(vec a, vec b) {
     return vdivq_f32(a, b);
 }
+static inline vec vec_inverse(vec a) {
+    return vec_div(vec_set(1.0f), a);
+}
 static inline vec vec_mulsub(vec a, vec b, vec c) {
     return vnegq_f32(vfmsq_f32(c, a, b));
 }

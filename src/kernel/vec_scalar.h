@@ -105,6 +105,10 @@ static inline vec vec_div(vec a, vec b) {
     return a / b;
 }
 /* a b - c, rounded once */
+/* 1 / a within 2u, for 2^-126 < |a| < 2^126 */
+static inline vec vec_inverse(vec a) {
+    return vec_div(vec_set(1.0f), a);
+}
 static inline vec vec_mulsub(vec a, vec b, vec c) {
     return fmaf(a, b, -c);
 }

@@ -35,11 +35,16 @@ static void explain_engine(struct text *text, const struct attn_plan *plan) {
         explain_forced(text, plan->forced);
         return;
     }
-    attn_text_add(text,
-                  "engine: decode for sequences of up to %lld queries: keys are read "
-                  "where they lie, not packed for cblas_sgemm\n",
-                  few);
-    if (only_few) {
+    if (plan->problem.additive) {
+        refuse(text, "decode", "it has no additive scores");
+    } else {
+        attn_text_add(
+            text,
+            "engine: decode for sequences of up to %lld queries: keys are read "
+            "where they lie, not packed for cblas_sgemm\n",
+            few);
+    }
+    if (only_few && few > 0) {
         refuse(text, "dense", "no sequence has more queries");
         refuse(text, "flash", "no sequence has more queries");
         return;
@@ -55,9 +60,9 @@ static void explain_engine(struct text *text, const struct attn_plan *plan) {
                           : "products too small for cblas_sgemm");
     }
     attn_text_add(text,
-                  "engine: dense beyond that, with up to %lld keys: one softmax over "
-                  "all of them\n",
-                  dense);
+                  "engine: dense%s, with up to %lld keys: one softmax over all of "
+                  "them\n",
+                  plan->problem.additive ? "" : " beyond that", dense);
     if (only_dense) {
         refuse(text, "flash", "no sequence has more keys");
     } else {
@@ -68,7 +73,9 @@ static void explain_engine(struct text *text, const struct attn_plan *plan) {
 
 static void explain_masks(struct text *text, const struct attn_plan *plan) {
     const struct toolbox *tools = &plan->tools;
-    attn_text_add(text, "terms: scale %g", (double)plan->problem.scale);
+    attn_text_add(text, "terms: %sscale %g",
+                  plan->problem.additive ? "additive scores, " : "",
+                  (double)plan->problem.scale);
     for (int i = 0; i < tools->terms.count; i++) {
         attn_text_add(text, ", %s", tools->terms.term[i]->name);
     }

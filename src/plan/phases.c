@@ -7,6 +7,9 @@
 /* Pieces for each thread, so that uneven ones even out. */
 enum { PIECES_OF_A_THREAD = 4 };
 
+/* What additive scores and their gradients take, whichever of these are asked for. */
+enum { ADDITIVE_PRODUCTS = 12 };
+
 static bool has_keys(const struct call *call) {
     return call->grad_key.data != NULL || call->grad_value.data != NULL;
 }
@@ -142,7 +145,9 @@ static struct phase sinks_phase(const struct attn_plan *plan, struct call call) 
 static double time_of(const struct phase *phase, int products, bool weights,
                       int32_t tasks) {
     const int64_t pieces = attn_phase_pieces(phase);
-    const double work = products + (weights ? (double)phase->tile_ranges : 0.0);
+    const int additive = phase->call.problem->additive ? ADDITIVE_PRODUCTS : 0;
+    const double work =
+        products + additive + (weights ? (double)phase->tile_ranges : 0.0);
     return work * (double)ceil_div(pieces, tasks) / (double)pieces;
 }
 

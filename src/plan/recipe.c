@@ -70,9 +70,12 @@ enum { FEW_STACKED = 16, FEW_LEAST = 3, FEW_MOST = 8 };
 /* Keys of a split: some 30 us of reading, so that its end does not count. */
 enum { SPLIT_KEYS = 1024 };
 
-static void choose_few(struct recipe *recipe, int32_t forced, int32_t group,
-                       const struct tuned *tuned) {
-    const int64_t usual = max_i64(FEW_LEAST, min_i64(FEW_MOST, FEW_STACKED / group));
+static void choose_few(struct recipe *recipe, int32_t forced,
+                       const struct problem *problem, const struct tuned *tuned) {
+    const int64_t usual =
+        problem->additive
+            ? 0
+            : max_i64(FEW_LEAST, min_i64(FEW_MOST, FEW_STACKED / problem->group));
     const int64_t rows = tuned != NULL ? tuned->few_rows : usual;
     recipe->few_rows = forced == ATTN_ENGINE_AUTO     ? rows
                        : forced == ATTN_ENGINE_DECODE ? INT64_MAX
@@ -155,8 +158,11 @@ static struct recipe choose_tiles(const struct attn_plan *plan,
 }
 
 const struct tuned *attn_plan_tuned(const struct attn_plan *plan) {
-    return attn_tuning_find(plan->context->tuning, plan->problem.key_dim,
-                            plan->problem.value_dim, plan->problem.group);
+    /* what is best for products says little of additive scores */
+    return plan->problem.additive
+               ? NULL
+               : attn_tuning_find(plan->context->tuning, plan->problem.key_dim,
+                                  plan->problem.value_dim, plan->problem.group);
 }
 
 /* Tiles no larger than the largest sequence, which has one then in any case. */
@@ -177,11 +183,11 @@ static void choose_forward(struct attn_plan *plan) {
     const int64_t dim = dim_of(problem);
     const struct tuned *tuned = attn_plan_tuned(plan);
     *recipe = choose_tiles(plan, tuned);
-    choose_few(recipe, plan->forced, problem->group, tuned);
+    choose_few(recipe, plan->forced, problem, tuned);
     const int columns = product_columns(tools->kernels);
     recipe->columns = recipe->cut.own && recipe->tile_k % columns == 0 ? columns : 0;
     recipe->pieces = pieces_repay(tools->kernels, problem) && recipe->cut.own &&
-                     recipe->tile_q % PIECES_SIDE == 0 &&
+                     !problem->additive && recipe->tile_q % PIECES_SIDE == 0 &&
                      recipe->tile_k % PIECES_SIDE == 0;
     if (recipe->pieces) {
         fit_bounds(recipe, plan);

@@ -18,6 +18,9 @@ enum { PIECES_OF_A_THREAD = 4 };
 /* Fewer rows than this repay packing the keys badly. */
 enum { ROWS_WORTH_PACKING = 256 };
 
+/* What a feature of an additive score takes, in the time of those of a product. */
+enum { ADDITIVE_FLOPS = 16 };
+
 /* A thread's worth of reading, at the same time: some MiB. */
 enum { BYTES_OF_A_THREAD = 1500 * 1000 };
 
@@ -28,14 +31,18 @@ enum { BYTES_OF_A_THREAD = 1500 * 1000 };
 static bool is_queue(const struct attn_plan *plan, const struct call *call) {
     const struct blas *blas = attn_blas();
     return blas->one_at_a_time && !blas->small_kernels && !plan->tools.recipe.cut.own &&
-           plan->tools.terms.count == 0 && call->q_length > plan->tools.recipe.few_rows;
+           plan->tools.terms.count == 0 && !plan->problem.additive &&
+           call->q_length > plan->tools.recipe.few_rows;
 }
 
 int32_t attn_plan_threads_worth(const struct attn_plan *plan, const struct call *call) {
     const struct problem *problem = &plan->problem;
-    const double dims = (double)problem->key_dim + problem->value_dim;
-    const double bytes_of_key = dims * problem->kv_heads * sizeof(float);
-    const double flops_of_pair = 2.0 * dims * problem->query_heads;
+    const double key_dim = problem->key_dim, value_dim = problem->value_dim;
+    const double bytes_of_key =
+        (key_dim + value_dim) * problem->kv_heads * sizeof(float);
+    const double flops_of_score = key_dim * (problem->additive ? ADDITIVE_FLOPS : 2);
+    const double flops_of_pair =
+        (flops_of_score + 2.0 * value_dim) * problem->query_heads;
     double worth = 0.0;
     if (is_queue(plan, call)) {
         return 1;

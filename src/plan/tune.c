@@ -368,6 +368,8 @@ attn_status attn_plan_tune(struct attn_context *context, const struct attn_desc 
     const attn_status valid = attn_plan_setup(&plan, context, desc, bounds);
     attn_plan_clear(&plan);
     TRY(valid);
+    REQUIRE(!plan.problem.additive, ATTN_ERR_UNSUPPORTED,
+            "additive scores are not tuned: what is found is for products");
     open_probe(&probe, context, &plan.problem, desc->engine, bounds);
     attn_status status = ATTN_OK;
     if (probe.bounds.q_length > 0 && probe.bounds.kv_length > 0) {

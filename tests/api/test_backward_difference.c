@@ -95,7 +95,8 @@ static const char *const texts[] = {
     "b2 h2 q4 k6 d2 relbias=4,3 bidir softcap=2",
     "b2 h4/2 q4 k6 d2 relkeys ubias vbias align=offsets",
     "b2 h2 q5 k6 d2 relkeys segments ubias softcap=3 ranks=upto scale=0.7",
-    "h2 q4 k6 d2 segments relbias=4,9 causal sinks dropout=0.2"};
+    "h2 q4 k6 d2 segments relbias=4,9 causal sinks dropout=0.2",
+    "b2 h4/2 q4 k6 d3/2 additive causal align=br softcap=2 scale=0.7"};
 
 static void each_option(void **state) {
     (void)state;

@@ -44,6 +44,7 @@ static void list_read(struct test_backward *of, attn_tensor *list[READ]) {
                                    &in->segment_bias,
                                    &in->q_ranks,
                                    &in->k_ranks,
+                                   &in->score_vector,
                                    &of->forward.outputs.tensor[OUT],
                                    &of->forward.outputs.tensor[LSE],
                                    &of->forward.outputs.tensor[ROW_MAX],

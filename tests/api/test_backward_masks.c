@@ -74,6 +74,10 @@ MASK_TEST(segments, "segments", "segments causal", "segments qlens kvlens softca
 MASK_TEST(ranks, "ranks=upto", "ranks=below", "ranks=below qlens kvlens sinks",
           "ranks=upto causal align=br",
           "ranks=upto segments relkeys ubias vbias relbias=32,128 bidir")
+MASK_TEST(additive, "additive", "additive causal align=br",
+          "additive window=20,9 sinks", "additive qlens kvlens softcap=2",
+          "additive mask bias scale=-0.3", "additive relbias=32,128 bidir docs",
+          "additive dropout=0.5 alibi ranks=upto")
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -86,6 +90,7 @@ int main(void) {
         cmocka_unit_test(dropout),       cmocka_unit_test(relative_bias),
         cmocka_unit_test(relative_keys), cmocka_unit_test(content_bias),
         cmocka_unit_test(segments),      cmocka_unit_test(ranks),
+        cmocka_unit_test(additive),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,7 +76,9 @@ static const char *const texts[] = {
     "b2 h2 q40 k140 d8 qlens kvlens seed=30",
     "b2 h2 q70 k140 d8 relkeys ubias vbias window=20,9 seed=31",
     "b2 h4/2 q70 k140 d7 relkeys segments docs seed=32",
-    "b2 h2 q70 k140 d8 relbias=32,128 bidir segments ubias ranks=upto seed=33"};
+    "b2 h2 q70 k140 d8 relbias=32,128 bidir segments ubias ranks=upto seed=33",
+    "b2 h2 q70 k140 d8 additive causal seed=34",
+    "b2 h4/2 q70 k140 d19 additive mask sinks seed=35"};
 
 static const int64_t rows[] = {0, 13, 39}, keys[] = {3, 63, 64};
 

@@ -96,6 +96,7 @@ static void each_table(void **state) {
         TABLE("b2 h2 q9 k9 d8 segments window=0,0 seed=6", segment_keys),
         TABLE("h2 q5 k7 d8 segments ranks=below kvlens seed=7", segment_keys),
         TABLE("h3 q20 k70 d8 ubias block=20x70 seed=8", content_bias),
+        TABLE("h3 q20 k70 d8 additive block=20x70 seed=8", score_vector),
         TABLE("h3 q20 k70 d8 relkeys vbias block=20x70 seed=9", position_bias),
         TABLE("h3 q20 k70 d8 segments block=20x70 seed=10", segment_bias)};
 #undef TABLE

@@ -52,6 +52,7 @@ static void share_tables(struct test_call *to, const struct test_call *from) {
     to->args.relative_zero = from->args.relative_zero;
     to->inputs.content_bias = from->inputs.content_bias;
     to->inputs.position_bias = from->inputs.position_bias;
+    to->inputs.score_vector = from->inputs.score_vector;
 }
 
 /* Output rows of left that have a counterpart in right, whose shape is the smaller. */

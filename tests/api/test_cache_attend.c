@@ -92,7 +92,7 @@ static int check_words(const char *words) {
                      (int)turn % 5);
             struct test_problem problem = run_parse(text);
             for (problem.engine = ATTN_ENGINE_AUTO;
-                 problem.engine <= ATTN_ENGINE_DECODE; problem.engine++) {
+                 problem.engine <= run_last_engine(&problem); problem.engine++) {
                 wrong += check_problem(&problem);
             }
         }
@@ -126,13 +126,16 @@ ATTEND_TEST(relative, "relbias=32,128 bidir align=br kvlens",
             "relbias=8,20 causal align=br", "relbias=6,400 align=offsets softcap=3",
             "relkeys ubias vbias causal align=br kvlens", "relkeys align=offsets",
             "segments kvlens", "segments relkeys ubias vbias align=br ranks=upto")
+ATTEND_TEST(additive, "additive kvlens", "additive causal align=br kvlens",
+            "additive window=5,3 align=br sinks softcap=2")
 ATTEND_TEST(dropout, "dropout=0.3 kvlens", "dropout=0.5 causal align=br mask sinks")
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lengths),  cmocka_unit_test(bands),
         cmocka_unit_test(masks),    cmocka_unit_test(terms),
-        cmocka_unit_test(relative), cmocka_unit_test(dropout),
+        cmocka_unit_test(relative), cmocka_unit_test(additive),
+        cmocka_unit_test(dropout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

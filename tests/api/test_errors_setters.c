@@ -38,6 +38,7 @@ static void null_handles(void **state) {
     REFUSED(attn_desc_create(NULL), "desc|NULL");
     REFUSED(attn_desc_set_heads(NULL, 1, 1), "desc|NULL");
     REFUSED(attn_desc_set_dims(NULL, 1, 1), "desc|NULL");
+    REFUSED(attn_desc_set_score(NULL, 0), "desc|NULL");
     REFUSED(attn_desc_set_scale(NULL, 1), "desc|NULL");
     REFUSED(attn_desc_set_softcap(NULL, 1), "desc|NULL");
     REFUSED(attn_desc_set_causal(NULL, 1), "desc|NULL");
@@ -71,6 +72,8 @@ static void bad_numbers(void **state) {
     REFUSED(attn_desc_set_heads(desc, -4, -2), "-4|-2");
     REFUSED(attn_desc_set_heads(desc, 12, 5), "12|5|multiple");
     REFUSED(attn_desc_set_heads(desc, 4, 8), "4|8|multiple");
+    REFUSED(attn_desc_set_score(desc, 2), "score|2");
+    REFUSED(attn_desc_set_score(desc, -1), "score|-1");
     REFUSED(attn_desc_set_dims(desc, 0, 64), "0|65536");
     REFUSED(attn_desc_set_dims(desc, 64, -3), "-3|65536");
     REFUSED(attn_desc_set_dims(desc, 65537, 64), "65537|65536");

@@ -54,7 +54,7 @@ static void tensors_between_pages(void **state) {
             &moved.inputs.segment_bias,   &moved.inputs.q_ranks,
             &moved.inputs.k_ranks,        &moved.inputs.key_scales,
             &moved.inputs.value_scales,   &moved.inputs.q_starts,
-            &moved.inputs.k_starts};
+            &moved.inputs.k_starts,       &moved.inputs.score_vector};
         _Static_assert(COUNT_OF(inputs) == GEN_TENSORS, "all are listed");
         for (size_t t = 0; t < COUNT_OF(inputs); t++) {
             fence_tensor(inputs[t], at_end, 1);

@@ -79,6 +79,12 @@ MASK_TEST(packed, "qpacked kpacked causal align=br", "qpacked kpacked window=5,9
 MASK_TEST(ranks, "ranks=upto", "ranks=below", "ranks=below qlens kvlens sinks",
           "ranks=upto causal align=br", "ranks=below mask",
           "ranks=upto segments relkeys ubias vbias relbias=32,128 bidir")
+MASK_TEST(additive, "additive", "additive causal align=br",
+          "additive window=20,9 sinks", "additive qlens kvlens softcap=2",
+          "additive mask bias scale=-0.3", "additive relbias=32,128 bidir docs",
+          "additive dropout=0.5 alibi ranks=upto",
+          "additive query=f16 key=bf16 value=i8", "additive key=i8 out=f16 causal",
+          "additive qpacked kpacked causal align=br")
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -92,6 +98,7 @@ int main(void) {
         cmocka_unit_test(relative_keys), cmocka_unit_test(content_bias),
         cmocka_unit_test(segments),      cmocka_unit_test(ranks),
         cmocka_unit_test(stored),        cmocka_unit_test(packed),
+        cmocka_unit_test(additive),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@ enum { MASKED_OUTPUTS = ALL_OUTPUTS & ~(1 << RAW_SCORES | 1 << CAPPED_SCORES) };
 static int64_t poison_and_compare(const struct test_problem *problem, int data) {
     int64_t count = 0;
     struct test_problem p = *problem;
-    for (p.engine = ATTN_ENGINE_AUTO; p.engine <= ATTN_ENGINE_DECODE; p.engine++) {
+    for (p.engine = ATTN_ENGINE_AUTO; p.engine <= run_last_engine(&p); p.engine++) {
         struct test_call zero;
         call_open_on(&zero, NULL, &p, data, MASKED_OUTPUTS);
         poison_masked(&zero.inputs, POISON_ZERO);
@@ -94,6 +94,7 @@ static void each_table(void **state) {
         TABLE("b2 h2 q9 k9 d8 segments window=0,0 seed=6", segment_keys),
         TABLE("h2 q5 k7 d8 segments ranks=below kvlens seed=7", segment_keys),
         TABLE("h3 q20 k70 d8 ubias block=20x70 seed=8", content_bias),
+        TABLE("h3 q20 k70 d8 additive block=20x70 seed=8", score_vector),
         TABLE("h3 q20 k70 d8 relkeys vbias block=20x70 seed=9", position_bias),
         TABLE("h3 q20 k70 d8 segments block=20x70 seed=10", segment_bias)};
 #undef TABLE

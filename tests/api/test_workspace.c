@@ -40,10 +40,12 @@ static void between_guard_pages(void **state) {
         "h8/2 q3 k1700 d40/24 key=i8 value=i8 query=f16 out=bf16 threads=2",
         "q90 k700 d24/72 key=f16 value=i8 query=bf16 out=f16 mask threads=2",
         "b5 h4/2 q90 k900 d24 qpacked kpacked causal align=br threads=2",
-        "b3 h2/1 q3 k20000 d64 qpacked kpacked value=i8 threads=4"};
+        "b3 h2/1 q3 k20000 d64 qpacked kpacked value=i8 threads=4",
+        "b2 h4/2 q90 k700 d40/24 additive causal threads=2",
+        "h2 q2 k900 d65 additive key=bf16 threads=2"};
     for (size_t t = 0; t < COUNT_OF(texts); t++) {
         struct test_problem problem = run_parse(texts[t]);
-        for (problem.engine = 0; problem.engine <= ATTN_ENGINE_DECODE;
+        for (problem.engine = 0; problem.engine <= run_last_engine(&problem);
              problem.engine++) {
             compare(&problem, DATA_RANDOM, ALL_OUTPUTS, 0xff);
             compare(&problem, DATA_RANDOM, ALL_OUTPUTS, 0x7e);

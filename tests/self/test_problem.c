@@ -12,7 +12,7 @@ static void words_set_members(void **state) {
     struct test_problem p = run_parse(
         "b2 h12/4 q512 k300 d64/32 causal align=br window=128,0 qlens kvlens docs "
         "prefix block=64x32 mask bias alibi sinks softcap=30 scale=0.5 dropout=0.25 "
-        "relbias=32,128 bidir relkeys ubias vbias segments ranks=below "
+        "relbias=32,128 bidir relkeys ubias vbias segments additive ranks=below "
         "qpacked kpacked query=f16 key=i8 value=bf16 out=f16 "
         "engine=flash layout=bshd threads=3 isa=avx2 seed=18446744073709551615");
     assert_int_equal(p.batch, 2);
@@ -34,7 +34,7 @@ static void words_set_members(void **state) {
     assert_int_equal(p.buckets, 32);
     assert_int_equal(p.max_distance, 128);
     assert_true(p.bidirectional && p.relative_keys && p.content_bias);
-    assert_true(p.position_bias && p.segments);
+    assert_true(p.position_bias && p.segments && p.additive);
     assert_int_equal(p.ranks, ATTN_RANKS_BELOW);
     assert_true(p.q_packed && p.k_packed);
     assert_int_equal(p.query_type, STORE_F16);

@@ -112,6 +112,14 @@ static void compose_packed(struct test_problem *p, struct random *random) {
     p->ranks = ATTN_RANKS_OFF;
 }
 
+/* Without what multiplies the query. */
+static void compose_additive(struct test_problem *p, struct random *random) {
+    if (random_percent(random, 12)) {
+        p->additive = 1;
+        p->relative_keys = p->content_bias = p->position_bias = p->segments = 0;
+    }
+}
+
 struct test_problem compose_problem(uint64_t number, int *data) {
     struct random random = random_stream(number, 77);
     struct test_problem problem = {.seed = number};
@@ -131,6 +139,7 @@ struct test_problem compose_problem(uint64_t number, int *data) {
     compose_relative(&problem, &random);
     compose_stored(&problem, &random);
     compose_packed(&problem, &random);
+    compose_additive(&problem, &random);
     return problem;
 }
 

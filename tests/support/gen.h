@@ -19,7 +19,7 @@ enum {
     DATA_KINDS
 };
 
-enum { GEN_TENSORS = 29 };
+enum { GEN_TENSORS = 30 };
 
 /* Tensors that the problem does not have keep rank 0. */
 struct test_inputs {
@@ -33,6 +33,7 @@ struct test_inputs {
     attn_tensor q_segments, k_segments, segment_keys, segment_bias;
     attn_tensor q_ranks, k_ranks;
     attn_tensor key_scales, value_scales, q_starts, k_starts;
+    attn_tensor score_vector;
     int64_t dropout_seed, relative_zero;
     void *block[GEN_TENSORS]; /* what the tensors lie in, in the order above */
 };

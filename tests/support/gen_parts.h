@@ -39,6 +39,7 @@ enum {
     VALUE_SCALES,
     Q_STARTS,
     K_STARTS,
+    SCORE_VECTOR,
     PLACES
 };
 
@@ -70,7 +71,7 @@ void gen_place_ints(struct test_inputs *inputs, int which, attn_tensor *tensor,
  */
 void gen_rows(struct test_inputs *inputs);
 
-/* All tensors from RELATIVE_BIAS to K_RANKS that the problem has. */
+/* All tensors from RELATIVE_BIAS to K_RANKS that the problem has, and SCORE_VECTOR. */
 void gen_relative(struct test_inputs *inputs);
 
 #endif

@@ -162,6 +162,9 @@ void gen_relative(struct test_inputs *inputs) {
             make_per_head(inputs, SEGMENT_BIAS, &inputs->segment_bias);
         }
     }
+    if (p->additive) {
+        make_per_head(inputs, SCORE_VECTOR, &inputs->score_vector);
+    }
     if (p->ranks != ATTN_RANKS_OFF) {
         make_ranks(inputs, Q_RANKS, &inputs->q_ranks, p->q_length);
         make_ranks(inputs, K_RANKS, &inputs->k_ranks, p->kv_length);

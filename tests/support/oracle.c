@@ -91,16 +91,38 @@ int oracle_attends(const struct test_inputs *inputs, int64_t b, int64_t h, int64
 /* --------------------------------------------------------------------- scores */
 
 double oracle_scale(const struct test_problem *problem) {
-    return problem->has_scale ? problem->scale : 1 / sqrt((double)problem->key_dim);
+    return problem->has_scale  ? problem->scale
+           : problem->additive ? 1
+                               : 1 / sqrt((double)problem->key_dim);
+}
+
+/* With the error of kernel/kernel.h; bytes of keys are rounded when they are scaled. */
+static struct oracle_product additive(const struct test_problem *p,
+                                      struct element_row query, const float *vector,
+                                      struct element_row key) {
+    double sum = 0, size = 0, scaled = 0, scale = oracle_scale(p);
+    for (int32_t c = 0; c < p->key_dim; c++) {
+        double k = element_in(&key, c);
+        sum += vector[c] * tanh(element_in(&query, c) + k);
+        size += fabs((double)vector[c]);
+        scaled += key.dtype == ATTN_I8 ? fabs(vector[c] * k) : 0;
+    }
+    double error = unit * ((p->key_dim + 16) * size + scaled) + p->key_dim * smallest;
+    return (struct oracle_product){
+        scale * sum, fabs(scale) * error + unit * fabs(scale * sum) + smallest};
 }
 
 static void score_raw(struct oracle_row *row, const struct test_inputs *inputs,
                       int64_t b, int64_t h, int64_t i, int64_t j) {
     const struct test_problem *p = &inputs->problem;
     int64_t group = h / (p->q_heads / p->kv_heads);
-    struct oracle_product product = oracle_product(
-        p, rows_query(inputs, b, h, i), oracle_head_vector(&inputs->content_bias, h),
-        rows_key(inputs, b, group, j));
+    const struct element_row query = rows_query(inputs, b, h, i);
+    const struct element_row key = rows_key(inputs, b, group, j);
+    struct oracle_product product =
+        p->additive
+            ? additive(p, query, oracle_head_vector(&inputs->score_vector, h), key)
+            : oracle_product(p, query, oracle_head_vector(&inputs->content_bias, h),
+                             key);
     row->raw[j] = product.value;
     row->raw_error[j] = product.error;
 }

@@ -188,6 +188,34 @@ static void add_product(const struct place *at, struct number number,
                    oracle_head_vector(bias, h), dim, product);
 }
 
+/*
+ * scale vector . tanh(query + key). The slope of tanh is off by what kernel/kernel.h
+ * says, and by what rounding query + key does to its exponent.
+ */
+static void add_additive(const struct place *at, struct number number, const float *key,
+                         struct oracle_sum *of_key) {
+    const struct oracle_gradients *grad = at->gradients;
+    const int64_t b = at->b, h = at->h, i = at->i;
+    const float *query = element_at(&at->inputs->query, b, h, i, 0);
+    const float *vector = oracle_head_vector(&at->inputs->score_vector, h);
+    struct oracle_sum *of_query = oracle_gradient_at(grad, GRAD_QUERY, b, h, i, 0);
+    struct oracle_sum *of_vector =
+        oracle_gradient_at(grad, GRAD_SCORE_VECTOR, 0, 0, h, 0);
+    struct number product = scaled(at, number);
+    for (int32_t c = 0; c < at->inputs->problem.key_dim; c++) {
+        double x = (double)query[c] + key[c], t = tanh(x), v = vector[c];
+        double slope = 1 / (cosh(x) * cosh(x));
+        double slope_error = (32 + 4 * fmin(fabs(x), 100)) * unit * slope + 0x1p-55;
+        double value = v * slope * product.value;
+        double error = fabs(v) * ((slope + slope_error) * product.error +
+                                  fabs(product.value) * slope_error + 8 * smallest);
+        add(&of_query[c], value, error);
+        add(&of_key[c], value, error);
+        add(&of_vector[c], t * product.value,
+            fabs(t) * product.error + 8 * unit * fabs(product.value));
+    }
+}
+
 static void add_relative(const struct place *at, struct number score, int64_t j) {
     const struct test_inputs *in = at->inputs;
     const struct oracle_gradients *grad = at->gradients;
@@ -217,9 +245,14 @@ static void add_pair(const struct place *at, struct number delta, int64_t j) {
     const struct oracle_gradients *grad = at->gradients;
     const int64_t b = at->b, h = at->h, i = at->i, g = h / (p->q_heads / p->kv_heads);
     struct number score = grad_of_score(at, delta, j);
-    add_product(at, grad_of_raw_score(at, score, j), &in->content_bias,
-                GRAD_CONTENT_BIAS, element_at(&in->key, b, g, j, 0),
-                oracle_gradient_at(grad, GRAD_KEY, b, g, j, 0));
+    const float *key = element_at(&in->key, b, g, j, 0);
+    struct number raw = grad_of_raw_score(at, score, j);
+    struct oracle_sum *of_key = oracle_gradient_at(grad, GRAD_KEY, b, g, j, 0);
+    if (p->additive) {
+        add_additive(at, raw, key, of_key);
+    } else {
+        add_product(at, raw, &in->content_bias, GRAD_CONTENT_BIAS, key, of_key);
+    }
     add_relative(at, score, j);
     if (at->incoming->tensor[OF_OUT].rank > 0) {
         double kept = at->row->drop[j] * at->row->weight[j];

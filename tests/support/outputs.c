@@ -45,7 +45,8 @@ const char *outputs_name(int output) {
                                              "grad_content_bias",
                                              "grad_position_bias",
                                              "grad_segment_keys",
-                                             "grad_segment_bias"};
+                                             "grad_segment_bias",
+                                             "grad_score_vector"};
     return names[output];
 }
 
@@ -82,7 +83,8 @@ const attn_tensor *outputs_gradient_of(const struct test_inputs *inputs, int out
         &inputs->query,         &inputs->key,           &inputs->value,
         &inputs->bias,          &inputs->alibi_slopes,  &inputs->sinks,
         &inputs->relative_bias, &inputs->relative_keys, &inputs->content_bias,
-        &inputs->position_bias, &inputs->segment_keys,  &inputs->segment_bias};
+        &inputs->position_bias, &inputs->segment_keys,  &inputs->segment_bias,
+        &inputs->score_vector};
     _Static_assert(COUNT_OF(inputs_of) == SLOTS - GRAD_QUERY, "one for each gradient");
     return inputs_of[output - GRAD_QUERY];
 }
@@ -326,4 +328,5 @@ void outputs_give_gradients(const struct test_outputs *outputs,
     args->grad_position_bias = given(outputs, GRAD_POSITION_BIAS);
     args->grad_segment_keys = given(outputs, GRAD_SEGMENT_KEYS);
     args->grad_segment_bias = given(outputs, GRAD_SEGMENT_BIAS);
+    args->grad_score_vector = given(outputs, GRAD_SCORE_VECTOR);
 }

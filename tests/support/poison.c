@@ -137,12 +137,21 @@ static int64_t poison_all_tokens(const struct test_inputs *in) {
 /* ------------------------------------------------ tables of relative positions */
 
 /* The tables, and vectors for each head, that the pairs of a problem look into. */
-enum { BUCKETS, RELATIVE_KEYS, CONTENT, POSITION, SEGMENT_KEYS, SEGMENT, TABLES };
+enum {
+    BUCKETS,
+    RELATIVE_KEYS,
+    CONTENT,
+    POSITION,
+    SEGMENT_KEYS,
+    SEGMENT,
+    SCORE_VECTOR,
+    TABLES
+};
 
 static void tables_open(struct marks tables[TABLES], const struct test_inputs *in) {
-    const attn_tensor *const tensors[TABLES] = {&in->relative_bias, &in->relative_keys,
-                                                &in->content_bias,  &in->position_bias,
-                                                &in->segment_keys,  &in->segment_bias};
+    const attn_tensor *const tensors[TABLES] = {
+        &in->relative_bias, &in->relative_keys, &in->content_bias, &in->position_bias,
+        &in->segment_keys,  &in->segment_bias,  &in->score_vector};
     for (int t = 0; t < TABLES; t++) {
         tables[t] = marks_open(tensors[t]);
     }
@@ -171,6 +180,7 @@ static void mark_tables(struct marks tables[TABLES], const struct test_inputs *i
     mark_row(&tables[CONTENT], 0, h);
     mark_row(&tables[POSITION], 0, h);
     mark_row(&tables[SEGMENT], 0, h);
+    mark_row(&tables[SCORE_VECTOR], 0, h);
 }
 
 static int64_t poison_tables(struct marks tables[TABLES], int poison) {

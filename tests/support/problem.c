@@ -58,6 +58,7 @@ static const struct word words[] = {
     {"ubias", FLAG, AT(content_bias), 0, 0, {0}},
     {"vbias", FLAG, AT(position_bias), 0, 0, {0}},
     {"segments", FLAG, AT(segments), 0, 0, {0}},
+    {"additive", FLAG, AT(additive), 0, 0, {0}},
     {"ranks", CHOICE, AT(ranks), 0, 0, {"off", "upto", "below"}},
     {"qpacked", FLAG, AT(q_packed), 0, 0, {0}},
     {"kpacked", FLAG, AT(k_packed), 0, 0, {0}},

@@ -14,7 +14,7 @@
  *     causal  align=tl|br|offsets|kvlens  window=L,R  qlens  kvlens  docs  prefix
  *     block=BQxBK  mask  bias  alibi  sinks  softcap=X  scale=X  dropout=P
  *     relbias=BUCKETS,DISTANCE  bidir  relkeys  ubias  vbias  segments
- *     ranks=off|upto|below
+ *     ranks=off|upto|below  additive
  *     qpacked  kpacked
  *     query=f32|f16|bf16  key=f32|f16|bf16|i8  value=f32|f16|bf16|i8  out=f32|f16|bf16
  *     engine=auto|dense|flash|decode  layout=bhsd|bshd  threads=N  isa=NAME
@@ -46,6 +46,7 @@ struct test_problem {
     int64_t buckets, max_distance; /* of relative_bias; 0 buckets: none */
     int32_t bidirectional, relative_keys, content_bias, position_bias, segments;
     int32_t ranks;              /* ATTN_RANKS_... */
+    int32_t additive;           /* ATTN_SCORE_ADDITIVE */
     int32_t q_packed, k_packed; /* then lengths are those of the longest sequences */
     int32_t query_type, key_type, value_type, out_type; /* STORE_... */
     int32_t engine;                                     /* ATTN_ENGINE_... */

@@ -43,6 +43,9 @@ attn_desc *run_desc(const struct test_problem *p) {
     run_need(attn_desc_create(&desc), p, "attn_desc_create");
     run_need(attn_desc_set_heads(desc, p->q_heads, p->kv_heads), p, "set_heads");
     run_need(attn_desc_set_dims(desc, p->key_dim, p->value_dim), p, "set_dims");
+    run_need(
+        attn_desc_set_score(desc, p->additive ? ATTN_SCORE_ADDITIVE : ATTN_SCORE_DOT),
+        p, "set_score");
     if (p->has_scale) {
         run_need(attn_desc_set_scale(desc, p->scale), p, "set_scale");
     }
@@ -118,6 +121,7 @@ void run_args(attn_forward_args *args, const struct test_inputs *inputs,
     args->k_ranks = gen_given(&inputs->k_ranks);
     args->key_scales = gen_given(&inputs->key_scales);
     args->value_scales = gen_given(&inputs->value_scales);
+    args->score_vector = gen_given(&inputs->score_vector);
     args->q_starts = gen_given(&inputs->q_starts);
     args->k_starts = gen_given(&inputs->k_starts);
     outputs_give(outputs, args);
@@ -150,10 +154,14 @@ int run_and_check(const struct test_problem *problem, int data, unsigned wanted)
     return wrong;
 }
 
+int32_t run_last_engine(const struct test_problem *problem) {
+    return problem->additive ? ATTN_ENGINE_FLASH : ATTN_ENGINE_DECODE;
+}
+
 int run_engines(const struct test_problem *problem, int data, unsigned wanted) {
     int wrong = 0;
     struct test_problem each = *problem;
-    for (each.engine = ATTN_ENGINE_AUTO; each.engine <= ATTN_ENGINE_DECODE;
+    for (each.engine = ATTN_ENGINE_AUTO; each.engine <= run_last_engine(problem);
          each.engine++) {
         wrong += run_and_check(&each, data, wanted);
     }

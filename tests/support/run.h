@@ -35,6 +35,9 @@ void run_on(attn_context *context, const struct test_inputs *inputs,
  * the number of wrong outputs. */
 int run_and_check(const struct test_problem *problem, int data, unsigned wanted);
 
+/* The last ATTN_ENGINE_... that computes such a problem. */
+int32_t run_last_engine(const struct test_problem *problem);
+
 /* run_and_check() by every engine; with text also the parsing. */
 int run_engines(const struct test_problem *problem, int data, unsigned wanted);
 int run_text(const char *text, int data);
