@@ -17,6 +17,7 @@ autograd the module ``attn.torch``, which is imported by itself.
 names.
 """
 
+from ._additive import additive_attention
 from ._backward import scaled_dot_product_attention_backward
 from ._bind import BoundCall, bind
 from ._cache import KVCache
@@ -42,6 +43,7 @@ __all__ = [
     "Profile",
     "Status",
     "TransformerStack",
+    "additive_attention",
     "attention_rollout",
     "bind",
     "get_num_threads",

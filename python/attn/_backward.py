@@ -46,6 +46,7 @@ def scaled_dot_product_attention_backward(
     q_ranks: Any = None,
     k_ranks: Any = None,
     ranks: str | None = None,
+    score_vector: Any = None,
     row_max: Any = None,
     row_sum: Any = None,
     grad_lse: Any = None,
@@ -60,6 +61,7 @@ def scaled_dot_product_attention_backward(
     position_bias_grad: bool = False,
     segment_keys_grad: bool = False,
     segment_bias_grad: bool = False,
+    score_vector_grad: bool = False,
 ) -> Any:
     """Gradients of a call of scaled_dot_product_attention.
 
@@ -79,7 +81,8 @@ def scaled_dot_product_attention_backward(
         ((2, 8, 10, 64), (2, 2, 99, 64), (2, 2, 99, 64))
 
     The forward call
-        query, key, value and all options up to ranks: as they were there, but float32.
+        query, key, value and all options up to score_vector: as they were there, but
+        float32.
         out, lse: what it returned; or, in place of lse (None), row_max and row_sum, of
         return_row_stats. They are the better choice: with lse alone the relative error
         of a weight is larger by abs(lse) 2^-24.
@@ -91,15 +94,16 @@ def scaled_dot_product_attention_backward(
     Gradients asked for besides those of query, key and value
         mask_grad: of attn_mask, which must be float32
         alibi_slopes_grad, sinks_grad, content_bias_grad, position_bias_grad,
-        segment_keys_grad, segment_bias_grad: of alibi_slopes, and so on
+        segment_keys_grad, segment_bias_grad, score_vector_grad: of alibi_slopes, and so
+        on
         relative_bias_grad, relative_keys_grad: of the tables
 
     Returns a named tuple (grad_query, grad_key, grad_value) and then, where asked for,
     grad_mask, grad_alibi_slopes, grad_sinks, grad_relative_bias, grad_relative_keys,
-    grad_content_bias, grad_position_bias, grad_segment_keys, grad_segment_bias: torch
-    tensors if query is one, else numpy arrays. What broadcasts gets the sum over what
-    it was broadcast to. What is masked has gradient 0 and cannot influence the others,
-    even if it is NaN.
+    grad_content_bias, grad_position_bias, grad_segment_keys, grad_segment_bias,
+    grad_score_vector: torch tensors if query is one, else numpy arrays. What broadcasts
+    gets the sum over what it was broadcast to. What is masked has gradient 0 and cannot
+    influence the others, even if it is NaN.
 
     Raises AttnError, which says what is wrong. Safe to call from several threads; the
     interpreter lock is released while it computes.
@@ -130,6 +134,7 @@ def scaled_dot_product_attention_backward(
         (relative_bias, relative_keys, content_bias, position_bias),
         (q_segments, k_segments, segment_keys, segment_bias),
         (q_ranks, k_ranks, ranks),
+        score_vector=score_vector,
     )
     given = {
         "out": out,
@@ -152,6 +157,7 @@ def scaled_dot_product_attention_backward(
         "position_bias": position_bias_grad,
         "segment_keys": segment_keys_grad,
         "segment_bias": segment_bias_grad,
+        "score_vector": score_vector_grad,
     }
     wanted = (*REQUIRED, *(name for name, grad in asked.items() if grad))
     return differentiate(problem, given, wanted)

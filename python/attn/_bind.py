@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Callable
 
+from ._additive import additive_attention
 from ._arrays import address
 from ._cache import KVCache
 from ._entered import Step, entered
@@ -79,14 +80,14 @@ def _tensors_of(result: Any) -> tuple[list[Any], Any]:
 def bind(function: Callable[..., Any], *arguments: Any, **options: Any) -> BoundCall:
     """Binds a call to its arrays, for programs that make it again and again.
 
-    function is scaled_dot_product_attention, attend or append of a KVCache, or a layer
-    (MultiheadAttention, TransformerStack, of attn.torch too, outside training); what
-    follows are its arguments. It is called, once, and what comes back is the bound
-    call, with what the function returned in ``result``. Calling that reads the same
-    arrays, as they are then, writes the same result and returns it. Python looks
-    nothing up and makes nothing anew, but for copies of what has to be copied, a last
-    dimension that is not contiguous say: a small call takes a third of the time or
-    less.
+    function is scaled_dot_product_attention, additive_attention, attend or append of a
+    KVCache, or a layer (MultiheadAttention, TransformerStack, of attn.torch too,
+    outside training); what follows are its arguments. It is called, once, and what
+    comes back is the bound call, with what the function returned in ``result``. Calling
+    that reads the same arrays, as they are then, writes the same result and returns it.
+    Python looks nothing up and makes nothing anew, but for copies of what has to be
+    copied, a last dimension that is not contiguous say: a small call takes a third of
+    the time or less.
 
         >>> q, k, v = np.random.rand(3, 1, 4, 16, 32).astype(np.float32)
         >>> call = attn.bind(attn.scaled_dot_product_attention, q, k, v)
@@ -127,9 +128,9 @@ def bind(function: Callable[..., Any], *arguments: Any, **options: Any) -> Bound
     if cache is None and not _is_bindable(function):
         raise unsupported(
             f"bind: {getattr(function, '__qualname__', function)} cannot be bound:"
-            " expected attn.scaled_dot_product_attention, attend or append of a"
-            " KVCache, or a layer of attn or attn.torch, without hooks and with its own"
-            " forward"
+            " expected attn.scaled_dot_product_attention, attn.additive_attention,"
+            " attend or append of a KVCache, or a layer of attn or attn.torch, without"
+            " hooks and with its own forward"
         )
     outer = entered.steps
     steps: list[Step] = []
@@ -154,7 +155,7 @@ def _cache_of(function: Any) -> KVCache | None:
 
 def _is_bindable(function: Any) -> bool:
     """Whether a call of this, no method of a cache, is one call of the library."""
-    if function is scaled_dot_product_attention:
+    if function is scaled_dot_product_attention or function is additive_attention:
         return True
     kinds: tuple[type, ...] = (MultiheadAttention, TransformerStack)
     layers = sys.modules.get("attn._torch_layers")

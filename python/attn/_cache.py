@@ -128,6 +128,7 @@ class KVCache(CachedSequences):
         sinks: Any = None,
         attn_mask: Any = None,
         query_offsets: Any = None,
+        score_vector: Any = None,
         return_lse: bool = False,
     ) -> Any:
         """Attention of queries to what sequences of a layer keep.
@@ -173,6 +174,7 @@ class KVCache(CachedSequences):
             sinks,
             attn_mask,
             query_offsets,
+            score_vector,
         )
         for name, array in zip(_OPTIONAL, optional):
             if array is not None:
@@ -197,5 +199,6 @@ _OPTIONAL = (
     "sinks",
     "attn_mask",
     "query_offsets",
+    "score_vector",
 )
 _NO_TABLES = ((0, 0), (0, False), None)

@@ -39,6 +39,7 @@ OPTIONAL = (
     "k_ranks",
     "key_scales",
     "value_scales",
+    "score_vector",
 )
 # Where packed sequences start.
 STARTS = {

@@ -79,6 +79,7 @@ PROTOTYPES = {
     "attn_desc_destroy": (None, [_handle]),
     "attn_desc_set_heads": (_i32, [_handle, _i32, _i32]),
     "attn_desc_set_dims": (_i32, [_handle, _i32, _i32]),
+    "attn_desc_set_score": (_i32, [_handle, _i32]),
     "attn_desc_set_scale": (_i32, [_handle, _float]),
     "attn_desc_set_softcap": (_i32, [_handle, _float]),
     "attn_desc_set_causal": (_i32, [_handle, _i32]),

@@ -17,7 +17,7 @@ from ._inputs import REQUIRED, Input
 from ._library import check, lib, text_of
 from ._options import Options
 from ._shapes import Sizes
-from ._structs import BOOL, F32, Bounds
+from ._structs import BOOL, F32, SCORE_ADDITIVE, SCORE_DOT, Bounds
 
 # A few models' worth of distinct layers. A plan is small, but not nothing.
 _PLANS = 64
@@ -139,6 +139,8 @@ def describe(desc: ctypes.c_void_p, facts: Facts) -> None:
             raise unsupported(f"{name} is {size}: more than a 32-bit integer holds")
     check(lib.attn_desc_set_heads(desc, facts.heads, facts.kv_heads))
     check(lib.attn_desc_set_dims(desc, facts.key_dim, facts.value_dim))
+    additive = "score_vector" in given
+    check(lib.attn_desc_set_score(desc, SCORE_ADDITIVE if additive else SCORE_DOT))
     if facts.scale is not None:
         check(lib.attn_desc_set_scale(desc, facts.scale))
     check(lib.attn_desc_set_softcap(desc, facts.softcap))

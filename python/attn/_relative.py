@@ -1,4 +1,4 @@
-"""Relative positions, segments and ranks: what a caller says of them, and their shapes.
+"""Relative positions, segments, score vectors: what a caller says, and their shapes.
 
 Two of them are tuples of a table and what it means. What is a fact of the plan goes
 into the options; the zero of relative_keys, which often is the number of keys, is a
@@ -24,6 +24,7 @@ TABLES = (
     "position_bias",
     "segment_keys",
     "segment_bias",
+    "score_vector",
 )
 
 

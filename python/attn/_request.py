@@ -55,6 +55,7 @@ def request(
     segments: tuple[Any, Any, Any, Any],
     ranking: tuple[Any, Any, str | None],
     scales: tuple[Any, Any] = (None, None),
+    score_vector: Any = None,
 ) -> Request:
     """The problem that these arguments of a public function describe.
 
@@ -107,6 +108,7 @@ def request(
         q_ranks,
         k_ranks,
         *scales,
+        score_vector,
     )
     for name, array in zip(OPTIONAL, optional):
         if array is not None:

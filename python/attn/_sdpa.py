@@ -46,6 +46,7 @@ def scaled_dot_product_attention(
     ranks: str | None = None,
     key_scales: Any = None,
     value_scales: Any = None,
+    score_vector: Any = None,
     return_lse: bool = False,
     return_weights: bool = False,
     return_scores: str | None = None,
@@ -79,7 +80,9 @@ def scaled_dot_product_attention(
         enable_gqa: Hq may be a multiple of H; query head h reads key head h // (Hq/H).
 
     Scores, in this order
-        scale: factor of query.key; None: 1 / sqrt(E).
+        score_vector (Hq, E), or (E) for all heads: a score is scale
+        score_vector.tanh(query + key), as in additive_attention, not scale query.key.
+        scale: factor of query.key; None: 1 / sqrt(E), or 1 with score_vector.
         softcap: limits scores to (-softcap, softcap) by tanh; 0: off.
         attn_mask of float32: added; broadcasts to (..., Hq, L, S).
         alibi_slopes (Hq) or (batch, Hq): adds -slope |p - j|.
@@ -178,6 +181,7 @@ def scaled_dot_product_attention(
         (q_segments, k_segments, segment_keys, segment_bias),
         (q_ranks, k_ranks, ranks),
         (key_scales, value_scales),
+        score_vector,
     )
     asked = (
         return_lse,

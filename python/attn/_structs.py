@@ -20,6 +20,10 @@ I32 = 5
 I64 = 6
 I8 = 7
 
+# What makes a score of a query and a key.
+SCORE_DOT = 0
+SCORE_ADDITIVE = 1
+
 # Positions of the queries.
 ALIGN_TOP_LEFT = 0
 ALIGN_BOTTOM_RIGHT = 1
@@ -140,6 +144,8 @@ class ForwardArgs(ctypes.Structure):
         ("reserved", ctypes.c_int32),
         ("sequences", TensorPointer),
         ("profile", ctypes.c_void_p),
+        # Additive scores.
+        ("score_vector", TensorPointer),
     )
 
 
@@ -192,6 +198,7 @@ class BackwardArgs(ctypes.Structure):
         ("grad_position_bias", TensorPointer),
         ("grad_segment_keys", TensorPointer),
         ("grad_segment_bias", TensorPointer),
+        ("grad_score_vector", TensorPointer),
     )
 
 

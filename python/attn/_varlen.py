@@ -32,6 +32,7 @@ def varlen_attention(
     alibi_slopes: Any = None,
     sinks: Any = None,
     dropout_seed: int = 0,
+    score_vector: Any = None,
     return_lse: bool = False,
 ) -> Any:
     """Attention of many sequences of any lengths, which lie one after the other.
@@ -78,7 +79,11 @@ def varlen_attention(
     )
     names: tuple[str, ...] = (*REQUIRED, "cu_seqlens_q", "cu_seqlens_k")
     arrays: tuple[Any, ...] = (query, key, value, cu_seqlens_q, cu_seqlens_k)
-    for name, array in (("alibi_slopes", alibi_slopes), ("sinks", sinks)):
+    for name, array in (
+        ("alibi_slopes", alibi_slopes),
+        ("sinks", sinks),
+        ("score_vector", score_vector),
+    ):
         if array is not None:
             names, arrays = (*names, name), (*arrays, array)
     looks = [look(array, name) for array, name in zip(arrays, names)]

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from ._additive import vector_of
 from ._errors import AttnError, Status
 from ._options import Asked
 from ._request import Request, attend, differentiate, request
@@ -29,6 +30,7 @@ from ._usual import looks_of_tensors, usual
 __all__ = [
     "MultiheadAttention",
     "TransformerStack",
+    "additive_attention",
     "rotary_embedding",
     "scaled_dot_product_attention",
 ]
@@ -70,6 +72,7 @@ def scaled_dot_product_attention(
     q_ranks: Any = None,
     k_ranks: Any = None,
     ranks: str | None = None,
+    score_vector: Any = None,
     return_lse: bool = False,
     return_weights: bool = False,
     return_key_sums: bool = False,
@@ -78,11 +81,11 @@ def scaled_dot_product_attention(
     """attn.scaled_dot_product_attention, with gradients by torch's autograd.
 
     The arguments and results are those of that function, as torch tensors. Gradients
-    flow to query, key, value, a float32 attn_mask, alibi_slopes, sinks, and the tables,
-    keys and biases of relative positions and segments, as far as they require them,
-    from out, lse, weights and key_sums. (Scores, which that function returns too, and
-    keys and values of int8, which it takes too, have no gradient.) What is no tensor is
-    copied into one.
+    flow to query, key, value, a float32 attn_mask, alibi_slopes, sinks, score_vector,
+    and the tables, keys and biases of relative positions and segments, as far as they
+    require them, from out, lse, weights and key_sums. (Scores, which that function
+    returns too, and keys and values of int8, which it takes too, have no gradient.)
+    What is no tensor is copied into one.
 
     dropout_seed None: drawn from torch's generator if dropout_p is not 0, so that
     torch.manual_seed and torch.utils.checkpoint govern it.
@@ -129,6 +132,7 @@ def scaled_dot_product_attention(
         (relative_bias, relative_keys, content_bias, position_bias),
         (q_segments, k_segments, segment_keys, segment_bias),
         (q_ranks, k_ranks, ranks),
+        score_vector=score_vector,
     )
     tensors = [as_tensor(array, name) for name, array in zip(*problem[:2])]
     asked = Asked(
@@ -186,6 +190,26 @@ class _Attention(torch.autograd.Function):
                 for name, gradient in zip(wanted, differentiate(problem, given, wanted))
             }
         return (None, None, *(gradients.get(name) for name in names))
+
+
+def additive_attention(
+    query: Any, key: Any, value: Any, score_vector: Any, **options: Any
+) -> Any:
+    """attn.additive_attention, with gradients by torch's autograd.
+
+    The options are those of scaled_dot_product_attention here that go with additive
+    scores.
+
+        >>> memory, state = torch.rand(2, 9, 24), torch.rand(2, 1, 16)
+        >>> w, u = torch.nn.Linear(16, 32), torch.nn.Linear(24, 32, bias=False)
+        >>> v = torch.rand(32, requires_grad=True)
+        >>> context = attn.torch.additive_attention(w(state), u(memory), memory, v)
+        >>> context.sum().backward()
+        >>> context.shape, v.grad.shape, u.weight.grad.shape
+        (torch.Size([2, 1, 24]), torch.Size([32]), torch.Size([32, 24]))
+    """
+    given = {**options, "score_vector": vector_of(score_vector)}
+    return scaled_dot_product_attention(query, key, value, **given)
 
 
 def rotary_embedding(

@@ -20,8 +20,8 @@ def attention(inputs, options):
     """Outputs by name, for inputs of (batch, heads, length, dim) of one float type.
 
     inputs holds query, key and value, and those of attn_mask (a bias), alibi_slopes,
-    sinks and relative positions that there are; options the others as in Problem, numpy
-    arrays and numbers, and under "keep" the dropout mask.
+    sinks, relative positions and score_vector that there are; options the others as in
+    Problem, numpy arrays and numbers, and under "keep" the dropout mask.
     """
     query = inputs["query"]
     batch, heads, queries, _ = query.shape
@@ -30,7 +30,7 @@ def attention(inputs, options):
     value = inputs["value"].repeat_interleave(group, dim=1)
     ok, term = _mask_and_term(inputs, options, (batch, heads, queries, key.shape[2]))
 
-    scores = _content(inputs) @ key.transpose(-1, -2) * _scale(inputs, options)
+    scores = _products(inputs, key) * _scale(inputs, options)
     if options.get("softcap"):
         scores = options["softcap"] * torch.tanh(scores / options["softcap"])
     scores = torch.where(ok, scores + term, -torch.inf)
@@ -65,7 +65,9 @@ def out_of_torch(inputs, options):
 
     What it has no option for, but can be said by a mask, is said by a mask.
     """
-    if options.get("softcap") or "sinks" in inputs or "keep" in options:
+    if options.get("softcap") or "keep" in options:
+        return None
+    if "sinks" in inputs or "score_vector" in inputs:
         return None
     query, key = inputs["query"], inputs["key"]
     shape = (*query.shape[:3], key.shape[2])
@@ -128,6 +130,14 @@ def _relative_term(inputs, options, shape, position):
     return term
 
 
+def _products(inputs, key):
+    """What the scale multiplies: products of queries and keys, or additive scores."""
+    if "score_vector" not in inputs:
+        return _content(inputs) @ key.transpose(-1, -2)
+    sums = inputs["query"][:, :, :, None] + key[:, :, None]
+    return sums.tanh().mul(inputs["score_vector"][:, None, None]).sum(dim=-1)
+
+
 def _content(inputs):
     """What meets the keys."""
     if "content_bias" not in inputs:
@@ -136,4 +146,5 @@ def _content(inputs):
 
 
 def _scale(inputs, options):
-    return options.get("scale", inputs["query"].shape[-1] ** -0.5)
+    default = 1.0 if "score_vector" in inputs else inputs["query"].shape[-1] ** -0.5
+    return options.get("scale", default)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,8 @@ def random_problem(number):
     inputs = _inputs(rng, sizes, with_bias="attn_mask" not in options)
     grads = _grads(rng, sizes)
     tables, rules = _relative(rng, sizes)
+    if _is_small(sizes) and rng.random() < 0.3:
+        tables, rules = _additive(rng, sizes, tables, rules)
     return Problem({**inputs, **tables}, {**options, **rules}, grads)
 
 
@@ -189,3 +192,21 @@ def _relative(rng, sizes):
         options["k_ranks"] = rng.integers(-9, 60, (sizes.batch, sizes.keys))
         options["ranks"] = str(rng.choice(["up_to", "below"]))
     return tables, options
+
+
+def _is_small(sizes):
+    """Whether the judge has the memory for a tanh of each feature of each pair."""
+    return math.prod(sizes.scores) * sizes.dim <= 10_000_000
+
+
+def _additive(rng, sizes, tables, options):
+    """The same with additive scores, and without what does not go with them."""
+    products = {"relative_keys", "position_bias", "content_bias", "segment_keys"}
+    products |= {"segment_bias", "q_segments", "k_segments"}
+    tables, options, rules = (
+        {name: one for name, one in some.items() if name not in products}
+        for some in (tables, options, options["rules"])
+    )
+    # Scores of a few units, as products have them.
+    vector = _normal(rng, sizes.heads, sizes.dim) * 2 / sizes.dim**0.5
+    return {**tables, "score_vector": vector}, {**options, "rules": rules}

@@ -35,6 +35,7 @@ RANKS = {
     "q_ranks": _fixed.integers(0, 20, (B, L)),
     "k_ranks": _fixed.integers(-1, 20, (B, S)),
 }
+VECTOR = _normal(H, E)
 
 OPTIONS = {
     "plain": {},
@@ -124,6 +125,35 @@ OPTIONS = {
     "ranks": RANKS,
     "ranks below": {**RANKS, "ranks": "below"},
     "ranks of all": {**RANKS, "q_ranks": np.arange(L)},
+    "additive": {"score_vector": VECTOR},
+    "additive, scale": {"score_vector": VECTOR, "scale": -0.3},
+    "additive, one vector": {"score_vector": VECTOR[0]},
+    "additive, heads 1": {"score_vector": VECTOR[1:2]},
+    "additive, softcap": {"score_vector": VECTOR, "softcap": 1.5},
+    "additive, lengths": {
+        "score_vector": VECTOR,
+        "q_lengths": np.array([13, 5]),
+        "kv_lengths": np.array([0, 21]),
+    },
+    "additive terms": {
+        "score_vector": VECTOR,
+        "scale": 0.4,
+        "softcap": 2.0,
+        "is_causal": True,
+        "query_offsets": np.array([12, 9]),
+        "window": (20, 0),
+        "attn_mask": BIAS,
+        "alibi_slopes": SLOPES,
+        "sinks": SINKS,
+        "kv_lengths": np.array([29, 21]),
+        "prefix_lengths": np.array([3, 5]),
+        "block_mask": (BLOCKS, 4, 8),
+        "dropout_p": 0.2,
+        "dropout_seed": 3,
+        "relative_bias": (BUCKETS, 17, True),
+        "q_ranks": RANKS["q_ranks"] + 12,
+        "k_ranks": RANKS["k_ranks"],
+    },
     "everything": {
         "scale": 0.4,
         "softcap": 2.0,

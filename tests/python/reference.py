@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from relative import Terms, reduced
+from scores import scale_of, score_gradients, scores
 
 
 def allowed(shape, masks):
@@ -109,11 +110,11 @@ def attention(query, key, value, scale=None, softcap=0.0, **options):
     batch, heads, queries, dim = query.shape
     keys = key.shape[2]
     key, value = (np.repeat(x, heads // x.shape[1], axis=1) for x in (key, value))
-    scale = 1 / np.sqrt(dim) if scale is None else scale
+    scale = scale_of(options, scale, dim)
 
     ok, position = allowed((batch, heads, queries, keys), options)
     terms = Terms(options, position, keys, scale)
-    raw = scale * np.einsum("bhid,bhjd->bhij", terms.content(query), key)
+    raw = scale * scores(options, terms.content(query), key)
     capped = softcap * np.tanh(raw / softcap) if softcap else raw
     biased = capped + terms.scores(query)
     mask = options.get("attn_mask")
@@ -172,7 +173,7 @@ def gradients(
     batch, heads, queries, dim = query.shape
     group = heads // key.shape[1]
     keys, values = (np.repeat(x, group, axis=1) for x in (key, value))
-    scale = 1 / np.sqrt(dim) if scale is None else scale
+    scale = scale_of(options, scale, dim)
     drop = drop_factors(weights.shape, options)
     _, position = allowed(weights.shape, options)
     terms = Terms(options, position, keys.shape[2], scale)
@@ -207,14 +208,16 @@ def gradients(
     def grouped(array):
         return array.reshape(batch, -1, group, *array.shape[2:]).sum(axis=2)
 
-    of_content = scale * np.einsum("bhij,bhjd->bhid", of_products, keys)
-    of_key = scale * np.einsum("bhij,bhid->bhjd", of_products, terms.content(query))
+    of_content, of_key, of_vector = score_gradients(
+        options, scale * of_products, terms.content(query), keys, magnitudes
+    )
     of_terms, of_query = terms.gradients(of_scores, query, of_content)
     found = {
         "query": of_content + of_query,
         "key": grouped(of_key),
         "value": grouped(np.einsum("bhij,bhid->bhjd", drop * weights, grad_out)),
         **of_terms,
+        **of_vector,
     }
     mask = options.get("attn_mask")
     if mask is not None and mask.dtype != bool:

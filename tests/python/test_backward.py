@@ -28,6 +28,7 @@ ASKED = {
     "position_bias": "position_bias_grad",
     "segment_keys": "segment_keys_grad",
     "segment_bias": "segment_bias_grad",
+    "score_vector": "score_vector_grad",
 }
 FIELDS = {"attn_mask": "grad_mask"}
 
@@ -311,7 +312,9 @@ def test_the_named_tuple(qkv, normal):
     np.testing.assert_array_equal(back.grad_key, got.grad_key)
 
 
-@pytest.mark.parametrize("name", ["softcap", "relative terms", "everything"])
+@pytest.mark.parametrize(
+    "name", ["softcap", "relative terms", "everything", "additive terms"]
+)
 def test_the_reference_itself(name):
     """Its gradients are the differences of its outputs."""
     rng = np.random.default_rng(3)

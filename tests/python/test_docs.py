@@ -15,6 +15,7 @@ from needs import torch_or_skip
 MODULES = ["attn", *(f"attn.{m.name}" for m in pkgutil.iter_modules(attn.__path__))]
 WITH_EXAMPLES = {
     "attn",
+    "attn._additive",
     "attn._backward",
     "attn._bind",
     "attn._cache",

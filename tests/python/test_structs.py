@@ -41,6 +41,8 @@ CONSTANTS = {
     "ATTN_I32": _structs.I32,
     "ATTN_I64": _structs.I64,
     "ATTN_I8": _structs.I8,
+    "ATTN_SCORE_DOT": _structs.SCORE_DOT,
+    "ATTN_SCORE_ADDITIVE": _structs.SCORE_ADDITIVE,
     "ATTN_ALIGN_TOP_LEFT": _structs.ALIGN_TOP_LEFT,
     "ATTN_ALIGN_BOTTOM_RIGHT": _structs.ALIGN_BOTTOM_RIGHT,
     "ATTN_ALIGN_OFFSETS": _structs.ALIGN_OFFSETS,

@@ -9,7 +9,7 @@ import attn
 import reference
 from attn import AttnError, Status
 from needs import torch_or_skip
-from problems import EV, HKV, SINKS, SLOPES, E, H
+from problems import EV, HKV, SINKS, SLOPES, VECTOR, E, H
 
 # The lengths of queries and keys of each sequence.
 LENGTHS = [(3, 5), (0, 4), (70, 80), (1, 0), (1, 300), (20, 7)]
@@ -24,6 +24,7 @@ OPTIONS = {
     "alibi": {"alibi_slopes": SLOPES, "causal": "bottom_right"},
     "sinks": {"sinks": SINKS},
     "dropout": {"dropout_p": 0.3, "dropout_seed": 5},
+    "additive": {"score_vector": VECTOR, "causal": "bottom_right"},
 }
 
 
