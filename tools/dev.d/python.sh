@@ -8,6 +8,7 @@ models_venv=$root/build/models-venv
 torch_version=2.13.0
 transformers_version=5.24.0
 # What peers measures beside torch, and draws with; each may be missing.
+keras_package=keras==3.15.1
 peers_packages="onnx==1.23.2 onnxruntime==1.32.0 openvino==2026.4.1 jax==0.10.2
     matplotlib==3.11.2"
 
@@ -108,6 +109,10 @@ models() {
     if has_torch; then
         has_transformers || install_transformers ||
             say "Without transformers: what needs it cannot run."
+        has_version "$models_venv" "$keras_package" ||
+            step "Installing in build/models-venv: $keras_package" pip-keras \
+                pip_install "$models_venv" "$keras_package" ||
+            say "Without keras: what needs it cannot run."
         export ATTN_REQUIRE_MODELS=1
     fi
     export ATTN_LLAMA="$root/build/test/examples/llama"
