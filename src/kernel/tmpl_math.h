@@ -64,8 +64,9 @@ static inline vec vec_exp(vec x) {
  * The weight exp(-y) of a score that lies y below the maximum, some steps shorter: 2^n
  * (1 + q + q^2 P(q)) with q = -y - n log(2), where log(2) is in one part, since its
  * error is a fifth of that of log2(e). The polynomials are those of least largest
- * relative error (0.05, 0.46 and 0.03 u). That of the weight is at most (2.2 + y / 16)
- * u, less than y has where it is a difference of rounded numbers. It starts from y, not
+ * relative error (0.05, 0.46 and 0.03 u). That of the weight is at most (2.2 + |y| /
+ * 16) u, less than y has where it is a difference of rounded numbers; y may be from -88
+ * on. It starts from y, not
  * -y, since one instruction subtracts a number in memory from one in a register; the
  * compiler is kept from having -shifter as well, for which there is no register.
  */
