@@ -21,13 +21,14 @@
 #include "kernel/kernel.h"
 
 /* A tile of scores, as engines have it, and what meets it. */
-enum { ROWS = 32, KEYS = 128, DIM = 64, HEADS = 8, ROUNDS = 60 };
+enum { ROWS = 32, KEYS = 128, DIM = 64, ADDITIVE_DIM = 32, HEADS = 8, ROUNDS = 60 };
 
 static struct {
     float s[ROWS * KEYS], other[ROWS * KEYS], saved[ROWS * KEYS];
     float row[4][ROWS], columns[KEYS];
     float sums[HEADS * KEYS], total[HEADS * KEYS];
     uint16_t half[ROWS * KEYS];
+    float negative[ROWS * ADDITIVE_DIM], positive[KEYS * ADDITIVE_DIM];
     uint8_t keep[ROWS * KEYS];
     int8_t bytes[ROWS * KEYS];
     _Alignas(64) uint16_t row_pieces[KEYS / PIECES_SIDE * PIECES_STEP];
@@ -97,6 +98,29 @@ static void run_gelu(void) {
 static void run_norm(void) {
     k->norm(data.s, KEYS, data.other, KEYS, ROWS, KEYS, 1e-5f, data.columns,
             data.columns, data.row[0], data.row[1]);
+}
+
+/* Scores of the tile, by features that have powers. */
+static void run_additive(void) {
+    const struct additive additive = {ROWS,         KEYS,          ADDITIVE_DIM,
+                                      1.0f,         data.negative, data.positive,
+                                      data.columns, ADDITIVE_DIM,  KEYS};
+    k->additive.scores(&additive, true, data.s, KEYS);
+}
+
+/* One query, keys as they lie. */
+static void run_additive_few(void) {
+    const struct additive additive = {
+        1, ROWS, KEYS, 1.0f, data.columns, data.other, data.columns, KEYS, KEYS};
+    k->additive.few(&additive, data.sums, ROWS);
+}
+
+static void run_additive_gradients(void) {
+    const struct additive additive = {ROWS,         KEYS,          ADDITIVE_DIM,
+                                      1.0f,         data.negative, data.positive,
+                                      data.columns, ADDITIVE_DIM,  ADDITIVE_DIM};
+    const struct additive_gradients to = {data.sums, data.s, data.total, 1.0f};
+    k->additive.gradients(&additive, true, data.saved, KEYS, &to);
 }
 
 /* Eight heads and ROWS keys, or values, of KEYS numbers. */
@@ -236,6 +260,11 @@ static const struct bench benches[] = {
     {"softmax", "score", run_softmax, 14, ROWS *KEYS},
     {"weights", "score", run_weights, 15, ROWS *KEYS},
     {"softcap", "score", run_softcap, 30, ROWS *KEYS},
+    {"additive, scores", "feature of a pair", run_additive, 5.25,
+     ROWS *KEYS *ADDITIVE_DIM},
+    {"additive, one query", "feature of a pair", run_additive_few, 19, ROWS *KEYS},
+    {"additive, gradients", "feature of a pair", run_additive_gradients, 12.25,
+     ROWS *KEYS *ADDITIVE_DIM},
     {"add_bias", "score", run_bias, 1, ROWS *KEYS},
     {"add_alibi", "score", run_alibi, 4, ROWS *KEYS},
     {"scale", "number", run_scale, 1, ROWS *KEYS},
@@ -261,6 +290,12 @@ static void fill(void) {
     for (int i = 0; i < ROWS * KEYS; i++) {
         data.saved[i] = data.other[i] = (float)(i * 7919 % 1000) / 200.0f - 2.5f;
         data.half[i] = 0x3f80;
+    }
+    for (int i = 0; i < KEYS * ADDITIVE_DIM; i++) {
+        data.positive[i] = 0.5f + (float)(i % 100) / 50.0f;
+    }
+    for (int i = 0; i < ROWS * ADDITIVE_DIM; i++) {
+        data.negative[i] = -data.positive[i];
     }
     for (int r = 0; r < ROWS; r++) {
         data.row[3][r] = 1.0f;

@@ -47,6 +47,8 @@ sizes b batch, h heads (/ kv heads), q and k lengths, d dim, then what masks, an
   constant      its parameters never change, so that libattn too may pack them once
   bound         inputs and outputs stay where they are, so that libattn too may bind its
                 call to them, by attn.bind
+  additive      scores are a vector times tanh(query + key); PyTorch and JAX compute
+                the formula as it stands
 Without problems and --cases: the cases of prefill, causal and train.
 
 Examples:

@@ -81,6 +81,9 @@ void suite_add(struct suite *suite, const char *text, const char *where) {
                           p->position_bias || p->segments || p->ranks != 0)) {
         wrong = "relative positions, segments and ranks are not measured here";
     }
+    if (wrong == NULL && p->additive) {
+        wrong = "additive scores are measured by ./dev peers --cases=additive";
+    }
     if (wrong == NULL && entry.backward &&
         (p->query_type != STORE_F32 || p->key_type != STORE_F32 ||
          p->value_type != STORE_F32 || p->out_type != STORE_F32)) {

@@ -36,6 +36,7 @@ class Inputs:
     masks: Masks
     grad_out: torch.Tensor | None  # with backward
     packed: Packed | None  # the rows within their lengths
+    vector: torch.Tensor | None = None  # of additive scores, (heads, dim)
 
 
 @dataclass
@@ -64,7 +65,8 @@ def make_inputs(problem: Problem) -> Inputs | LayerInputs:
         keys_values.append((key.clone(), value.clone()))
     masks = make_masks(p)
     packed = _pack(query, key, value, masks) if p.packed else None
-    return Inputs(query, keys_values, masks, grad_out, packed)
+    vector = torch.randn(p.q_heads, p.key_dim) if p.additive else None
+    return Inputs(query, keys_values, masks, grad_out, packed, vector)
 
 
 def copies(p: Problem) -> int:
@@ -81,6 +83,8 @@ def input_bytes(p: Problem) -> int:
     """About how much memory the tensors take."""
     pairs = p.q_heads * p.q_length * p.kv_length if p.masked or p.bias or p.alibi else 0
     rows = p.batch * p.q_heads * p.q_length
+    if p.additive:  # the sums of all queries and keys, and their tanh
+        pairs += 2 * rows * p.kv_length * p.key_dim
     return p.kv_bytes * (1 + copies(p)) + 4 * (pairs + 2 * rows * p.key_dim)
 
 

@@ -23,8 +23,12 @@ from compare.problem import Problem
 def attention_call(p: Problem, inputs: Inputs) -> LocalCall:
     """Out; with backward also the gradients of query, key and value."""
     options, arrays = _masks(p, inputs)
+    if inputs.vector is not None:
+        arrays = _additive_arrays(inputs)
 
     def attend(query: Any, key: Any, value: Any, arrays: dict[str, Any]) -> Any:
+        if inputs.vector is not None:
+            return _additive(p, query, key, value, **arrays)
         return jax.nn.dot_product_attention(
             query, key, value, scale=p.scale, **options, **arrays
         )
@@ -44,6 +48,34 @@ def attention_call(p: Problem, inputs: Inputs) -> LocalCall:
         for key, value in inputs.keys_values
     ]
     return _call(train if p.backward else attend, turns, heads_first=True)
+
+
+def _additive_arrays(inputs: Inputs) -> dict[str, Any]:
+    """What the formula is handed over beside query, key and value."""
+    assert inputs.vector is not None
+    mask = inputs.masks.theirs["attn_mask"]
+    arrays = {"vector": jnp.asarray(inputs.vector.numpy())}
+    if mask is not None:
+        arrays["mask"] = jnp.asarray(mask.numpy())
+    return arrays
+
+
+def _additive(
+    p: Problem, query: Any, key: Any, value: Any, vector: Any, mask: Any = None
+) -> Any:
+    """The formula as it stands, for XLA to make the best of."""
+    sums = query[:, :, None] + key[:, None]  # (batch, queries, keys, heads, dim)
+    scores = (jnp.tanh(sums) * vector).sum(-1).transpose(0, 3, 1, 2)
+    scores = scores if p.scale is None else scores * p.scale
+    if p.causal:
+        later = jnp.triu(jnp.ones(scores.shape[-2:], bool), 1)
+        scores = jnp.where(later, -jnp.inf, scores)
+    if mask is not None:
+        scores = (
+            jnp.where(mask, scores, -jnp.inf) if mask.dtype == bool else (scores + mask)
+        )
+    weights = jax.nn.softmax(scores, axis=-1)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
 
 
 def _masks(p: Problem, inputs: Inputs) -> tuple[dict[str, Any], dict[str, Any]]:

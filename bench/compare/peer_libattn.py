@@ -61,6 +61,8 @@ class Libattn:
         if problem.bound:
             return LocalCall(_bound(inputs, options), lambda out: (out,))
         function = attn.torch.scaled_dot_product_attention
+        if inputs.vector is not None:
+            options["score_vector"] = inputs.vector
         if problem.backward:
             return train_call(function, options, inputs)
         turns = itertools.cycle(inputs.keys_values)

@@ -57,6 +57,8 @@ class OnnxRuntime:
         """The fastest of the operators that can."""
         if problem.backward or problem.dropout != 0 or problem.stored == "bf16":
             return None
+        if problem.additive:
+            return None
         if isinstance(inputs, LayerInputs):
             return self._call(layer_model(problem, inputs), lambda out: (out.clone(),))
         heads = (problem.q_heads, problem.value_dim)

@@ -53,6 +53,8 @@ class OpenVino:
         p = problem
         if p.backward or p.dropout != 0 or p.softcap != 0:
             return None
+        if p.additive:
+            return None
         if isinstance(inputs, LayerInputs):
             return self._call(partial(layer, p, inputs), [[inputs.x]], "")
         mask = inputs.masks.theirs["attn_mask"]

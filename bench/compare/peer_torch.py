@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from compare.additive import additive_attention
 from compare.inputs import Inputs, LayerInputs, Packed, unpack_rows
 from compare.layers import layer_call
 from compare.peer import Call, LocalCall, Results, fastest
@@ -48,6 +49,8 @@ class PyTorch:
             "enable_gqa": problem.q_heads != problem.kv_heads,
         }
         masks = inputs.masks.theirs
+        if inputs.vector is not None:
+            return _additive(problem, inputs, inputs.vector)
         function = torch.nn.functional.scaled_dot_product_attention
         if problem.backward:
             return train_call(function, {**options, **masks}, inputs)
@@ -69,6 +72,20 @@ class PyTorch:
 
     def forget(self) -> None:
         """Nothing is kept."""
+
+
+def _additive(problem: Problem, inputs: Inputs, vector: torch.Tensor) -> LocalCall:
+    """The formula as it stands."""
+    options = {**inputs.masks.theirs, "score_vector": vector, "scale": problem.scale}
+    if problem.backward:
+        return train_call(additive_attention, options, inputs)
+    turns = itertools.cycle(inputs.keys_values)
+
+    def call() -> torch.Tensor:
+        with torch.no_grad():
+            return additive_attention(inputs.query, *next(turns), **options)
+
+    return LocalCall(call, lambda out: (out,))
 
 
 def _needs_mask(problem: Problem) -> bool:

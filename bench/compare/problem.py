@@ -1,8 +1,8 @@
 """Problems as lines of text, in the words of attn_bench and of the tests.
 
 What the words mean stands in tests/support/problem.h and in ``attn_bench --help``;
-layer, constant, bound, packed and skewed are words of ./dev peers alone. Some have no
-counterpart in any peer; threads, isa and engine are no words here.
+layer, constant, bound, packed, skewed and, here, additive are words of ./dev peers
+alone. Some have no counterpart in any peer; threads, isa and engine are no words here.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ FLAGS = {
     "packed": "packed",
     "skewed": "skewed",
     "cache": "cache",
+    "additive": "additive",
 }
 NOT_IN_PEERS = {"prefix", "sinks", "align=offsets", "align=kvlens"}
 FEW_QUERIES = 16
@@ -40,6 +41,7 @@ EXCLUDED = {
     "packed": ("backward", "layer", "qlens", "kvlens", "docs", "block", "mask", "bias"),
     "constant": ("backward",),
     "bound": ("backward", "packed"),
+    "additive": ("cache", "layer", "packed", "bound", "softcap", "dropout", *TENSORS),
     "layer": (
         *("qlens", "kvlens", "docs", "block", "window", "mask", "bias", "alibi"),
         *("softcap", "scale", "dropout"),
@@ -94,6 +96,7 @@ class Problem:
     skewed: bool = False  # lengths fall by a factor, not a step
     cache: bool = False
     page_size: int | None = None  # of the cache, where it has pages
+    additive: bool = False
 
     @property
     def title(self) -> str:
@@ -173,6 +176,8 @@ def _check(problem: Problem, words: set[str]) -> None:
                 raise ProblemError(f"{problem.title}: no {word} with {other}")
     if "layer" in words and problem.kv_heads != problem.q_heads:
         raise ProblemError(f"{problem.title}: layers have no groups of heads")
+    if "additive" in words and problem.kv_heads != problem.q_heads:
+        raise ProblemError(f"{problem.title}: additive scores without groups of heads")
     if "constant" in words and "layer" not in words:
         raise ProblemError(f"{problem.title}: constant without layer")
     if "skewed" in words and not {"packed", "qlens", "kvlens"} & words:

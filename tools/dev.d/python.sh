@@ -7,8 +7,8 @@ venv=$root/build/venv
 models_venv=$root/build/models-venv
 torch_version=2.13.0
 transformers_version=5.24.0
-# What peers measures beside torch, and draws with; each may be missing.
 keras_package=keras==3.15.1
+# What peers measures beside torch, and draws with; each may be missing.
 peers_packages="onnx==1.23.2 onnxruntime==1.32.0 openvino==2026.4.1 jax==0.10.2
     matplotlib==3.11.2"
 
