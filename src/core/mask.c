@@ -4,6 +4,8 @@
  */
 #include "core/mask.h"
 
+#include "base/arith.h"
+
 static const struct mask *const all_masks[MASKS_MAX] = {
     &attn_mask_band,  &attn_mask_blocks,  &attn_mask_documents,
     &attn_mask_ranks, &attn_mask_boolean, &attn_mask_bias,
@@ -43,5 +45,22 @@ void attn_masks_apply(const struct mask_list *list, const struct head *head,
         if ((todo >> i & 1) != 0) {
             list->mask[i]->apply(head, tile, kernels, scores, ld);
         }
+    }
+}
+
+void attn_mask_unrelated(const struct integers *keys, int64_t b,
+                         const struct tile *tile, enum relation relation, int64_t value,
+                         const struct kernels *kernels, int rows, float *scores,
+                         int64_t ld) {
+    enum { KEYS = 512 };
+    uint8_t keep[KEYS];
+    const int64_t step = keys->stride[COLUMN];
+    const char *numbers = keys->data;
+    numbers += (b * keys->stride[BATCH] + tile->key * step) * (keys->wide ? 8 : 4);
+    for (int j = 0; j < tile->keys; j += KEYS) {
+        const int count = (int)min_i64(KEYS, tile->keys - j);
+        kernels->relate(keep, relation, numbers + j * step * (keys->wide ? 8 : 4),
+                        keys->wide, step, count, value);
+        kernels->mask_bytes(scores + j, ld, rows, count, keep, 0);
     }
 }

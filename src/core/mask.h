@@ -45,6 +45,13 @@ void attn_masks_apply(const struct mask_list *list, const struct head *head,
                       const struct tile *tile, const struct kernels *kernels,
                       unsigned todo, float *scores, int64_t ld);
 
+/* Excludes, from `rows` rows of a tile's scores, keys whose integers of batch element b
+ * do not stand in this relation to value. */
+void attn_mask_unrelated(const struct integers *keys, int64_t b,
+                         const struct tile *tile, enum relation relation, int64_t value,
+                         const struct kernels *kernels, int rows, float *scores,
+                         int64_t ld);
+
 /* The keys [*first, *end) outside of which the band excludes all of these rows. */
 void attn_band_keys(const struct head *head, int64_t row, int64_t rows, int64_t *first,
                     int64_t *end);

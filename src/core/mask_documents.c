@@ -4,14 +4,8 @@
  */
 #include "core/mask.h"
 
-#include <math.h>
-
 static int64_t query_document(const struct head *head, int64_t i) {
     return integer_at(&head->call->q_documents, head->b, i);
-}
-
-static int64_t key_document(const struct head *head, int64_t j) {
-    return integer_at(&head->call->k_documents, head->b, j);
 }
 
 static bool present(const struct problem *problem) {
@@ -33,17 +27,17 @@ static enum cover cover(const struct head *head, const struct tile *tile,
                                                                 : COVER_SOME;
 }
 
+/* Rows of one document are masked together. */
 static void apply(const struct head *head, const struct tile *tile,
                   const struct kernels *kernels, float *scores, int64_t ld) {
-    (void)kernels;
-    for (int i = 0; i < tile->rows; i++) {
+    for (int i = 0, end; i < tile->rows; i = end) {
         const int64_t document = query_document(head, tile->row + i);
-        float *row = scores + i * ld;
-        for (int j = 0; j < tile->keys; j++) {
-            if (key_document(head, tile->key + j) != document) {
-                row[j] = -INFINITY;
-            }
+        end = i + 1;
+        while (end < tile->rows && query_document(head, tile->row + end) == document) {
+            end++;
         }
+        attn_mask_unrelated(&head->call->k_documents, head->b, tile, RELATION_EQUAL,
+                            document, kernels, end - i, scores + i * ld, ld);
     }
 }
 

@@ -4,8 +4,6 @@
  */
 #include "core/mask.h"
 
-#include <math.h>
-
 static bool present(const struct problem *problem) {
     return problem->ranks != RANKS_OFF;
 }
@@ -16,10 +14,6 @@ static bool excludes(const struct head *head, int64_t q_rank, int64_t k_rank) {
 
 static int64_t query_rank(const struct head *head, int64_t i) {
     return integer_at(&head->call->q_ranks, head->b, i);
-}
-
-static int64_t key_rank(const struct head *head, int64_t j) {
-    return integer_at(&head->call->k_ranks, head->b, j);
 }
 
 static enum cover cover(const struct head *head, const struct tile *tile,
@@ -38,15 +32,12 @@ static enum cover cover(const struct head *head, const struct tile *tile,
 
 static void apply(const struct head *head, const struct tile *tile,
                   const struct kernels *kernels, float *scores, int64_t ld) {
-    (void)kernels;
+    const enum relation relation =
+        head->problem->ranks == RANKS_BELOW ? RELATION_BELOW : RELATION_UP_TO;
     for (int i = 0; i < tile->rows; i++) {
-        const int64_t rank = query_rank(head, tile->row + i);
-        float *row = scores + i * ld;
-        for (int j = 0; j < tile->keys; j++) {
-            if (excludes(head, rank, key_rank(head, tile->key + j))) {
-                row[j] = -INFINITY;
-            }
-        }
+        attn_mask_unrelated(&head->call->k_ranks, head->b, tile, relation,
+                            query_rank(head, tile->row + i), kernels, 1,
+                            scores + i * ld, ld);
     }
 }
 

@@ -26,6 +26,9 @@ enum activation {
     ACTIVATION_SILU       /* 1 / (1 + exp(-x)) */
 };
 
+/* What a number must be to another. */
+enum relation { RELATION_EQUAL, RELATION_UP_TO, RELATION_BELOW };
+
 /* What decides the random numbers of a head, and which of them drop a weight. */
 struct dropout_key {
     uint64_t seed;
@@ -182,6 +185,11 @@ struct kernels {
     /* s = -inf where the byte is 0. */
     void (*mask_bytes)(float *s, ptrdiff_t ld, int rows, int n, const uint8_t *bytes,
                        ptrdiff_t ld_bytes);
+
+    /* keep[j] = 1 where numbers[j step], int32 or, if wide, int64, is equal to, up to
+     * or below value, else 0. */
+    void (*relate)(uint8_t *keep, enum relation relation, const void *numbers,
+                   bool wide, ptrdiff_t step, int n, int64_t value);
 
     /* SCAN_MASKED if some element is -inf, SCAN_ATTENDED if some is not. */
     int (*scan_bias)(const float *bias, ptrdiff_t ld, int rows, int n);

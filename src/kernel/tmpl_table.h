@@ -18,6 +18,7 @@
 #include "kernel/tmpl_product.h"
 #include "kernel/tmpl_product_ahead.h"
 #include "kernel/tmpl_quantize.h"
+#include "kernel/tmpl_relate.h"
 #include "kernel/tmpl_rotary.h"
 #include "kernel/tmpl_score.h"
 #include "kernel/tmpl_softmax.h"
@@ -35,11 +36,12 @@
         .block_values = kernel_block_values, .scale_columns = kernel_scale_columns,    \
         .softcap = kernel_softcap, .add_bias = kernel_add_bias,                        \
         .add_alibi = kernel_add_alibi, .mask_bias = kernel_mask_bias,                  \
-        .mask_bytes = kernel_mask_bytes, .scan_bias = kernel_scan_bias,                \
-        .all_finite = kernel_all_finite, .softmax = kernel_softmax,                    \
-        .small = kernel_small, .weights = kernel_weights, .scale = kernel_scale,       \
-        .scale_add = kernel_scale_add, .add_columns = kernel_add_columns,              \
-        .dot_rows = kernel_dot_rows, .score_gradients = kernel_score_gradients,        \
+        .mask_bytes = kernel_mask_bytes, .relate = kernel_relate,                      \
+        .scan_bias = kernel_scan_bias, .all_finite = kernel_all_finite,                \
+        .softmax = kernel_softmax, .small = kernel_small, .weights = kernel_weights,   \
+        .scale = kernel_scale, .scale_add = kernel_scale_add,                          \
+        .add_columns = kernel_add_columns, .dot_rows = kernel_dot_rows,                \
+        .score_gradients = kernel_score_gradients,                                     \
         .softcap_gradients = kernel_softcap_gradients, .sum_alibi = kernel_sum_alibi,  \
         .additive = {.powers = kernel_additive_powers,                                 \
                      .scores = kernel_additive_scores,                                 \

@@ -152,7 +152,9 @@ static const struct {
     {"h2 q900 k900 d32", 128, 512},           {"h2 q900 k900 d32 causal", 64, 512},
     {"h2 q900 k900 d32 window=9,0", 64, 128}, {"h2 q900 k900 d32/300", 64, 256},
     {"h2 q128 k200 d32", 128, 256},           {"h2 q64 k100 d32", 64, 128},
-    {"h4/2 q64 k100 d32", 128, 128}};
+    {"h4/2 q64 k100 d32", 128, 128},
+    {"h2 q900 k900 d32 block=64x64", 64, 64},
+    {"h2 q900 k900 d32 block=64x65", 64, 128}};
 
 static void need_tiles(attn_context *context) {
     for (size_t i = 0; i < COUNT_OF(plans); i++) {

@@ -1,9 +1,11 @@
 /*
  * The two scans, which decide whether a step is needed at all: one element that differs
- * must be found wherever it is, and nothing in the gaps between rows may be.
+ * must be found wherever it is, and nothing in the gaps between rows may be; and which
+ * integers stand in a relation to one.
  */
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "tests/kernel/matrix.h"
 #include "tests/kernel/sets.h"
@@ -80,10 +82,56 @@ static void mixtures(void **state) {
     }
 }
 
+static int stand(enum relation relation, int64_t a, int64_t b) {
+    return relation == RELATION_EQUAL   ? a == b
+           : relation == RELATION_UP_TO ? a <= b
+                                        : a < b;
+}
+
+/* Numbers around the value, of 4 or 8 bytes, with gaps or one for all. */
+static void check_relation(enum relation relation, bool wide, int step, int n,
+                           int64_t value, struct random *random) {
+    enum { MOST = 70, STEP = 3 };
+    int64_t numbers[MOST * STEP];
+    int32_t narrow[MOST * STEP];
+    uint8_t keep[MOST + 1];
+    for (int j = 0; j < MOST * STEP; j++) {
+        const int64_t far = random_percent(random, 20) ? INT64_C(1) << 32 : 0;
+        narrow[j] = (int32_t)random_between(random, -3, 3);
+        narrow[j] = random_percent(random, 10) ? INT32_MIN : narrow[j];
+        narrow[j] = random_percent(random, 10) ? INT32_MAX : narrow[j];
+        numbers[j] = wide ? random_between(random, -3, 3) + far : narrow[j];
+    }
+    memset(keep, 9, sizeof keep);
+    k->relate(keep, relation, wide ? (const void *)numbers : narrow, wide, step, n,
+              value);
+    for (int j = 0; j < n; j++) {
+        assert_int_equal(keep[j], stand(relation, numbers[j * step], value));
+    }
+    assert_int_equal(keep[n], 9);
+}
+
+static void relations(void **state) {
+    (void)state;
+    static const int64_t values[] = {0,         -2,        3,
+                                     INT32_MAX, INT32_MIN, (INT64_C(1) << 32) + 1,
+                                     INT64_MAX, INT64_MIN, -(INT64_C(1) << 32)};
+    k = sets_begin();
+    struct random random = random_stream(42, 0);
+    for (int n = 0; n <= 70; n++) {
+        for (size_t i = 0; i < COUNT_OF(values) * 6; i++) {
+            const enum relation relation = (enum relation)(i % 3);
+            const int step = n % 5 == 0 ? n % 4 : 1;
+            check_relation(relation, i / 3 % 2 == 0, step, n, values[i / 6], &random);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest checks[] = {
         cmocka_unit_test(one_element_is_found_everywhere),
         cmocka_unit_test(mixtures),
+        cmocka_unit_test(relations),
     };
     int failed = 0;
     while (sets_next()) {
