@@ -5,8 +5,8 @@
  * tanh(a + b) = 1 - 2 r with r = 1 / (1 + exp(2a) exp(2b)), so powers are computed for
  * each query and for each key, and pairs take a multiplication, an addition and a share
  * of a division. Powers of the query are negative, so that what is divided by is -1
- * minus the size of a product: one instruction, and the largest instruction, which lets
- * NaN through, keeps products of two of them within float.
+ * minus the size of a product: one instruction. A maximum, which lets NaN through,
+ * keeps products of several of them within float.
  */
 #ifndef ATTN_KERNEL_TMPL_ADDITIVE_H
 #define ATTN_KERNEL_TMPL_ADDITIVE_H

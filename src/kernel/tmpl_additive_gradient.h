@@ -27,11 +27,13 @@ load_features(const float *from, const struct features *at, int i) {
     return load_some(from + at->first + i * WIDTH, at->count, 0.0f);
 }
 
-/* sum += factor x */
+/* sum += factor x where x is not 0, whatever the factor is */
 static inline __attribute__((always_inline)) void
 add_features(float *sum, const struct features *at, int i, vec factor, vec x) {
     float *to = sum + at->first + i * WIDTH;
-    store_some(to, at->count, vec_muladd(factor, x, load_some(to, at->count, 0.0f)));
+    const vec before = load_some(to, at->count, 0.0f);
+    const vec after = vec_muladd(factor, x, before);
+    store_some(to, at->count, vec_select(vec_equal(x, vec_set(0.0f)), before, after));
 }
 
 /* What is known of some rows, and what becomes of them. */

@@ -111,6 +111,28 @@ static void nan_reaches_those_that_attend(void **state) {
     call_close(&clean);
 }
 
+/* A vector that is NaN reaches no key without queries, and no other head. */
+static void nan_in_the_vector(void **state) {
+    (void)state;
+    struct test_backward backward;
+    backward_open(&backward, "h2 q20 k90 d24 additive causal", 1 << OF_OUT,
+                  ALL_GRADIENTS);
+    *(float *)element_at(&backward.forward.inputs.score_vector, 0, 0, 1, 3) = NAN;
+    backward_forward(&backward);
+    backward_run(&backward);
+    for (int64_t j = 0; j < 90; j++) {
+        for (int64_t c = 0; c < 24; c++) {
+            const float *first =
+                element_at(&backward.gradients.tensor[GRAD_KEY], 0, 0, j, c);
+            const float *second =
+                element_at(&backward.gradients.tensor[GRAD_KEY], 0, 1, j, c);
+            assert_true(!isnan(*first));
+            assert_true(j < 20 ? isnan(*second) : *second == 0);
+        }
+    }
+    backward_close(&backward);
+}
+
 /* The vector may be of any size, or 0, or have a scale that undoes it. */
 static void sizes_of_the_vector(void **state) {
     (void)state;
@@ -228,6 +250,7 @@ int main(void) {
         cmocka_unit_test(numbers_without_powers),
         cmocka_unit_test(no_other_row_is_touched),
         cmocka_unit_test(nan_reaches_those_that_attend),
+        cmocka_unit_test(nan_in_the_vector),
         cmocka_unit_test(sizes_of_the_vector),
         cmocka_unit_test(setters_that_do_not_go_together),
         cmocka_unit_test(vectors_that_do_not_fit),
