@@ -35,27 +35,54 @@ static float *scores_at(const struct work *work, const struct row_tile *rows,
     return rows->scores + (t - rows->first) * work->tools->recipe.tile_k;
 }
 
+static enum cover cover_of(const struct row_tile *rows, int64_t t) {
+    return (enum cover)rows->cover[t - rows->first];
+}
+
+/*
+ * The softmax over what the masks leave: tiles that are masked whole take no part in it
+ * before the first and behind the last that is not, and between them are -inf.
+ */
+static void weigh_kept(const struct work *work, const struct row_tile *rows,
+                       struct softmax *softmax) {
+    const int64_t tile_k = work->tools->recipe.tile_k;
+    int64_t first = rows->first, end = rows->end;
+    while (first < end && cover_of(rows, first) == COVER_NONE) {
+        first++;
+    }
+    while (end > first && cover_of(rows, end - 1) == COVER_NONE) {
+        end--;
+    }
+    for (int64_t t = first; t < end; t++) {
+        if (cover_of(rows, t) == COVER_NONE) {
+            const struct tile tile = tile_at(work, rows, softmax->rows, t);
+            attn_mask_tile(&tile, scores_at(work, rows, t), rows->ld);
+        }
+    }
+    const int64_t end_key = min_i64(end * tile_k, rows->end_key);
+    if (first < end) {
+        (void)attn_softmax_weigh(softmax, work->tools->kernels,
+                                 scores_at(work, rows, first), rows->ld,
+                                 (int)(end_key - first * tile_k), softmax->factor);
+    }
+}
+
 /* All scores of the rows, turned into weights. */
 static void weigh(struct work *work, const struct row_tile *rows,
                   struct softmax *softmax) {
-    const struct toolbox *tools = work->tools;
     const struct head *head = rows->head;
     const struct matrix query = attn_query_tile(work, head, rows->row, softmax->rows);
     for (int64_t t = rows->first; t < rows->end && !attn_work_stopped(work, head->call);
          t++) {
         const struct tile tile = tile_at(work, rows, softmax->rows, t);
-        float *scores = scores_at(work, rows, t);
-        const enum cover cover =
-            attn_scores_tile(work, head, &tile, query, scores, rows->ld);
-        if (cover == COVER_NONE) {
-            attn_mask_tile(&tile, scores, rows->ld);
-        }
-        rows->cover[t - rows->first] = (unsigned char)cover;
+        rows->cover[t - rows->first] = (unsigned char)attn_scores_tile(
+            work, head, &tile, query, scores_at(work, rows, t), rows->ld);
+    }
+    if (attn_work_stopped(work, head->call)) {
+        return; /* covers are not complete */
     }
     const enum stage before = work_turn(work, STAGE_SOFTMAX);
-    (void)attn_softmax_weigh(softmax, tools->kernels, rows->scores, rows->ld,
-                             (int)(rows->end_key - rows->first * tools->recipe.tile_k),
-                             softmax->factor);
+    weigh_kept(work, rows, softmax);
     work_turn(work, before);
     attn_softmax_expect(softmax, head, rows->row);
 }
@@ -68,7 +95,7 @@ static bool is_one_product(struct work *work, const struct row_tile *rows, int c
         return false;
     }
     const struct tile tile = tile_at(work, rows, count, rows->first);
-    const enum cover cover = (enum cover)rows->cover[0];
+    const enum cover cover = cover_of(rows, rows->first);
     if (attn_pieces_fit(work->tools, rows->head)) {
         return cover != COVER_NONE && !attn_pieces_are_odd(work, rows->head, &tile);
     }
@@ -97,7 +124,7 @@ static void add_values(struct work *work, const struct row_tile *rows,
     for (int64_t t = rows->first; t < rows->end && !attn_work_stopped(work, head->call);
          t++) {
         const struct tile tile = tile_at(work, rows, softmax->rows, t);
-        const enum cover cover = (enum cover)rows->cover[t - rows->first];
+        const enum cover cover = cover_of(rows, t);
         if (cover != COVER_NONE) {
             attn_values_add(work, head, &tile, cover, scores_at(work, rows, t),
                             rows->ld, begun, NULL, softmax->values);
