@@ -101,24 +101,37 @@ static void run_norm(void) {
 }
 
 /* Scores of the tile, by features that have powers. */
+static struct additive additive_tile(ptrdiff_t ld_key) {
+    return (struct additive){.rows = ROWS,
+                             .keys = KEYS,
+                             .dim = ADDITIVE_DIM,
+                             .factor = 1.0f,
+                             .power = 1.0f,
+                             .query = data.negative,
+                             .key = data.positive,
+                             .vector = data.columns,
+                             .ld_query = ADDITIVE_DIM,
+                             .ld_key = ld_key};
+}
+
 static void run_additive(void) {
-    const struct additive additive = {ROWS,         KEYS,          ADDITIVE_DIM,
-                                      1.0f,         data.negative, data.positive,
-                                      data.columns, ADDITIVE_DIM,  KEYS};
+    const struct additive additive = additive_tile(KEYS);
     k->additive.scores(&additive, true, data.s, KEYS);
 }
 
 /* One query, keys as they lie. */
 static void run_additive_few(void) {
-    const struct additive additive = {
-        1, ROWS, KEYS, 1.0f, data.columns, data.other, data.columns, KEYS, KEYS};
+    struct additive additive = additive_tile(KEYS);
+    additive.rows = 1;
+    additive.keys = ROWS;
+    additive.dim = KEYS;
+    additive.query = data.columns;
+    additive.key = data.other;
     k->additive.few(&additive, data.sums, ROWS);
 }
 
 static void run_additive_gradients(void) {
-    const struct additive additive = {ROWS,         KEYS,          ADDITIVE_DIM,
-                                      1.0f,         data.negative, data.positive,
-                                      data.columns, ADDITIVE_DIM,  ADDITIVE_DIM};
+    const struct additive additive = additive_tile(ADDITIVE_DIM);
     const struct additive_gradients to = {data.sums, data.s, data.total, 1.0f};
     k->additive.gradients(&additive, true, data.saved, KEYS, &to);
 }

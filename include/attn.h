@@ -1,9 +1,9 @@
 /*
  * attn.h - attention for C and C++ programs.
  *
- * libattn computes attention, out = softmax(scale * query key^T + masks) value, for
- * every head of every batch element, in memory linear in the sequence length. This
- * header includes the parts:
+ * libattn computes attention, out = softmax(scale * query key^T + masks) value, or with
+ * additive scores, for every head of every batch element, in memory linear in the
+ * sequence length. This header includes the parts:
  *
  *     attn/version.h   which library is this
  *     attn/common.h    status codes, tensors, contexts

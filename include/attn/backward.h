@@ -1,5 +1,5 @@
 /*
- * attn/backward.h - gradients of scaled dot-product attention.
+ * attn/backward.h - gradients of attention, as in attn/sdpa.h.
  *
  * For a loss L and its gradient grad_out = dL / d out, the gradients of query, key and
  * value, and of bias, ALiBi slopes and sinks, by tiles that are computed again from

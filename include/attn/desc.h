@@ -61,7 +61,8 @@ enum {
  * and annotations, keys once for all steps; calls bring score_vector, key_dim numbers
  * for each query head. No tanh of all pairs is ever kept, forwards or backwards. The
  * error of a score is at most (key_dim + 16) 2^-24 |scale| times the sum of
- * |score_vector|. Since 0.1.
+ * |score_vector|, whose numbers are finite: infinity makes scores of its head NaN.
+ * Since 0.1.
  */
 ATTN_API attn_status attn_desc_set_score(attn_desc *desc, int32_t score);
 

@@ -26,7 +26,7 @@ typedef struct attn_profile {
     int64_t calls;     /* that succeeded */
     int64_t elapsed;   /* of all calls, start to end */
     int64_t copies;    /* reading, converting and transposing query, key and value */
-    int64_t scores;    /* products of query and key */
+    int64_t scores;    /* products of query and key, or additive scores */
     int64_t terms;     /* softcap, biases, masks, dropout */
     int64_t softmax;   /* exponentials and sums; of a backward call, weights anew */
     int64_t values;    /* products of weights and value */

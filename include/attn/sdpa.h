@@ -40,8 +40,8 @@
  *
  * For none of it does libattn allocate memory of query length times key length. With
  * causal, window, lengths, documents and block masks, tiles of some 64 queries by 128
- * keys that keep nothing cost nothing; one that keeps a pair costs as much as a full
- * one.
+ * keys, 64 where blocks have no more, that keep nothing cost nothing; one that keeps a
+ * pair costs as much as a full one.
  *
  * What holds for every call:
  *   - A query with nothing to attend to (a fully masked row) gives out 0, weights 0,
@@ -140,8 +140,8 @@ ATTN_API void attn_plan_destroy(attn_plan *plan);
  * Bytes of workspace that the largest call needs. It grows with threads and dims, and
  * stays the same however long the sequences (but for the dense engine forced on long
  * ones): up to 5 MiB a thread for dims up to 512 with ATTN_BLAS_SAFE, 7 with relative
- * keys, both 2.5 more with ATTN_ISA_AMX, up to 10 and 16 where larger products are
- * allowed. 0 for NULL. Since 0.1.
+ * keys, both 2.5 more with ATTN_ISA_AMX, 5 with additive scores 1.5 more, up to 10 and
+ * 16 where larger products are allowed. 0 for NULL. Since 0.1.
  */
 ATTN_API size_t attn_plan_workspace_size(const attn_plan *plan);
 
@@ -155,9 +155,10 @@ ATTN_API size_t attn_plan_explain(const attn_plan *plan, char *text, size_t size
 
 /**
  * Returns nonzero to stop a call; user is should_stop_user. It runs on the threads of
- * the call, on several at the same time, about once per tile: 64 queries by 128 to 512
- * keys of a head (some 100 us of work), or up to 256 by 512 (some 10 ms) where larger
- * products are allowed. Tiles that are masked whole may pass without.
+ * the call, on several at the same time, about once per tile: 64 queries by 64 to 512
+ * keys of a head (some 100 us of work; of additive scores a millisecond and more), or
+ * up to 256 by 512 (some 10 ms) where larger products are allowed. Tiles that are
+ * masked whole may pass without.
  */
 typedef int32_t attn_should_stop(void *user);
 
@@ -228,8 +229,9 @@ typedef struct attn_forward_args {
     ATTN_PAD_POINTER(19)
     const attn_tensor *key_sums; /* F32 (B, Hq, Sk): weights summed over queries */
     ATTN_PAD_POINTER(20)
-    const attn_tensor *raw_scores; /* F32 (B, Hq, Sq, Sk): scale * query.key, masked
-                                      pairs included; -infinity beyond the lengths */
+    const attn_tensor *raw_scores; /* F32 (B, Hq, Sq, Sk): scale * query.key, or the
+                                      additive score, masked pairs included; -infinity
+                                      beyond the lengths */
     ATTN_PAD_POINTER(21)
     const attn_tensor *capped_scores; /* the same after the softcap */
     ATTN_PAD_POINTER(22)

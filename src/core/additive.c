@@ -30,36 +30,43 @@ bool attn_additive_book(struct layout *layout, const struct toolbox *tools) {
                             (int64_t)recipe->tile_q + recipe->tile_k, 1, 1);
 }
 
-/* A power of 2 that brings the vector near 1, however large it is; 1 for one that is
- * 0, infinite or NaN. */
-static float size_of(const float *vector, int dim) {
+/* The exponent of the largest number of the vector; 0 if that is 0, infinite or NaN. */
+static int exponent_of(const float *vector, int dim) {
     float most = 0.0f;
     int exponent;
     for (int c = 0; c < dim; c++) {
         most = fabsf(vector[c]) > most ? fabsf(vector[c]) : most;
     }
     if (most == 0.0f || !isfinite(most)) {
-        return 1.0f;
+        return 0;
     }
     frexpf(most, &exponent);
-    return ldexpf(1.0f, exponent - 1);
+    return exponent - 1;
 }
 
-/* What kernels want to know of a tile; the key is not there yet. */
+static const float *vector_of(const struct head *head) {
+    return view_at(&head->call->tables[TABLE_SCORE_VECTOR], 0, head->h, 0, 0);
+}
+
+/*
+ * What kernels want to know of a tile for its scores; the key is not there yet. The
+ * vector is brought near 1 by a power of 2, which goes into the factor with that of the
+ * scale: in two parts, since all of it may lie beyond what a float holds.
+ */
 static struct additive additive_of(const struct work *work, const struct head *head,
                                    const struct tile *tile, struct matrix query) {
-    const int dim = head->problem->key_dim;
-    const float *vector =
-        view_at(&head->call->tables[TABLE_SCORE_VECTOR], 0, head->h, 0, 0);
+    const struct problem *problem = head->problem;
+    const int dim = problem->key_dim, exponent = exponent_of(vector_of(head), dim);
+    const int all = exponent + (problem->scale != 0.0f ? ilogbf(problem->scale) : 0);
     float *scaled = work_floats(work, REGION_ADDITIVE_VECTOR);
-    const float size = size_of(vector, dim);
     for (int c = 0; c < dim; c++) {
-        scaled[c] = vector[c] / size;
+        scaled[c] = ldexpf(vector_of(head)[c], -exponent);
     }
     return (struct additive){.rows = tile->rows,
                              .keys = tile->keys,
                              .dim = dim,
-                             .factor = head->problem->scale * size,
+                             .factor = problem->scale_factor * ldexpf(1.0f, all / 2),
+                             .power = ldexpf(1.0f, all - all / 2),
                              .query = query.data,
                              .ld_query = query.ld,
                              .vector = scaled};
@@ -197,7 +204,7 @@ void attn_additive_scores(struct work *work, const struct head *head,
         const int64_t at = j / turned.columns * turned.step;
         block.keys = (int)min_i64(turned.columns, tile->keys - j);
         block.key = turned.data + at;
-        scores_of_block(tools->kernels, &block, &rows, keys.data + at, keys.apart + j,
+        scores_of_block(tools->kernels, &block, &rows, keys.data + at, keys.apart,
                         scores + j, ld);
     }
     work_turn(work, before);
@@ -224,7 +231,8 @@ static void gradients_of_part(const struct kernels *kernels,
     }
 }
 
-/* Those of pairs that are apart. */
+/* Those of pairs that are apart, key by key: keys whose neighbours are masked must not
+ * be added up with them. */
 static void gradients_apart(const struct kernels *kernels, const struct additive *whole,
                             const struct additive_gradients *to,
                             const uint8_t *rows_apart, const uint8_t *keys_apart,
@@ -234,11 +242,9 @@ static void gradients_apart(const struct kernels *kernels, const struct additive
             gradients_of_part(kernels, whole, to, r, 1, 0, whole->keys, gradients, ld);
         }
     }
-    for (int j = 0, end; j < whole->keys; j = end) {
-        end = end_of_run(keys_apart, j, whole->keys);
+    for (int j = 0; j < whole->keys; j++) {
         if (keys_apart[j] != 0) {
-            gradients_of_part(kernels, whole, to, 0, whole->rows, j, end - j, gradients,
-                              ld);
+            gradients_of_part(kernels, whole, to, 0, whole->rows, j, 1, gradients, ld);
         }
     }
 }
@@ -260,10 +266,18 @@ void attn_additive_gradients(struct work *work, const struct head *head,
     const struct kernels *kernels = tools->kernels;
     const struct view *of_vector = &head->call->grad_tables[TABLE_SCORE_VECTOR];
     const int dim = head->problem->key_dim;
-    struct additive whole = additive_of(work, head, tile, query);
-    whole.key =
-        attn_panel_plain_keys(&work->panel, head, tile->key / tools->recipe.tile_k);
-    whole.ld_key = dim;
+    const struct additive whole = {
+        .rows = tile->rows,
+        .keys = tile->keys,
+        .dim = dim,
+        .factor = head->problem->scale,
+        .query = query.data,
+        .ld_query = query.ld,
+        .key =
+            attn_panel_plain_keys(&work->panel, head, tile->key / tools->recipe.tile_k),
+        .ld_key = dim,
+        .vector = vector_of(head),
+    };
     const struct additive_gradients to = {
         .query = grad_query,
         .key = grad_key,

@@ -4,7 +4,7 @@
  */
 #include "core/mask.h"
 
-#include "base/arith.h"
+#include "exec/tuning.h"
 
 static const struct mask *const all_masks[MASKS_MAX] = {
     &attn_mask_band,  &attn_mask_blocks,  &attn_mask_documents,
@@ -52,15 +52,10 @@ void attn_mask_unrelated(const struct integers *keys, int64_t b,
                          const struct tile *tile, enum relation relation, int64_t value,
                          const struct kernels *kernels, int rows, float *scores,
                          int64_t ld) {
-    enum { KEYS = 512 };
-    uint8_t keep[KEYS];
-    const int64_t step = keys->stride[COLUMN];
+    uint8_t keep[TUNED_TILE_K]; /* no tile has more keys */
     const char *numbers = keys->data;
-    numbers += (b * keys->stride[BATCH] + tile->key * step) * (keys->wide ? 8 : 4);
-    for (int j = 0; j < tile->keys; j += KEYS) {
-        const int count = (int)min_i64(KEYS, tile->keys - j);
-        kernels->relate(keep, relation, numbers + j * step * (keys->wide ? 8 : 4),
-                        keys->wide, step, count, value);
-        kernels->mask_bytes(scores + j, ld, rows, count, keep, 0);
-    }
+    const int64_t at = b * keys->stride[BATCH] + tile->key * keys->stride[COLUMN];
+    kernels->relate(keep, relation, numbers + at * (keys->wide ? 8 : 4), keys->wide,
+                    tile->keys, value);
+    kernels->mask_bytes(scores, ld, rows, tile->keys, keep, 0);
 }

@@ -2,7 +2,7 @@
  * Additive scores (Bahdanau et al. 2015) of some queries with some keys, and what
  * kernels make of them:
  *
- *     s[r][j] = factor sum_c vector[c] tanh(query[r][c] + key[j][c])
+ *     s[r][j] = power factor sum_c vector[c] tanh(query[r][c] + key[j][c])
  *
  * Matrices and strides as in kernel/kernel.h.
  */
@@ -13,11 +13,11 @@
 
 /*
  * query and key are those numbers or their powers, of which the query's have sign -1.
- * Numbers of vector are below 4 in size.
+ * For scores, numbers of vector are below 2 in size.
  */
 struct additive {
     int rows, keys, dim;
-    float factor;
+    float factor, power; /* scores are multiplied by both, one after the other */
     const float *query, *key, *vector;
     ptrdiff_t ld_query, ld_key;
 };
@@ -39,9 +39,9 @@ struct additive_kernels {
 
     /*
      * Scores, with the key transposed: key[c][j]. The error of each is at most (dim +
-     * 16) u |factor| times the sum of |vector|. Its bits depend on dim and the numbers
-     * of its query and key alone. NaN and infinity are numbers too, which have no
-     * powers.
+     * 16) u |power factor| times the sum of |vector|. Its bits depend on dim and the
+     * numbers of its query and key alone. NaN and infinity are numbers too, which have
+     * no powers.
      */
     void (*scores)(const struct additive *additive, bool powers, float *s,
                    ptrdiff_t ld);

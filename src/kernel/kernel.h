@@ -186,10 +186,10 @@ struct kernels {
     void (*mask_bytes)(float *s, ptrdiff_t ld, int rows, int n, const uint8_t *bytes,
                        ptrdiff_t ld_bytes);
 
-    /* keep[j] = 1 where numbers[j step], int32 or, if wide, int64, is equal to, up to
-     * or below value, else 0. */
+    /* keep[j] = 1 where numbers[j], int32 or, if wide, int64, is equal to, up to or
+     * below value, else 0. */
     void (*relate)(uint8_t *keep, enum relation relation, const void *numbers,
-                   bool wide, ptrdiff_t step, int n, int64_t value);
+                   bool wide, int n, int64_t value);
 
     /* SCAN_MASKED if some element is -inf, SCAN_ATTENDED if some is not. */
     int (*scan_bias)(const float *bias, ptrdiff_t ld, int rows, int n);

@@ -118,7 +118,8 @@ additive_block(bool powers, int rows, int count, const struct additive *a, int r
     }
     for (int r = 0; r < rows; r++) {
         const vec all = vec_muladd(vec_set(2.0f), sum[r], vec_set(total));
-        store_some(s + (row + r) * ld + key, count, vec_mul(all, vec_set(a->factor)));
+        const vec score = vec_mul(vec_mul(all, vec_set(a->factor)), vec_set(a->power));
+        store_some(s + (row + r) * ld + key, count, score);
     }
 }
 
@@ -192,7 +193,7 @@ static void kernel_additive_few(const struct additive *a, float *s, ptrdiff_t ld
                                    load_some(q + c, count, 0.0f),
                                    load_some(k + c, count, 0.0f), sum);
             }
-            s[r * ld + j] = a->factor * (total + 2.0f * vec_hsum(sum));
+            s[r * ld + j] = (total + 2.0f * vec_hsum(sum)) * a->factor * a->power;
         }
     }
 }

@@ -3,8 +3,8 @@
  *
  * With e = exp(2 (a + b)) and r = 1 / (1 + e) the slope of tanh is 4 e r^2, in which
  * nothing cancels. Features lie in the lanes, so that no sum goes over lanes; what is
- * the same for all pairs, 4 factor v[c], multiplies sums. Two vectors of features of a
- * pair share a division: those of two pairs would change each other's last bits.
+ * the same for all pairs, 4 and factor v[c], multiplies sums. Two vectors of features
+ * of a pair share a division: those of two pairs would change each other's last bits.
  */
 #ifndef ATTN_KERNEL_TMPL_ADDITIVE_GRADIENT_H
 #define ATTN_KERNEL_TMPL_ADDITIVE_GRADIENT_H
@@ -101,6 +101,7 @@ additive_rows(bool powers, int rows, const struct additive *a, int row,
               ptrdiff_t ld_g, const struct additive_gradients *to, vec *vector) {
     const int vecs = features->vecs;
     const ptrdiff_t dim = a->dim;
+    const vec four = vec_set(4.0f);
     struct additive_rows at;
     for (int i = 0; i < vecs; i++) {
         at.vector[i] = vector[i];
@@ -121,13 +122,14 @@ additive_rows(bool powers, int rows, const struct additive *a, int row,
         }
         additive_key(powers, rows, vecs, key, of, ld_g, &at, of_key);
         for (int i = 0; i < vecs && to->key != NULL; i++) {
-            add_features(to->key + j * dim, features, i, weights[i], of_key[i]);
+            add_features(to->key + j * dim, features, i, weights[i],
+                         vec_mul(of_key[i], four));
         }
     }
     for (int i = 0; i < vecs; i++) {
         for (int r = 0; r < rows && to->query != NULL; r++) {
             add_features(to->query + (row + r) * dim, features, i, weights[i],
-                         at.sum[r][i]);
+                         vec_mul(at.sum[r][i], four));
         }
         vector[i] = at.vector[i];
     }
@@ -141,7 +143,7 @@ additive_features(bool powers, const struct additive *a, struct features feature
     int r = 0;
     for (int i = 0; i < features.vecs; i++) {
         weights[i] =
-            vec_mul(vec_set(-4.0f * a->factor), load_features(a->vector, &features, i));
+            vec_mul(vec_set(-a->factor), load_features(a->vector, &features, i));
         vector[i] = vec_set(0.0f);
     }
     for (; powers && r + ADDITIVE_ROWS <= a->rows; r += ADDITIVE_ROWS) {

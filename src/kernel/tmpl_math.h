@@ -66,9 +66,9 @@ static inline vec vec_exp(vec x) {
  * error is a fifth of that of log2(e). The polynomials are those of least largest
  * relative error (0.05, 0.46 and 0.03 u). That of the weight is at most (2.2 + |y| /
  * 16) u, less than y has where it is a difference of rounded numbers; y may be from -88
- * on. It starts from y, not
- * -y, since one instruction subtracts a number in memory from one in a register; the
- * compiler is kept from having -shifter as well, for which there is no register.
+ * on. It starts from y, not -y, since one instruction subtracts a number in memory from
+ * one in a register; the compiler is kept from having -shifter as well, for which there
+ * is no register.
  */
 static inline vec vec_weight(vec y) {
     static const float by_1[] = {0x1.6a5228p-10f, 0x1.12396cp-7f, 0x1.5558aap-5f,

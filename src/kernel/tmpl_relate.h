@@ -9,7 +9,7 @@
 
 #define RELATE_LOOP(operator)                                                          \
     for (int j = 0; j < n; j++) {                                                      \
-        keep[j] = numbers[j * step] operator value;                                    \
+        keep[j] = numbers[j] operator value;                                           \
     }
 
 /* The body of a function for integers of one size. */
@@ -25,29 +25,26 @@
         RELATE_LOOP(<)                                                                 \
     }
 
-static inline __attribute__((always_inline)) void
-relate_int32(uint8_t *keep, enum relation relation, const int32_t *numbers,
-             ptrdiff_t step, int n, int32_t value) {
+static inline __attribute__((always_inline)) void relate_int32(uint8_t *keep,
+                                                               enum relation relation,
+                                                               const int32_t *numbers,
+                                                               int n, int32_t value) {
     RELATE_BODY
 }
 
-static inline __attribute__((always_inline)) void
-relate_int64(uint8_t *keep, enum relation relation, const int64_t *numbers,
-             ptrdiff_t step, int n, int64_t value) {
+static inline __attribute__((always_inline)) void relate_int64(uint8_t *keep,
+                                                               enum relation relation,
+                                                               const int64_t *numbers,
+                                                               int n, int64_t value) {
     RELATE_BODY
 }
 
 /* A value that no int32 is relates to all of them as the one beside it does, but for
  * one that would be equal. */
 static inline void relate_narrow(uint8_t *keep, enum relation relation,
-                                 const int32_t *numbers, ptrdiff_t step, int n,
-                                 int64_t value) {
+                                 const int32_t *numbers, int n, int64_t value) {
     if (value == (int32_t)value) {
-        if (step == 1) {
-            relate_int32(keep, relation, numbers, 1, n, (int32_t)value);
-        } else {
-            relate_int32(keep, relation, numbers, step, n, (int32_t)value);
-        }
+        relate_int32(keep, relation, numbers, n, (int32_t)value);
         return;
     }
     for (int j = 0; j < n; j++) {
@@ -56,13 +53,11 @@ static inline void relate_narrow(uint8_t *keep, enum relation relation,
 }
 
 static void kernel_relate(uint8_t *keep, enum relation relation, const void *numbers,
-                          bool wide, ptrdiff_t step, int n, int64_t value) {
-    if (!wide) {
-        relate_narrow(keep, relation, numbers, step, n, value);
-    } else if (step == 1) {
-        relate_int64(keep, relation, numbers, 1, n, value);
+                          bool wide, int n, int64_t value) {
+    if (wide) {
+        relate_int64(keep, relation, numbers, n, value);
     } else {
-        relate_int64(keep, relation, numbers, step, n, value);
+        relate_narrow(keep, relation, numbers, n, value);
     }
 }
 

@@ -104,11 +104,11 @@ static inline vec vec_mul(vec a, vec b) {
 static inline vec vec_div(vec a, vec b) {
     return a / b;
 }
-/* a b - c, rounded once */
 /* 1 / a within 2u, for 2^-126 < |a| < 2^126 */
 static inline vec vec_inverse(vec a) {
     return vec_div(vec_set(1.0f), a);
 }
+/* a b - c, rounded once */
 static inline vec vec_mulsub(vec a, vec b, vec c) {
     return fmaf(a, b, -c);
 }

@@ -166,14 +166,19 @@ void attn_plan_describe(struct text *text, const struct attn_plan *plan) {
         attn_text_add(text, "tiles of the dense engine: %d queries x %d keys\n",
                       plan->dense.recipe.tile_q, plan->dense.recipe.tile_k);
     }
-    attn_text_add(text, "keys: %s\n",
-                  tools->recipe.turn_keys ? "transposed for their product"
-                                          : "rows in their product, as they lie");
+    attn_text_add(
+        text, "keys: %s\n",
+        problem->additive
+            ? "transposed for their scores; as they lie for one or two queries"
+        : tools->recipe.turn_keys ? "transposed for their product"
+                                  : "rows in their product, as they lie");
     explain_products(text, &tools->recipe);
     explain_tuning(text, plan);
-    attn_text_add(text, "splits: decoding cuts keys into pieces of %d or more%s\n",
-                  tools->recipe.split_tiles * tools->recipe.tile_k,
-                  plan->part_floats > 0 ? ", which threads may share" : "");
+    if (!problem->additive) {
+        attn_text_add(text, "splits: decoding cuts keys into pieces of %d or more%s\n",
+                      tools->recipe.split_tiles * tools->recipe.tile_k,
+                      plan->part_floats > 0 ? ", which threads may share" : "");
+    }
     attn_text_add(text, "workspace: %zu bytes, %zu of them for each thread\n",
                   plan->workspace, tools->layout.total);
     attn_text_add(text, "backward: blocks of %d queries, workspace %zu bytes\n",

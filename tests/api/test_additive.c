@@ -133,6 +133,70 @@ static void nan_in_the_vector(void **state) {
     backward_close(&backward);
 }
 
+/* Keys that are masked, between others without powers, change no bit of gradients. */
+static void masked_keys_between_those_without_powers(void **state) {
+    (void)state;
+    struct test_backward one, other;
+    struct test_backward *const calls[] = {&one, &other};
+    for (int n = 0; n < 2; n++) {
+        struct test_inputs *in = &calls[n]->forward.inputs;
+        backward_open(calls[n], "q20 k60 d3 additive mask seed=7", ALL_INCOMING,
+                      ALL_GRADIENTS);
+        for (int64_t j = 0; j < 60; j++) {
+            const int masked = j % 2 == 1;
+            for (int64_t i = 0; i < 20; i++) {
+                *(uint8_t *)element_at(&in->mask, 0, 0, i, j) = !masked;
+            }
+            *(float *)element_at(&in->key, 0, 0, j, 1) = !masked  ? (j % 4 - 1) * 41.0f
+                                                         : n == 0 ? 0.5f
+                                                                  : 100.0f;
+        }
+        backward_forward(calls[n]);
+    }
+    backward_need_same(&one, &other);
+    backward_close(&one);
+    backward_close(&other);
+}
+
+/* Runs a problem whose queries and keys are 0, with this vector. */
+static void run_zeros(struct test_backward *of, const float vector[2]) {
+    backward_open(of, "q5 k9 d2/7 additive seed=3", 1 << OF_OUT, ALL_GRADIENTS);
+    for (int c = 0; c < 2; c++) {
+        for (int64_t i = 0; i < 9; i++) {
+            *(float *)element_at(&of->forward.inputs.key, 0, 0, i, c) = 0.0f;
+            if (i < 5) {
+                *(float *)element_at(&of->forward.inputs.query, 0, 0, i, c) = 0.0f;
+            }
+        }
+        *(float *)element_at(&of->forward.inputs.score_vector, 0, 0, 0, c) = vector[c];
+    }
+    backward_forward(of);
+    backward_run(of);
+}
+
+/* Gradients of queries are in proportion to the numbers of the vector, each for itself,
+ * where all scores are 0. */
+static void far_apart_numbers_of_the_vector(void **state) {
+    (void)state;
+    static const float ones[] = {1.0f, 1.0f}, vector[] = {1.5e38f, -1e-8f};
+    struct test_backward one, other;
+    run_zeros(&one, ones);
+    run_zeros(&other, vector);
+    assert_true(call_same(&one.forward, &other.forward));
+    for (int64_t i = 0; i < 5; i++) {
+        for (int c = 0; c < 2; c++) {
+            const double unit =
+                *(float *)element_at(&one.gradients.tensor[GRAD_QUERY], 0, 0, i, c);
+            const double got =
+                *(float *)element_at(&other.gradients.tensor[GRAD_QUERY], 0, 0, i, c);
+            const double right = unit * vector[c];
+            assert_true(fabs(got - right) <= 1e-6 * fabs(right));
+        }
+    }
+    backward_close(&one);
+    backward_close(&other);
+}
+
 /* The vector may be of any size, or 0, or have a scale that undoes it. */
 static void sizes_of_the_vector(void **state) {
     (void)state;
@@ -233,6 +297,7 @@ static void what_a_plan_tells(void **state) {
     attn_plan *plan = run_plan(context, &problem);
     assert_in_range(attn_plan_explain(plan, text, sizeof text), 1, sizeof text - 1);
     assert_non_null(strstr(text, "terms: additive scores, scale 1\n"));
+    assert_null(strstr(text, "splits"));
     assert_non_null(strstr(text, "engine refused: decode (it has no additive scores)"));
     assert_null(strstr(text, "beyond that, with"));
     attn_plan_destroy(plan);
@@ -251,6 +316,8 @@ int main(void) {
         cmocka_unit_test(no_other_row_is_touched),
         cmocka_unit_test(nan_reaches_those_that_attend),
         cmocka_unit_test(nan_in_the_vector),
+        cmocka_unit_test(masked_keys_between_those_without_powers),
+        cmocka_unit_test(far_apart_numbers_of_the_vector),
         cmocka_unit_test(sizes_of_the_vector),
         cmocka_unit_test(setters_that_do_not_go_together),
         cmocka_unit_test(vectors_that_do_not_fit),

@@ -54,7 +54,8 @@ static void pairs_open(struct pairs *pairs, struct shape shape, int keys, float 
         .rows = shape.rows,
         .keys = keys,
         .dim = shape.n,
-        .factor = 0.75f,
+        .factor = 0.375f,
+        .power = 2.0f,
         .query = pairs->query.at,
         .ld_query = pairs->query.ld,
         .vector = pairs->vector.at,
@@ -84,7 +85,7 @@ static double right_score(const struct pairs *pairs, int r, int j, double *bound
                         matrix_get(&pairs->key, j, c));
         size += fabs(v);
     }
-    const double factor = pairs->numbers.factor;
+    const double factor = pairs->numbers.factor * (double)pairs->numbers.power;
     *bound = (pairs->numbers.dim + 16) * U * factor * size + 0x1p-149;
     return factor * sum;
 }
