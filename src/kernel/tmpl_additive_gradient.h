@@ -9,6 +9,8 @@
 #ifndef ATTN_KERNEL_TMPL_ADDITIVE_GRADIENT_H
 #define ATTN_KERNEL_TMPL_ADDITIVE_GRADIENT_H
 
+#include <float.h>
+
 #include "kernel/tmpl_additive.h"
 
 /* Products of two such stay within float. */
@@ -27,13 +29,47 @@ load_features(const float *from, const struct features *at, int i) {
     return load_some(from + at->first + i * WIDTH, at->count, 0.0f);
 }
 
-/* sum += factor x where x is not 0, whatever the factor is */
+/* sum += factor x */
 static inline __attribute__((always_inline)) void
 add_features(float *sum, const struct features *at, int i, vec factor, vec x) {
     float *to = sum + at->first + i * WIDTH;
+    store_some(to, at->count, vec_muladd(factor, x, load_some(to, at->count, 0.0f)));
+}
+
+/* What multiplies the sums of rows and keys: minus the factor times the vector, and 4
+ * if that leaves them finite. */
+struct additive_weights {
+    vec of[2];
+    bool finite;
+};
+
+/* sum += weight x, but for x = 0, whatever the weight is. */
+static inline __attribute__((always_inline)) void
+add_weighted(float *sum, const struct features *at, int i,
+             const struct additive_weights *weights, vec x) {
+    if (weights->finite) {
+        add_features(sum, at, i, weights->of[i], x);
+        return;
+    }
+    float *to = sum + at->first + i * WIDTH;
     const vec before = load_some(to, at->count, 0.0f);
-    const vec after = vec_muladd(factor, x, before);
+    const vec after = vec_muladd(weights->of[i], vec_mul(x, vec_set(4.0f)), before);
     store_some(to, at->count, vec_select(vec_equal(x, vec_set(0.0f)), before, after));
+}
+
+static inline __attribute__((always_inline)) struct additive_weights
+additive_weights(const struct additive *a, const struct features *at) {
+    struct additive_weights weights = {.finite = true};
+    const vec four = vec_set(4.0f), most = vec_set(FLT_MAX);
+    for (int i = 0; i < at->vecs; i++) {
+        weights.of[i] = vec_mul(vec_set(-a->factor), load_features(a->vector, at, i));
+        const vec all = vec_abs(vec_mul(weights.of[i], four));
+        weights.finite = weights.finite && vec_all(vec_less(all, most));
+    }
+    for (int i = 0; i < at->vecs && weights.finite; i++) {
+        weights.of[i] = vec_mul(weights.of[i], four);
+    }
+    return weights;
 }
 
 /* What is known of some rows, and what becomes of them. */
@@ -94,14 +130,14 @@ additive_key(bool powers, int rows, int vecs, const vec *key, const float *g,
     }
 }
 
-/* So many rows with all keys; weights are minus what multiplies the sums. */
+/* So many rows with all keys. */
 static inline __attribute__((always_inline)) void
 additive_rows(bool powers, int rows, const struct additive *a, int row,
-              const struct features *features, const vec *weights, const float *g,
-              ptrdiff_t ld_g, const struct additive_gradients *to, vec *vector) {
+              const struct features *features, const struct additive_weights *weights,
+              const float *g, ptrdiff_t ld_g, const struct additive_gradients *to,
+              vec *vector) {
     const int vecs = features->vecs;
     const ptrdiff_t dim = a->dim;
-    const vec four = vec_set(4.0f);
     struct additive_rows at;
     for (int i = 0; i < vecs; i++) {
         at.vector[i] = vector[i];
@@ -122,14 +158,13 @@ additive_rows(bool powers, int rows, const struct additive *a, int row,
         }
         additive_key(powers, rows, vecs, key, of, ld_g, &at, of_key);
         for (int i = 0; i < vecs && to->key != NULL; i++) {
-            add_features(to->key + j * dim, features, i, weights[i],
-                         vec_mul(of_key[i], four));
+            add_weighted(to->key + j * dim, features, i, weights, of_key[i]);
         }
     }
     for (int i = 0; i < vecs; i++) {
         for (int r = 0; r < rows && to->query != NULL; r++) {
-            add_features(to->query + (row + r) * dim, features, i, weights[i],
-                         vec_mul(at.sum[r][i], four));
+            add_weighted(to->query + (row + r) * dim, features, i, weights,
+                         at.sum[r][i]);
         }
         vector[i] = at.vector[i];
     }
@@ -139,19 +174,18 @@ additive_rows(bool powers, int rows, const struct additive *a, int row,
 static inline __attribute__((always_inline)) void
 additive_features(bool powers, const struct additive *a, struct features features,
                   const float *g, ptrdiff_t ld_g, const struct additive_gradients *to) {
-    vec weights[2], vector[2];
+    const struct additive_weights weights = additive_weights(a, &features);
+    vec vector[2];
     int r = 0;
     for (int i = 0; i < features.vecs; i++) {
-        weights[i] =
-            vec_mul(vec_set(-a->factor), load_features(a->vector, &features, i));
         vector[i] = vec_set(0.0f);
     }
     for (; powers && r + ADDITIVE_ROWS <= a->rows; r += ADDITIVE_ROWS) {
-        additive_rows(powers, ADDITIVE_ROWS, a, r, &features, weights, g, ld_g, to,
+        additive_rows(powers, ADDITIVE_ROWS, a, r, &features, &weights, g, ld_g, to,
                       vector);
     }
     for (; r < a->rows; r++) {
-        additive_rows(powers, 1, a, r, &features, weights, g, ld_g, to, vector);
+        additive_rows(powers, 1, a, r, &features, &weights, g, ld_g, to, vector);
     }
     for (int i = 0; i < features.vecs && to->vector != NULL; i++) {
         add_features(to->vector, &features, i, vec_set(to->factor), vector[i]);
