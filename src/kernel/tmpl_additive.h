@@ -180,10 +180,11 @@ static void kernel_additive_few(const struct additive *a, float *s, ptrdiff_t ld
                 vec v[4], query[4], key[4];
                 UNROLL_LOOP
                 for (int i = 0; i < 4; i++) {
-                    v[i] = vec_load(a->vector + c + i * WIDTH);
-                    query[i] = vec_load(q + c + i * WIDTH);
-                    key[i] = vec_load(k + c + i * WIDTH);
-                    __builtin_prefetch(k + ahead + c + i * WIDTH);
+                    const ptrdiff_t at = c + (ptrdiff_t)i * WIDTH;
+                    v[i] = vec_load(a->vector + at);
+                    query[i] = vec_load(q + at);
+                    key[i] = vec_load(k + at);
+                    __builtin_prefetch(k + ahead + at);
                 }
                 sum = additive_four(false, v, query, key, sum);
             }

@@ -24,15 +24,20 @@ struct features {
     int first, vecs, count;
 };
 
+/* Where vector i of them is in a row. */
+static inline ptrdiff_t place_of(const struct features *at, int i) {
+    return at->first + (ptrdiff_t)i * WIDTH;
+}
+
 static inline __attribute__((always_inline)) vec
 load_features(const float *from, const struct features *at, int i) {
-    return load_some(from + at->first + i * WIDTH, at->count, 0.0f);
+    return load_some(from + place_of(at, i), at->count, 0.0f);
 }
 
 /* sum += factor x */
 static inline __attribute__((always_inline)) void
 add_features(float *sum, const struct features *at, int i, vec factor, vec x) {
-    float *to = sum + at->first + i * WIDTH;
+    float *to = sum + place_of(at, i);
     store_some(to, at->count, vec_muladd(factor, x, load_some(to, at->count, 0.0f)));
 }
 
@@ -51,7 +56,7 @@ add_weighted(float *sum, const struct features *at, int i,
         add_features(sum, at, i, weights->of[i], x);
         return;
     }
-    float *to = sum + at->first + i * WIDTH;
+    float *to = sum + place_of(at, i);
     const vec before = load_some(to, at->count, 0.0f);
     const vec after = vec_muladd(weights->of[i], vec_mul(x, vec_set(4.0f)), before);
     store_some(to, at->count, vec_select(vec_equal(x, vec_set(0.0f)), before, after));

@@ -12,6 +12,7 @@ from needs import torch_or_skip
 torch = torch_or_skip()
 
 import attn.torch  # noqa: E402
+from gradients import parameters, same_gradients, widened  # noqa: E402
 
 UNITS = 32  # of the alignment model
 
@@ -20,9 +21,7 @@ additive = attn.torch.additive_attention
 
 def tensors(*shapes):
     """Random parameters, the same in every run."""
-    generator = torch.Generator().manual_seed(23)
-    made = [torch.randn(shape, generator=generator) for shape in shapes]
-    return [tensor.requires_grad_() for tensor in made]
+    return parameters(23, *shapes)
 
 
 def formula(query, key, value, vector, allowed=None, scale=1.0):
@@ -33,21 +32,6 @@ def formula(query, key, value, vector, allowed=None, scale=1.0):
         scores = scores.masked_fill(~allowed, -torch.inf)
     weights = scores.softmax(dim=-1)
     return weights @ value, weights
-
-
-def same_gradients(got, wanted, inputs, wide):
-    """Compares results, and gradients of a loss that weighs each number."""
-    torch.testing.assert_close(got.double(), wanted, rtol=1e-4, atol=1e-5)
-    weights = torch.linspace(-1, 1, wanted.numel()).reshape(wanted.shape)
-    got = torch.autograd.grad((got * weights).sum(), inputs)
-    wanted = torch.autograd.grad((wanted * weights).sum(), wide)
-    for one, two in zip(got, wanted):
-        assert two.any()
-        torch.testing.assert_close(one.double(), two, rtol=1e-4, atol=2e-5)
-
-
-def widened(inputs):
-    return [tensor.detach().double().requires_grad_() for tensor in inputs]
 
 
 # batch, heads, queries, keys, dim, dim of values

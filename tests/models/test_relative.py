@@ -15,6 +15,7 @@ from needs import torch_or_skip
 torch = torch_or_skip()
 
 import attn.torch  # noqa: E402
+from gradients import parameters, same_gradients, widened  # noqa: E402
 
 B, H, D = 2, 4, 16
 
@@ -23,9 +24,7 @@ sdpa = attn.torch.scaled_dot_product_attention
 
 def tensors(*shapes):
     """Random parameters, the same in every run."""
-    generator = torch.Generator().manual_seed(17)
-    made = [torch.randn(shape, generator=generator) for shape in shapes]
-    return [tensor.requires_grad_() for tensor in made]
+    return parameters(17, *shapes)
 
 
 def same(ours, theirs, inputs):
@@ -33,15 +32,8 @@ def same(ours, theirs, inputs):
 
     ours gets the inputs as they are, theirs gets them in float64.
     """
-    wide = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    got, wanted = ours(*inputs), theirs(*wide)
-    torch.testing.assert_close(got.double(), wanted, rtol=1e-4, atol=1e-5)
-    weights = torch.linspace(-1, 1, wanted.numel()).reshape(wanted.shape)
-    got = torch.autograd.grad((got * weights).sum(), inputs)
-    wanted = torch.autograd.grad((wanted * weights).sum(), wide)
-    for one, two in zip(got, wanted):
-        assert two.any()
-        torch.testing.assert_close(one.double(), two, rtol=1e-4, atol=2e-5)
+    wide = widened(inputs)
+    same_gradients(ours(*inputs), theirs(*wide), inputs, wide)
 
 
 def softmax(scores, allowed, value):

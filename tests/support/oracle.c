@@ -105,8 +105,9 @@ static struct oracle_product additive(const struct test_problem *p,
         double k = element_in(&key, c);
         sum += vector[c] * tanh(element_in(&query, c) + k);
         size += fabs((double)vector[c]);
-        scaled += key.dtype == ATTN_I8 ? fabs(vector[c] * k) : 0;
+        scaled += fabs(vector[c] * k);
     }
+    scaled *= key.dtype == ATTN_I8;
     double error = unit * ((p->key_dim + 16) * size + scaled) + p->key_dim * smallest;
     return (struct oracle_product){
         scale * sum, fabs(scale) * error + unit * fabs(scale * sum) + smallest};
