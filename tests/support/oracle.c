@@ -96,7 +96,8 @@ double oracle_scale(const struct test_problem *problem) {
                                : 1 / sqrt((double)problem->key_dim);
 }
 
-/* With the error of kernel/kernel.h; bytes of keys are rounded when they are scaled. */
+/* With the error of kernel/additive.h; bytes of keys are rounded when they are scaled.
+ */
 static struct oracle_product additive(const struct test_problem *p,
                                       struct element_row query, const float *vector,
                                       struct element_row key) {
@@ -109,8 +110,8 @@ static struct oracle_product additive(const struct test_problem *p,
     }
     scaled *= key.dtype == ATTN_I8;
     double error = unit * ((p->key_dim + 16) * size + scaled) + p->key_dim * smallest;
-    return (struct oracle_product){
-        scale * sum, fabs(scale) * error + unit * fabs(scale * sum) + smallest};
+    error = fabs(scale) * error + unit * fabs(scale * sum) + smallest;
+    return (struct oracle_product){scale * sum, error};
 }
 
 static void score_raw(struct oracle_row *row, const struct test_inputs *inputs,

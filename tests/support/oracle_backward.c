@@ -189,7 +189,7 @@ static void add_product(const struct place *at, struct number number,
 }
 
 /*
- * scale vector . tanh(query + key). The slope of tanh is off by what kernel/kernel.h
+ * scale vector . tanh(query + key). The slope of tanh is off by what kernel/additive.h
  * says, and by what rounding query + key does to its exponent.
  */
 static void add_additive(const struct place *at, struct number number, const float *key,
