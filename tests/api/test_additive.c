@@ -23,7 +23,8 @@ static void put_row(const attn_tensor *tensor, int64_t h, int64_t i, float facto
 
 static const char *const texts[] = {
     "h2 q70 k150 d24 additive causal seed=3", "h4/2 q9 k300 d65/8 additive seed=4",
-    "h2 q2 k90 d40 additive seed=5", "h2 q130 k90 d17 additive window=20,9 seed=6"};
+    "h2 q2 k90 d40 additive seed=5", "h2 q130 k90 d17 additive window=20,9 seed=6",
+    "h2 q140 k300 d40/72 additive seed=7"};
 
 /* Queries and keys with features beyond the limit of powers, infinite ones too, and
  * the same in which sums are small again. */
