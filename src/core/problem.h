@@ -35,7 +35,7 @@ struct problem {
     int64_t relative_distance;
     bool relative_both; /* buckets for keys on both sides */
     bool relative_keys, content_bias, position_bias, segments;
-    bool additive; /* scores are no products, but those of core/additive.h */
+    bool additive; /* scores are no products, but those of core/additive_tile.h */
     int32_t ranks;
     float dropout; /* probability; 0: none */
 };

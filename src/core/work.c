@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/arith.h"
-#include "core/additive.h"
+#include "core/additive_tile.h"
 #include "core/dropout.h"
 #include "core/pieces_tile.h"
 

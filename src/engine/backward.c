@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/arith.h"
-#include "core/additive.h"
+#include "core/additive_tile.h"
 #include "core/pieces_tile.h"
 
 bool attn_backward_book(struct layout *layout, const struct toolbox *tools) {

@@ -12,7 +12,7 @@
  */
 #include <string.h>
 
-#include "core/additive.h"
+#include "core/additive_tile.h"
 #include "core/dropout.h"
 #include "core/product.h"
 #include "engine/backward.h"

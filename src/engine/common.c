@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "base/arith.h"
-#include "core/additive.h"
+#include "core/additive_tile.h"
 #include "core/pieces_tile.h"
 #include "engine/engine.h"
 

@@ -106,9 +106,10 @@ static struct oracle_product additive(const struct test_problem *p,
         double k = element_in(&key, c);
         sum += vector[c] * tanh(element_in(&query, c) + k);
         size += fabs((double)vector[c]);
-        scaled += fabs(vector[c] * k);
+        if (key.dtype == ATTN_I8) {
+            scaled += fabs(vector[c] * k);
+        }
     }
-    scaled *= key.dtype == ATTN_I8;
     double error = unit * ((p->key_dim + 16) * size + scaled) + p->key_dim * smallest;
     error = fabs(scale) * error + unit * fabs(scale * sum) + smallest;
     return (struct oracle_product){scale * sum, error};

@@ -7,7 +7,7 @@
  * make is computed from the numbers themselves, so that no other pair is touched, be
  * they masked or not.
  */
-#include "core/additive.h"
+#include "core/additive_tile.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,8 +2,8 @@
  * Additive scores (Bahdanau et al. 2015), scale sum_c v[c] tanh(q[c] + k[c]), in place
  * of the product of query and key.
  */
-#ifndef ATTN_CORE_ADDITIVE_H
-#define ATTN_CORE_ADDITIVE_H
+#ifndef ATTN_CORE_ADDITIVE_TILE_H
+#define ATTN_CORE_ADDITIVE_TILE_H
 
 #include "core/work.h"
 
