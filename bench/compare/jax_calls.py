@@ -70,10 +70,10 @@ def _additive(
     if p.causal:
         later = jnp.triu(jnp.ones(scores.shape[-2:], bool), 1)
         scores = jnp.where(later, -jnp.inf, scores)
-    if mask is not None:
-        scores = (
-            jnp.where(mask, scores, -jnp.inf) if mask.dtype == bool else (scores + mask)
-        )
+    if mask is not None and mask.dtype == bool:
+        scores = jnp.where(mask, scores, -jnp.inf)
+    elif mask is not None:
+        scores = scores + mask
     weights = jax.nn.softmax(scores, axis=-1)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
 

@@ -77,6 +77,18 @@ static void powers_open(struct matrix *powers, const struct matrix *of, float si
                                    of->n, sign));
 }
 
+/* Powers of both in place of the numbers; keys as they lie in of_key. */
+static void take_powers(struct additive *all, const struct pairs *pairs,
+                        const struct matrix *of_key, struct matrix *query,
+                        struct matrix *key) {
+    powers_open(query, &pairs->query, -1.0f);
+    powers_open(key, of_key, 1.0f);
+    all->query = query->at;
+    all->ld_query = query->ld;
+    all->key = key->at;
+    all->ld_key = key->ld;
+}
+
 static double right_score(const struct pairs *pairs, int r, int j, double *bound) {
     double sum = 0, size = 0;
     for (int c = 0; c < pairs->numbers.dim; c++) {
@@ -138,12 +150,7 @@ static void check_scores(struct shape shape, int keys, float size,
     check_all(&pairs, &scores, "additive_scores of numbers");
     check_alone(&turned, false, &scores, random);
     if (size < ADDITIVE_MOST) {
-        powers_open(&query, &pairs.query, -1.0f);
-        powers_open(&key, &pairs.turned, 1.0f);
-        turned.query = query.at;
-        turned.ld_query = query.ld;
-        turned.key = key.at;
-        turned.ld_key = key.ld;
+        take_powers(&turned, &pairs, &pairs.turned, &query, &key);
         k->additive.scores(&turned, true, scores.at, scores.ld);
         check_all(&pairs, &scores, "additive_scores of powers");
         check_alone(&turned, true, &scores, random);
@@ -283,12 +290,7 @@ static void check_gradients(struct shape shape, int keys, float size, int fill_g
     all.key = pairs.key.at;
     all.ld_key = pairs.key.ld;
     if (powers) {
-        powers_open(&query, &pairs.query, -1.0f);
-        powers_open(&key, &pairs.key, 1.0f);
-        all.query = query.at;
-        all.ld_query = query.ld;
-        all.key = key.at;
-        all.ld_key = key.ld;
+        take_powers(&all, &pairs, &pairs.key, &query, &key);
     }
     make_right(&pairs, &g, to.factor);
     k->additive.gradients(&all, powers, g.at, g.ld, &to);

@@ -25,6 +25,18 @@ def _normal(*shape):
 BUCKETS = _normal(12, H)
 ROWS = _normal(H, 15, E)
 CONTENT, POSITION = _normal(2, H, E)
+# What is done to scores, whatever makes them.
+SCORES = {
+    "scale": 0.4,
+    "softcap": 2.0,
+    "is_causal": True,
+    "query_offsets": np.array([12, 9]),
+    "window": (20, 0),
+    "attn_mask": BIAS,
+    "alibi_slopes": SLOPES,
+    "sinks": SINKS,
+}
+
 SEGMENTS = {
     "q_segments": _fixed.integers(0, 3, (B, L)),
     "k_segments": _fixed.integers(0, 3, (B, S)),
@@ -137,14 +149,7 @@ OPTIONS = {
     },
     "additive terms": {
         "score_vector": VECTOR,
-        "scale": 0.4,
-        "softcap": 2.0,
-        "is_causal": True,
-        "query_offsets": np.array([12, 9]),
-        "window": (20, 0),
-        "attn_mask": BIAS,
-        "alibi_slopes": SLOPES,
-        "sinks": SINKS,
+        **SCORES,
         "kv_lengths": np.array([29, 21]),
         "prefix_lengths": np.array([3, 5]),
         "block_mask": (BLOCKS, 4, 8),
@@ -155,14 +160,7 @@ OPTIONS = {
         "k_ranks": RANKS["k_ranks"],
     },
     "everything": {
-        "scale": 0.4,
-        "softcap": 2.0,
-        "is_causal": True,
-        "query_offsets": np.array([12, 9]),
-        "window": (20, 0),
-        "attn_mask": BIAS,
-        "alibi_slopes": SLOPES,
-        "sinks": SINKS,
+        **SCORES,
         "q_lengths": np.array([13, 9]),
         "kv_lengths": np.array([29, 21]),
         "q_documents": Q_DOCUMENTS,
